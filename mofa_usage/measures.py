@@ -1,19 +1,22 @@
 """What every number means: the measures and dimensions of mofa_usage, defined once, as data.
 
-A **measure** is a number about a group of calls (their cost, the 95th percentile of their latency); a **dimension**
-says how calls are put into groups (by model, by day). Nothing here computes: a measure carries a *formula* made of
-two kinds of parts, and `mofa_usage.analysis` interprets it on whichever engine holds the calls.
+A **measure** is a number about a group of calls (their cost, the 95th percentile of their latency); a
+**dimension** says how calls are put into groups (by model, by day). Nothing here computes: a measure carries
+a *formula* made of two kinds of parts, and `mofa_usage.analysis` interprets it on whichever engine holds the
+calls.
 
-- An `Aggregate` runs over the calls of a group: count, sum, quantile, maximum or number of distinct values of a
-  `value`, over the calls that meet every condition of `where` and have the value. The engine computes these and
-  nothing else.
-- A `Ratio` divides two aggregates of the same group afterwards. So averages, rates and unit costs are computed from
-  exact sums and counts, in one place, and every engine agrees on them. Dividing by zero gives null.
+- An `Aggregate` runs over the calls of a group: count, sum, quantile, maximum or number of distinct values of
+  a
+  `value`, over the calls that meet every condition of `where` and have the value. The engine computes these
+  and nothing else.
+- A `Ratio` divides two aggregates of the same group afterwards. So averages, rates and unit costs are
+  computed from exact sums and counts, in one place, and every engine agrees on them. Dividing by zero gives
+  null.
 
-Missing is not zero: the sum of values of which no call has one is null, not 0; counts are 0. Money is a Decimal with
-ten places, in the currency of the row: **amounts of different currencies are never added**, so whoever asks for a
-measure of kind `money` gets `currency` as the last dimension. Token details (cached, reasoning) are subsets of prompt
-and completion tokens and are never added to them.
+Missing is not zero: the sum of values of which no call has one is null, not 0; counts are 0. Money is a
+Decimal with ten places, in the currency of the row: **amounts of different currencies are never added**, so
+whoever asks for a measure of kind `money` gets `currency` as the last dimension. Token details (cached,
+reasoning) are subsets of prompt and completion tokens and are never added to them.
 
 >>> MEASURES["cost_per_call"].title
 'Cost per call'
@@ -21,7 +24,8 @@ and completion tokens and are never added to them.
 ('latency_ms',)
 >>> measure("latency_p59")
 Traceback (most recent call last):
-mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95, latency_p90
+mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95,
+latency_p90
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +48,9 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
-"""How a measure is written: `money` in the row's currency; `rate` is a fraction from 0 to 1, shown as per cent."""
+"""How a measure is written: `money` in the row's currency; `rate` is a fraction from 0 to 1, shown as per
+cent.
+"""
 
 Condition: TypeAlias = Literal[
     "succeeded",  # status is success
@@ -74,7 +80,8 @@ CONDITION_NEEDS: Mapping[Condition, str] = MappingProxyType(
 """The column that decides each condition."""
 
 TOKEN_RATE = "token_rate"  # noqa: S105 (a rate of tokens, no secret)
-"""The value that is no column: `tokens_per_second`, else completion_tokens / seconds of latency, else null."""
+"""The value that is no column: `tokens_per_second`, else completion_tokens / seconds of latency, else null.
+"""
 
 VALUE_NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {TOKEN_RATE: ("tokens_per_second", "completion_tokens", "latency_ms")}
@@ -86,8 +93,9 @@ VALUE_NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Aggregate:
     """One number per group, computed by the engine.
 
-    `count` counts the calls (those that have `value`, when one is given); `distinct` the different values, the nil
-    UUID not among them, since it stands for "none"; `quantile` is exact, with linear interpolation (numpy's default).
+    `count` counts the calls (those that have `value`, when one is given); `distinct` the different values,
+    the nil UUID not among them, since it stands for "none"; `quantile` is exact, with linear interpolation
+    (numpy's default).
     """
 
     function: Literal["count", "sum", "quantile", "max", "distinct"]
@@ -121,8 +129,8 @@ class Measure:
     """A number about a group of calls.
 
     `unit` is the word behind the number ("calls", "tokens", "ms", "tokens/s"; "" for rates; for money "currency", to
-    be replaced by the row's currency). `additive` says that the values of several rows add up to that of all their
-    calls.
+    be replaced by the row's currency). `additive` says that the values of several rows add up to that of all
+    their calls.
     """
 
     name: str
@@ -143,8 +151,9 @@ class Measure:
 class Dimension:
     """A way to put calls into groups.
 
-    `kind` is `category` for a column taken as it is, `time` for buckets that follow each other on the calendar (they
-    sort a result and can have gaps), and `cycle` for the hour of the day and the day of the week.
+    `kind` is `category` for a column taken as it is, `time` for buckets that follow each other on the
+    calendar (they sort a result and can have gaps), and `cycle` for the hour of the day and the day of the
+    week.
     """
 
     name: str
