@@ -1,1 +1,127 @@
+"""Record, keep and understand what your LLM agents use: tokens, cost and latency.
+
+Importing this loads the records, the errors and nothing heavy; stores, analysis and pictures are loaded when their
+names are first used, and what an extra would install is asked for only then.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mofa_usage.errors import (
+    ConstraintError,
+    MissingExtraError,
+    MofaUsageError,
+    NotFoundError,
+    PersistenceError,
+    QueryError,
+    SerializationError,
+    StoreConnectionError,
+    UsageError,
+)
+from mofa_usage.records import (
+    NIL_UUID,
+    Agent,
+    AgentConfig,
+    ApiCallStatus,
+    ChatSession,
+    LLMApiCall,
+    LLMMessage,
+    MessageContent,
+    MessageRole,
+    PriceDetails,
+    Provider,
+    QueryFilter,
+    TokenDetails,
+    ToolCallContent,
+    ToolResultContent,
+    UsageStatistics,
+)
+
+if TYPE_CHECKING:
+    from mofa_usage.importing import ImportResult, import_calls
+    from mofa_usage.report import write_report
+    from mofa_usage.stores import (
+        InMemoryStore,
+        MySqlStore,
+        PostgresStore,
+        SqliteStore,
+        Store,
+        connect,
+        from_env,
+    )
+    from mofa_usage.usage import UsageFrame, load_usage, load_usage_async
+    from mofa_usage.warehouse import export_parquet
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ImportResult": "mofa_usage.importing",
+    "InMemoryStore": "mofa_usage.stores",
+    "MySqlStore": "mofa_usage.stores",
+    "PostgresStore": "mofa_usage.stores",
+    "SqliteStore": "mofa_usage.stores",
+    "Store": "mofa_usage.stores",
+    "UsageFrame": "mofa_usage.usage",
+    "connect": "mofa_usage.stores",
+    "export_parquet": "mofa_usage.warehouse",
+    "from_env": "mofa_usage.stores",
+    "import_calls": "mofa_usage.importing",
+    "load_usage": "mofa_usage.usage",
+    "load_usage_async": "mofa_usage.usage",
+    "write_report": "mofa_usage.report",
+}
+
+__all__ = [
+    "NIL_UUID",
+    "Agent",
+    "AgentConfig",
+    "ApiCallStatus",
+    "ChatSession",
+    "ConstraintError",
+    "ImportResult",
+    "InMemoryStore",
+    "LLMApiCall",
+    "LLMMessage",
+    "MessageContent",
+    "MessageRole",
+    "MissingExtraError",
+    "MofaUsageError",
+    "MySqlStore",
+    "NotFoundError",
+    "PersistenceError",
+    "PostgresStore",
+    "PriceDetails",
+    "Provider",
+    "QueryError",
+    "QueryFilter",
+    "SerializationError",
+    "SqliteStore",
+    "Store",
+    "StoreConnectionError",
+    "TokenDetails",
+    "ToolCallContent",
+    "ToolResultContent",
+    "UsageError",
+    "UsageFrame",
+    "UsageStatistics",
+    "connect",
+    "export_parquet",
+    "from_env",
+    "import_calls",
+    "load_usage",
+    "load_usage_async",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

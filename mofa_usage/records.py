@@ -1,0 +1,539 @@
+"""What is recorded: messages, API calls, chat sessions, agents and providers.
+
+Every record is validated when it is constructed and never changes afterwards, so that a store has nothing left to
+check and all stores refuse the same things:
+
+- ids are UUIDs; new ones are version 7, so they sort by the time they were made;
+- times carry a zone and are kept in UTC to the microsecond; a naive one is refused;
+- token counts and milliseconds are integers from 0 to 2**31 - 1;
+- money is `decimal.Decimal` with at most 5 digits before the point and 10 after it, never a sum of floats;
+- text holds no NUL character and no lone surrogate, JSON is real JSON: what one database cannot hold, none accepts;
+- missing is `None`, never 0: a call without a price has an unknown cost, it was not free.
+
+Token counts are inclusive, as OpenAI and OpenTelemetry report them: `prompt_tokens` contains the cached ones and
+`completion_tokens` the reasoning ones. `TokenDetails` says which part of a total was of a kind; details are subsets
+of their totals and are never added to them.
+
+A change makes a new record: `session.model_copy(update={"title": "New"})`, validated like any other.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, NoReturn, Self, cast
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from uuid_utils.compat import uuid7
+
+__all__ = [
+    "NIL_UUID",
+    "Agent",
+    "AgentConfig",
+    "ApiCallStatus",
+    "ChatSession",
+    "LLMApiCall",
+    "LLMMessage",
+    "MessageContent",
+    "MessageRole",
+    "PriceDetails",
+    "Provider",
+    "QueryFilter",
+    "TokenDetails",
+    "ToolCallContent",
+    "ToolResultContent",
+    "UsageStatistics",
+]
+
+NIL_UUID = UUID(int=0)
+"""Stands for "none": no tenant, no request or response message."""
+
+_MAX_INT = 2**31 - 1
+_EXACT_FLOAT = 2.0**53  # from here on every float is an integer
+_JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
+_JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
+
+
+def _check_text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("text must not hold a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("text must not hold a lone surrogate") from None
+    return value
+
+
+def _check_secret(value: SecretStr) -> SecretStr:
+    _check_text(value.get_secret_value())
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError("a time needs a zone: a naive datetime could be any hour of the day")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time does not exist in UTC (before year 1 or after year 9999)") from None
+
+
+def _refuse_json(path: str, why: str) -> NoReturn:
+    where = f" at {path}" if path else ""
+    raise ValueError(f"not JSON{where}: {why}")
+
+
+def _json_number(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        _refuse_json(path, f"{value} is no JSON number")
+    # A database may keep JSON numbers as decimals and answer 1e23 as the integer 10**23, which is not the float 1e23.
+    # As the integer that it is, it comes back equal from everywhere.
+    return value if abs(value) < _EXACT_FLOAT else int(value)
+
+
+def _json_text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        _refuse_json(path, f"the key {value!r} is a {type(value).__name__}, keys must be text")
+    try:
+        return _check_text(str(value))
+    except ValueError as error:
+        _refuse_json(path, str(error))
+
+
+def _to_json(value: object, path: str = "", depth: int = 0) -> Any:
+    """A deep copy of `value`, made of dict, list, str, int, float, bool and None only."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _json_text(value, path)
+    if isinstance(value, int):
+        if value.bit_length() > _JSON_BITS:
+            _refuse_json(path, f"an integer of more than {_JSON_BITS} bits")
+        return int(value)
+    if isinstance(value, float):
+        return _json_number(float(value), path)
+    if depth == _JSON_DEPTH:
+        _refuse_json("", f"nested more than {_JSON_DEPTH} deep, or inside itself")
+    if isinstance(value, list | tuple):
+        return [_to_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {
+            _json_text(key, path): _to_json(item, f"{path}.{key}" if path else str(key), depth + 1)
+            for key, item in value.items()
+        }
+    _refuse_json(path, f"a {type(value).__name__} is no JSON value")
+
+
+def _check_json(value: object) -> Any:
+    return _to_json(value)
+
+
+Id = UUID
+Text = Annotated[str, AfterValidator(_check_text)]
+Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
+Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
+Rate = Annotated[float, Field(allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(max_digits=15, decimal_places=10)]
+Time = Annotated[datetime, Field(strict=True), AfterValidator(_to_utc)]
+Flag = Annotated[bool, Field(strict=True)]
+Json = Annotated[Any, BeforeValidator(_check_json)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_check_json)]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _create_time(data: dict[str, Any]) -> datetime:
+    return cast(datetime, data.get("create_time") or _now())
+
+
+class _Value(BaseModel):
+    """An immutable value: equal by its fields, copied only through validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy in which the fields of `update` have changed; it is validated like a new record.
+
+        Raises:
+            pydantic.ValidationError: the changed record is not valid, or a field is unknown.
+        """
+        fields = {**self.__dict__, **(self.__pydantic_extra__ or {}), **(update or {})}
+        return type(self).model_validate(copy.deepcopy(fields) if deep else fields)
+
+
+class _OpenValue(_Value):
+    """A value kept as JSON, whose further keys are kept beside its own fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[Text, Json] = Field(init=False)
+
+
+class _Record(_Value):
+    """A row of a table: an id and the times when it was made and last changed (UTC)."""
+
+    id: Id = Field(default_factory=uuid7)
+    create_time: Time = Field(default_factory=_now)
+    update_time: Time = Field(default_factory=_create_time)
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.update_time < self.create_time:
+            raise ValueError(
+                f"update_time ({self.update_time.isoformat()}) must not be before "
+                f"create_time ({self.create_time.isoformat()})"
+            )
+        return self
+
+
+class MessageRole(StrEnum):
+    """Who speaks in a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class ApiCallStatus(StrEnum):
+    """How an API call ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    CANCELLED = "cancelled"
+
+
+class ToolCallContent(_Value):
+    """A tool that the model asked for. `arguments` is any JSON value."""
+
+    id: Text
+    name: Text
+    arguments: Json
+
+
+class ToolResultContent(_Value):
+    """What a tool answered."""
+
+    tool_call_id: Text
+    content: Text
+    is_error: Flag = False
+
+
+class MessageContent(_OpenValue):
+    """What a message says: text, tool calls, a tool's result, and any further JSON keys beside them.
+
+    ```python
+    MessageContent(text="What is Rust?")
+    MessageContent(text="Look:", image_url="https://example.org/crab.png")  # a further key
+    ```
+    """
+
+    text: Text | None = None
+    tool_calls: list[ToolCallContent] | None = None
+    tool_result: ToolResultContent | None = None
+
+
+class TokenDetails(_OpenValue):
+    """Which part of a token count was of a kind. Parts are subsets of the count, and may overlap each other."""
+
+    cached_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+
+
+class PriceDetails(_OpenValue):
+    """How a price is made up, in units of `currency` (an ISO 4217 code)."""
+
+    input_price: Money | None = None
+    output_price: Money | None = None
+    currency: Text = "USD"
+
+
+class LLMMessage(_Record):
+    """One message of a chat session."""
+
+    chat_session_id: Id
+    agent_id: Id
+    user_id: Id
+    tenant_id: Id = NIL_UUID
+    parent_message_id: Id | None = None
+    role: MessageRole
+    content: MessageContent
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        chat_session_id: UUID,
+        agent_id: UUID,
+        user_id: UUID,
+        role: MessageRole | str,
+        content: MessageContent | str,
+        **fields: Any,
+    ) -> Self:
+        """A message of this moment with a new id. Plain text as `content` becomes `MessageContent(text=...)`."""
+        if isinstance(content, str):
+            content = MessageContent(text=content)
+        named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
+        return cls.model_validate({**named, "role": role, "content": content, **fields})
+
+
+class LLMApiCall(_Record):
+    """One request to a model: who made it, how it ended, what it used, what it cost and how long it took.
+
+    `total_price` is in the currency of `price_details` (USD without them); `latency_ms` is the whole request,
+    `time_to_first_token_ms` its part before the first token; `tokens_per_second` counts completion tokens.
+    `create_time` is when the request was sent, `update_time` when it ended.
+    """
+
+    chat_session_id: Id
+    agent_id: Id
+    user_id: Id
+    tenant_id: Id = NIL_UUID
+    request_message_id: Id = NIL_UUID
+    response_message_id: Id = NIL_UUID
+    model_name: Text
+    status: ApiCallStatus
+    error_message: Text | None = None
+    error_code: Text | None = None
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+    prompt_tokens_details: TokenDetails | None = None
+    completion_tokens_details: TokenDetails | None = None
+    total_price: Money | None = None
+    price_details: PriceDetails | None = None
+    latency_ms: Count | None = None
+    time_to_first_token_ms: Count | None = None
+    tokens_per_second: Rate | None = None
+    api_response_id: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_details(self, info: ValidationInfo) -> Self:
+        if info.context is not None:
+            return self  # read from a table: a ledger stays readable whatever another program wrote
+        for total, details in (
+            ("prompt_tokens", self.prompt_tokens_details),
+            ("completion_tokens", self.completion_tokens_details),
+        ):
+            if details is None:
+                continue
+            for part in TokenDetails.model_fields:
+                if (getattr(details, part) or 0) > getattr(self, total):
+                    raise ValueError(
+                        f"{total}_details.{part} ({getattr(details, part)}) must be a part of "
+                        f"{total} ({getattr(self, total)})"
+                    )
+        return self
+
+    @classmethod
+    def success(
+        cls,
+        *,
+        chat_session_id: UUID,
+        agent_id: UUID,
+        user_id: UUID,
+        model_name: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        request_time: datetime,
+        response_time: datetime,
+        **fields: Any,
+    ) -> Self:
+        """A call that was answered. Latency is the whole milliseconds between the two times, the rate of tokens per
+        second follows from it (`None` below one millisecond), the total is prompt plus completion; any other field
+        can be given and wins.
+        """
+        latency = _milliseconds(request_time, response_time)
+        derived: dict[str, Any] = {
+            "status": ApiCallStatus.SUCCESS,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "latency_ms": latency,
+            "tokens_per_second": completion_tokens / (latency / 1000) if latency > 0 else None,
+            "create_time": request_time,
+            "update_time": response_time,
+        }
+        named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
+        tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        return cls.model_validate({**named, "model_name": model_name, **tokens, **derived, **fields})
+
+    @classmethod
+    def failed(
+        cls,
+        *,
+        chat_session_id: UUID,
+        agent_id: UUID,
+        user_id: UUID,
+        model_name: str,
+        error_message: str,
+        request_time: datetime,
+        error_code: str | None = None,
+        status: ApiCallStatus | str = ApiCallStatus.FAILED,
+        response_time: datetime | None = None,
+        **fields: Any,
+    ) -> Self:
+        """A call that was not answered, ended now unless `response_time` says when. It used no tokens unless they
+        are given.
+        """
+        # A request time from a clock ahead of ours must not end before it began.
+        ended = response_time or max(_now(), _to_utc(request_time))
+        derived: dict[str, Any] = {
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "latency_ms": _milliseconds(request_time, ended),
+            "create_time": request_time,
+            "update_time": ended,
+        }
+        named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
+        error = {"error_message": error_message, "error_code": error_code, "status": status}
+        merged = {**named, "model_name": model_name, **error, **derived, **fields}
+        merged.setdefault("total_tokens", merged["prompt_tokens"] + merged["completion_tokens"])
+        return cls.model_validate(merged)
+
+
+def _milliseconds(start: datetime, end: datetime) -> int:
+    return (_to_utc(end) - _to_utc(start)) // timedelta(milliseconds=1)
+
+
+class ChatSession(_Record):
+    """A conversation of a user with an agent. `metadata` is a JSON object."""
+
+    user_id: Id
+    agent_id: Id
+    tenant_id: Id = NIL_UUID
+    title: Text | None = None
+    metadata: JsonObject = Field(default_factory=dict)
+
+    @classmethod
+    def new(cls, user_id: UUID, agent_id: UUID, **fields: Any) -> Self:
+        """A session of this moment with a new id."""
+        return cls.model_validate({"user_id": user_id, "agent_id": agent_id, **fields})
+
+
+class Provider(_Record):
+    """Whom a model is bought from. `api_key` is a secret: read it with `provider.api_key.get_secret_value()`."""
+
+    tenant_id: Id = NIL_UUID
+    provider_name: Text
+    provider_type: Text
+    api_base: Text
+    api_key: Annotated[SecretStr, AfterValidator(_check_secret)]
+    enabled: Flag = True
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _hide_input(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # pydantic shows the refused input, and the input of a whole provider holds its key.
+        try:
+            return handler(data)
+        except ValidationError as error:
+            refusals = [
+                InitErrorDetails(
+                    type=PydanticCustomError(
+                        cast(Any, line["type"]),
+                        cast(Any, "{message} (the value is of kind {kind})"),
+                        {"message": line["msg"], "kind": type(line["input"]).__name__},
+                    ),
+                    loc=line["loc"],
+                    input="**********",
+                )
+                for line in error.errors()
+            ]
+        raise ValidationError.from_exception_data(cls.__name__, refusals, hide_input=True)
+
+
+class Agent(_Record):
+    """An agent's configuration. `custom_params` and `thinking` are any JSON."""
+
+    tenant_id: Id = NIL_UUID
+    agent_code: Text
+    agent_name: Text
+    agent_order: Integer = 0
+    agent_status: Flag = True
+    context_limit: Count | None = None
+    custom_params: Json = None
+    max_completion_tokens: Count | None = None
+    model_name: Text
+    provider_id: Id
+    response_format: Text | None = None
+    system_prompt: Text
+    temperature: Rate | None = None
+    stream: Flag | None = None
+    thinking: Json = None
+
+
+class AgentConfig(_Value):
+    """An agent together with the provider that it uses."""
+
+    agent: Agent
+    provider: Provider
+
+
+class QueryFilter(_Value):
+    """Which API calls: those that meet every condition given. Both ends of the time range are included."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    agent_id: Id | None = None
+    tenant_id: Id | None = None
+    start_time: Time | None = None
+    end_time: Time | None = None
+    status: ApiCallStatus | None = None
+    model_name: Text | None = None
+    limit: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    offset: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {
+        "user_id": "user_id",
+        "session_id": "chat_session_id",
+        "agent_id": "agent_id",
+        "tenant_id": "tenant_id",
+        "status": "status",
+        "model_name": "model_name",
+    }
+    """Which column each condition of equality compares."""
+
+
+class UsageStatistics(_Value):
+    """Totals over the calls of a filter.
+
+    `failed_count` counts the status `failed` only, `status_counts` every status. `total_cost` is exact and is `None`
+    when no call has a price; averages are over the calls that have the value. Latency is in milliseconds.
+    """
+
+    total_calls: int
+    success_count: int
+    failed_count: int
+    status_counts: dict[ApiCallStatus, int]
+    total_tokens: int
+    total_prompt_tokens: int
+    total_completion_tokens: int
+    total_cost: Decimal | None = None
+    avg_latency_ms: float | None = None
+    avg_tokens_per_second: float | None = None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Successes divided by calls, from 0 to 1; `None` when there are no calls."""
+        return self.success_count / self.total_calls if self.total_calls else None
