@@ -1,7 +1,7 @@
 """Record, keep and understand what your LLM agents use: tokens, cost and latency.
 
-Importing this loads the records, the errors and nothing heavy; stores, analysis and pictures are loaded when their
-names are first used, and what an extra would install is asked for only then.
+Importing this takes a few milliseconds: records, stores, analysis and pictures are loaded when their names are first
+used, and what an extra would install is asked for only then.
 """
 
 import importlib
@@ -18,27 +18,26 @@ from mofa_usage.errors import (
     StoreConnectionError,
     UsageError,
 )
-from mofa_usage.records import (
-    NIL_UUID,
-    Agent,
-    AgentConfig,
-    ApiCallStatus,
-    ChatSession,
-    LLMApiCall,
-    LLMMessage,
-    MessageContent,
-    MessageRole,
-    PriceDetails,
-    Provider,
-    QueryFilter,
-    TokenDetails,
-    ToolCallContent,
-    ToolResultContent,
-    UsageStatistics,
-)
-
 if TYPE_CHECKING:
     from mofa_usage.importing import ImportResult, import_calls
+    from mofa_usage.records import (
+        NIL_UUID,
+        Agent,
+        AgentConfig,
+        ApiCallStatus,
+        ChatSession,
+        LLMApiCall,
+        LLMMessage,
+        MessageContent,
+        MessageRole,
+        PriceDetails,
+        Provider,
+        QueryFilter,
+        TokenDetails,
+        ToolCallContent,
+        ToolResultContent,
+        UsageStatistics,
+    )
     from mofa_usage.report import write_report
     from mofa_usage.stores import (
         InMemoryStore,
@@ -55,13 +54,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "NIL_UUID": "mofa_usage.records",
+    "Agent": "mofa_usage.records",
+    "AgentConfig": "mofa_usage.records",
+    "ApiCallStatus": "mofa_usage.records",
+    "ChatSession": "mofa_usage.records",
     "ImportResult": "mofa_usage.importing",
     "InMemoryStore": "mofa_usage.stores",
+    "LLMApiCall": "mofa_usage.records",
+    "LLMMessage": "mofa_usage.records",
+    "MessageContent": "mofa_usage.records",
+    "MessageRole": "mofa_usage.records",
     "MySqlStore": "mofa_usage.stores",
     "PostgresStore": "mofa_usage.stores",
+    "PriceDetails": "mofa_usage.records",
+    "Provider": "mofa_usage.records",
+    "QueryFilter": "mofa_usage.records",
     "SqliteStore": "mofa_usage.stores",
     "Store": "mofa_usage.stores",
+    "TokenDetails": "mofa_usage.records",
+    "ToolCallContent": "mofa_usage.records",
+    "ToolResultContent": "mofa_usage.records",
     "UsageFrame": "mofa_usage.usage",
+    "UsageStatistics": "mofa_usage.records",
     "connect": "mofa_usage.stores",
     "export_parquet": "mofa_usage.warehouse",
     "from_env": "mofa_usage.stores",

@@ -167,7 +167,8 @@ def _create_time(data: dict[str, Any]) -> datetime:
 class _Value(BaseModel):
     """An immutable value: equal by its fields, copied only through validation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    # Validators are built at first use: half of the time that importing this module would take.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy in which the fields of `update` have changed; it is validated like a new record.
