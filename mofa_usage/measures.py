@@ -6,8 +6,7 @@ a *formula* made of two kinds of parts, and `mofa_usage.analysis` interprets it 
 calls.
 
 - An `Aggregate` runs over the calls of a group: count, sum, quantile, maximum or number of distinct values of
-  a
-  `value`, over the calls that meet every condition of `where` and have the value. The engine computes these
+  a `value`, over the calls that meet every condition of `where` and have the value. The engine computes these
   and nothing else.
 - A `Ratio` divides two aggregates of the same group afterwards. So averages, rates and unit costs are
   computed from exact sums and counts, in one place, and every engine agrees on them. Dividing by zero gives
@@ -22,10 +21,9 @@ reasoning) are subsets of prompt and completion tokens and are never added to th
 'Cost per call'
 >>> MEASURES["latency_p95"].needs
 ('latency_ms',)
->>> measure("latency_p59")
+>>> measure("latency_p59")  # doctest: +ELLIPSIS
 Traceback (most recent call last):
-mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95,
-latency_p90
+mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95...
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,9 +46,7 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
-"""How a measure is written: `money` in the row's currency; `rate` is a fraction from 0 to 1, shown as per
-cent.
-"""
+"""How a measure is written: `money` in the row's currency; `rate` is a fraction from 0 to 1."""
 
 Condition: TypeAlias = Literal[
     "succeeded",  # status is success
@@ -80,8 +76,10 @@ CONDITION_NEEDS: Mapping[Condition, str] = MappingProxyType(
 """The column that decides each condition."""
 
 TOKEN_RATE = "token_rate"  # noqa: S105 (a rate of tokens, no secret)
-"""The value that is no column: `tokens_per_second`, else completion_tokens / seconds of latency, else null.
-"""
+"""A value that is no column: tokens_per_second, else completion_tokens / seconds of latency, else null."""
+
+ALWAYS_PRESENT = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+"""Columns that every call has: with no calls at all their sum is 0 and not null."""
 
 VALUE_NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {TOKEN_RATE: ("tokens_per_second", "completion_tokens", "latency_ms")}
@@ -128,9 +126,9 @@ class Ratio:
 class Measure:
     """A number about a group of calls.
 
-    `unit` is the word behind the number ("calls", "tokens", "ms", "tokens/s"; "" for rates; for money "currency", to
-    be replaced by the row's currency). `additive` says that the values of several rows add up to that of all
-    their calls.
+    `unit` is the word behind the number ("calls", "tokens", "ms", "tokens/s"; "" for rates; for money
+    "currency", to be replaced by the row's currency). `additive` says that the values of several rows add up to
+    that of all their calls.
     """
 
     name: str
@@ -164,9 +162,7 @@ class Dimension:
 
 
 def _count(name: str, title: str, description: str, *where: Condition, value: str | None = None) -> Measure:
-    return Measure(
-        name, title, "count", "calls", description, Aggregate("count", value, where), additive=True
-    )
+    return Measure(name, title, "count", "calls", description, Aggregate("count", value, where), additive=True)
 
 
 def _tokens(column: str, title: str, description: str) -> Measure:
@@ -228,17 +224,13 @@ def _token_counts() -> tuple[Measure, ...]:
         _tokens("prompt_tokens", "Prompt tokens", "Sum of prompt_tokens, cached ones included."),
         _tokens("completion_tokens", "Completion tokens", "Sum of completion_tokens, reasoning included."),
         _tokens("total_tokens", "Tokens", "Sum of total_tokens."),
-        _tokens(
-            "cached_tokens", "Cached tokens", "Prompt tokens read from a cache, of calls that report them."
-        ),
+        _tokens("cached_tokens", "Cached tokens", "Prompt tokens read from a cache, of calls that report them."),
         _tokens(
             "cache_write_tokens",
             "Cache writes",
             "Prompt tokens written to a cache, of calls that report them.",
         ),
-        _tokens(
-            "reasoning_tokens", "Reasoning tokens", "Completion tokens spent on reasoning, where reported."
-        ),
+        _tokens("reasoning_tokens", "Reasoning tokens", "Completion tokens spent on reasoning, where reported."),
         Measure(
             "cache_hit_rate",
             "Cache hit rate",
@@ -256,17 +248,13 @@ def _money() -> tuple[Measure, ...]:
     tokens = Aggregate("sum", "total_tokens", ("priced",))
     wasted = Aggregate("sum", "total_price", ("unsuccessful",))
 
-    def money(
-        name: str, title: str, text: str, formula: Aggregate | Ratio, additive: bool = False
-    ) -> Measure:
+    def money(name: str, title: str, text: str, formula: Aggregate | Ratio, additive: bool = False) -> Measure:
         return Measure(name, title, "money", "currency", text, formula, additive)
 
     return (
         money("cost", "Cost", "Sum of total_price, exact; unpriced calls are unknown, not free.", cost, True),
         _count("priced_calls", "Priced calls", "Calls that have a total_price.", value="total_price"),
-        Measure(
-            "coverage", "Coverage", "rate", "", "Priced calls / calls.", Ratio(priced, Aggregate("count"))
-        ),
+        Measure("coverage", "Coverage", "rate", "", "Priced calls / calls.", Ratio(priced, Aggregate("count"))),
         money("cost_per_call", "Cost per call", "Cost / priced calls.", Ratio(cost, priced)),
         money(
             "cost_per_success",
@@ -296,9 +284,7 @@ def _token_rates() -> tuple[Measure, ...]:
 
     each = "the calls' rates (tokens_per_second, else completion tokens / seconds of latency)"
     mean = Ratio(Aggregate("sum", TOKEN_RATE), Aggregate("count", TOKEN_RATE))
-    overall = Ratio(
-        Aggregate("sum", "completion_tokens", ("timed",)), Aggregate("sum", "latency_ms", ("timed",)), 1000
-    )
+    overall = Ratio(Aggregate("sum", "completion_tokens", ("timed",)), Aggregate("sum", "latency_ms", ("timed",)), 1000)
     return (
         rate("mean", "Mean token rate", f"Mean of {each}.", mean),
         *(
@@ -357,14 +343,10 @@ _ALL_DIMENSIONS = (
     _category("tenant_id", "Tenant", "The tenant, as UUID; the nil UUID when unset."),
     _category("chat_session_id", "Session", "The chat session, as UUID."),
     _category("request_message_id", "Request message", "The message that asked, as UUID."),
-    _category(
-        "response_message_id", "Response message", "The message that answered; the nil UUID when none did."
-    ),
+    _category("response_message_id", "Response message", "The message that answered; the nil UUID when none did."),
     _category("api_response_id", "Provider's response id", "The id that the provider gave its response."),
     _category("id", "Call", "The call itself, as UUID."),
-    _bucket(
-        "minute", "Minute", "Begins at a full local minute or where the clock changes (Datetime in the zone)."
-    ),
+    _bucket("minute", "Minute", "Begins at a full local minute or where the clock changes (Datetime in the zone)."),
     _bucket("hour", "Hour", "Begins at a full local hour or where the clock changes (Datetime in the zone)."),
     _bucket("day", "Day", "The local date."),
     _bucket("week", "Week", "The ISO week, as the date of its Monday."),
@@ -407,7 +389,5 @@ def _lookup(name: str, entries: Mapping[str, Entry], word: str) -> Entry:
 def _suggestion(name: object, names: Iterable[str]) -> str:
     known = tuple(names)
     near = get_close_matches(str(name).lower(), known, n=3, cutoff=0.6)
-    near += [
-        entry for entry in known if len(str(name)) > 2 and str(name).lower() in entry and entry not in near
-    ]
+    near += [entry for entry in known if len(str(name)) > 2 and str(name).lower() in entry and entry not in near]
     return f"near it: {', '.join(near[:5])}" if near else f"there are: {', '.join(known)}"
