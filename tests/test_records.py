@@ -1,0 +1,624 @@
+"""What a record accepts, refuses and promises: all validation is here, so every store refuses the same things."""
+
+import copy
+import json
+import math
+import pickle
+import traceback
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from mofa_usage import (
+    Agent,
+    AgentConfig,
+    ApiCallStatus,
+    ChatSession,
+    LLMApiCall,
+    LLMMessage,
+    MessageContent,
+    MessageRole,
+    PriceDetails,
+    Provider,
+    QueryFilter,
+    TokenDetails,
+    ToolCallContent,
+    ToolResultContent,
+    UsageStatistics,
+)
+from tests import strategies
+
+NIL = UUID(int=0)
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+IDS: dict[str, Any] = {"chat_session_id": UUID(int=1), "agent_id": UUID(int=2), "user_id": UUID(int=3)}
+SECRET = "sk-very-secret-0123456789"
+
+
+def call(**fields: Any) -> LLMApiCall:
+    """A plain call of 100 + 50 tokens."""
+    plain = {"model_name": "gpt-4", "status": "success", "prompt_tokens": 100, "completion_tokens": 50}
+    return LLMApiCall(**(IDS | plain | {"total_tokens": 150} | fields))
+
+
+def message(**fields: Any) -> LLMMessage:
+    return LLMMessage(**(IDS | {"role": "user", "content": MessageContent(text="Hello")} | fields))
+
+
+def session(**fields: Any) -> ChatSession:
+    return ChatSession(**({"user_id": UUID(int=3), "agent_id": UUID(int=2)} | fields))
+
+
+def provider(**fields: Any) -> Provider:
+    plain = {"provider_name": "openai", "provider_type": "openai", "api_base": "https://x", "api_key": SECRET}
+    return Provider(**(plain | fields))
+
+
+def agent(**fields: Any) -> Agent:
+    plain = {"agent_code": "helper", "agent_name": "Helper", "model_name": "gpt-4", "system_prompt": "Be kind."}
+    return Agent(**(plain | {"provider_id": UUID(int=9)} | fields))
+
+
+BUILDERS = [call, message, session, provider, agent]
+RECORDS = st.one_of(
+    strategies.messages(),
+    strategies.api_calls(),
+    strategies.sessions(),
+    strategies.providers(),
+    strategies.agents(),
+)
+
+
+def refused(build: Any, **fields: Any) -> str:
+    """The text of the refusal that building with these fields meets."""
+    with pytest.raises(ValidationError) as caught:
+        build(**fields)
+    return str(caught.value)
+
+
+# --- counts: tokens and milliseconds are integers 0 ... 2^31-1 ------------------------------------------------------
+
+COUNTS = ["prompt_tokens", "completion_tokens", "total_tokens", "latency_ms", "time_to_first_token_ms"]
+DETAIL_COUNTS = ["cached_tokens", "audio_tokens", "reasoning_tokens", "cache_write_tokens"]
+
+
+@pytest.mark.parametrize("field", COUNTS)
+@pytest.mark.parametrize("value", [0, 1, 2**31 - 1])
+def test_a_count_within_bounds_is_kept(field: str, value: int) -> None:
+    assert getattr(call(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize("field", COUNTS)
+@pytest.mark.parametrize("value", [-1, 2**31, 2**63, 1.5, 1.0, "7", True, math.nan, Decimal(1)])
+def test_a_count_out_of_bounds_or_of_another_kind_is_refused(field: str, value: object) -> None:
+    assert field in refused(call, **{field: value})
+
+
+@pytest.mark.parametrize("field", DETAIL_COUNTS)
+def test_detail_counts_have_the_same_bounds(field: str) -> None:
+    assert getattr(TokenDetails(**{field: 2**31 - 1}), field) == 2**31 - 1
+    assert getattr(TokenDetails(**{field: 0}), field) == 0
+    for value in (-1, 2**31, 0.0, "1", False):
+        assert field in refused(TokenDetails, **{field: value})
+
+
+@pytest.mark.parametrize("total", ["prompt_tokens", "completion_tokens"])
+@pytest.mark.parametrize("part", DETAIL_COUNTS)
+def test_details_are_subsets_of_their_total(total: str, part: str) -> None:
+    whole = call(**{total: 40, f"{total}_details": TokenDetails(**{part: 40})})
+    assert getattr(getattr(whole, f"{total}_details"), part) == 40
+    text = refused(call, **{total: 40, f"{total}_details": TokenDetails(**{part: 41})})
+    assert part in text
+    assert total in text
+
+
+def test_details_are_never_added_to_their_totals() -> None:
+    made = call(prompt_tokens_details=TokenDetails(cached_tokens=60), completion_tokens_details=TokenDetails())
+    assert (made.prompt_tokens, made.completion_tokens, made.total_tokens) == (100, 50, 150)
+
+
+# --- money and rates ------------------------------------------------------------------------------------------------
+
+GOOD_PRICES = ["0", "-0", "0.0000000001", "99999.9999999999", "-99999.9999999999", "1.50", "1E+4", "1E-10", "12345"]
+BAD_PRICES = ["100000", "-100000", "1E+5", "0.00000000001", "1.12345678901", "NaN", "sNaN", "Infinity", "-Infinity"]
+
+
+@pytest.mark.parametrize("text", GOOD_PRICES)
+def test_a_price_within_5_and_10_digits_is_kept_exactly(text: str) -> None:
+    price = Decimal(text)
+    assert call(total_price=price).total_price == price
+    details = PriceDetails(input_price=price, output_price=price)
+    assert (details.input_price, details.output_price) == (price, price)
+    assert isinstance(details.input_price, Decimal)
+
+
+@pytest.mark.parametrize("text", BAD_PRICES)
+def test_a_price_beyond_5_or_10_digits_or_not_finite_is_refused(text: str) -> None:
+    price = Decimal(text)
+    assert "total_price" in refused(call, total_price=price)
+    assert "input_price" in refused(PriceDetails, input_price=price)
+    assert "output_price" in refused(PriceDetails, output_price=price)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, True, "free", b"1", [1]])
+def test_what_is_no_amount_is_no_price(value: object) -> None:
+    assert "total_price" in refused(call, total_price=value)
+
+
+def test_a_missing_price_stays_none() -> None:
+    assert call().total_price is None
+    assert PriceDetails().input_price is None
+    assert PriceDetails().currency == "USD"
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1.7976931348623157e308, 35.5])
+def test_a_finite_rate_is_kept(value: float) -> None:
+    assert call(tokens_per_second=value).tokens_per_second == value
+    assert agent(temperature=value).temperature == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "fast"])
+def test_a_rate_that_is_not_finite_is_refused(value: object) -> None:
+    assert "tokens_per_second" in refused(call, tokens_per_second=value)
+    assert "temperature" in refused(agent, temperature=value)
+
+
+# --- times ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("field", ["create_time", "update_time"])
+def test_a_naive_time_is_refused(build: Any, field: str) -> None:
+    assert field in refused(build, **{field: datetime(2026, 3, 1)})
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("value", ["2026-03-01T12:00:00Z", 1772366400, 1.5, None])
+def test_a_time_is_a_datetime(build: Any, value: object) -> None:
+    assert "create_time" in refused(build, create_time=value)
+
+
+@pytest.mark.parametrize(
+    "zone", [timezone(timedelta(hours=-11)), ZoneInfo("Asia/Kathmandu"), timezone(timedelta(seconds=1))]
+)
+def test_other_zones_become_utc_and_microseconds_stay(zone: Any) -> None:
+    made = message(create_time=NOON.astimezone(zone), update_time=NOON.astimezone(zone))
+    assert made.create_time == NOON
+    assert made.create_time.utcoffset() == timedelta(0)
+    assert made.create_time.microsecond == 123_456
+    assert made.create_time.hour == 12
+
+
+def test_both_hours_of_an_autumn_night_are_told_apart() -> None:
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=0)
+    second = first.replace(fold=1)
+    assert session(create_time=second).create_time - session(create_time=first).create_time == timedelta(hours=1)
+
+
+def test_a_time_that_does_not_exist_in_utc_is_refused() -> None:
+    east = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    west = datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))
+    assert "create_time" in refused(session, create_time=east)
+    assert "update_time" in refused(session, update_time=west)
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_an_update_is_never_before_its_creation(build: Any) -> None:
+    assert build(create_time=NOON, update_time=NOON).update_time == NOON
+    early = NOON - timedelta(microseconds=1)
+    text = refused(build, create_time=NOON, update_time=early)
+    assert "update_time" in text
+    assert "create_time" in text
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_a_new_record_was_updated_when_it_was_created(build: Any) -> None:
+    before = datetime.now(UTC)
+    made = build()
+    assert before <= made.create_time <= datetime.now(UTC)
+    assert made.create_time <= made.update_time <= datetime.now(UTC)
+    assert build(create_time=NOON).update_time == NOON
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+TEXT_FIELDS = [
+    *((call, name) for name in ("model_name", "error_message", "error_code", "api_response_id")),
+    (session, "title"),
+    *((provider, name) for name in ("provider_name", "provider_type", "api_base", "api_key")),
+    *((agent, name) for name in ("agent_code", "agent_name", "model_name", "response_format", "system_prompt")),
+    (MessageContent, "text"),
+    (PriceDetails, "currency"),
+    (QueryFilter, "model_name"),
+    (lambda **field: ToolCallContent(**({"id": "1", "name": "f", "arguments": {}} | field)), "id"),
+    (lambda **field: ToolCallContent(**({"id": "1", "name": "f", "arguments": {}} | field)), "name"),
+    (lambda **field: ToolResultContent(**({"tool_call_id": "1", "content": "x"} | field)), "tool_call_id"),
+    (lambda **field: ToolResultContent(**({"tool_call_id": "1", "content": "x"} | field)), "content"),
+]
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+@pytest.mark.parametrize("bad", ["\0", "a\0b", "\ud800", "ok \udfff", 7, ["list"]])
+def test_text_holds_no_nul_no_lone_surrogate_and_is_text(build: Any, field: str, bad: object) -> None:
+    assert field in refused(build, **{field: bad})
+
+
+@pytest.mark.parametrize(("build", "field"), [pair for pair in TEXT_FIELDS if pair[1] != "api_key"])
+@pytest.mark.parametrize("good", strategies.NASTY_TEXTS)
+def test_any_other_text_is_kept_as_it_is(build: Any, field: str, good: str) -> None:
+    assert getattr(build(**{field: good}), field) == good
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+JSON_HOLDERS = [
+    pytest.param(lambda value: session(metadata={"k": value}).metadata["k"], id="metadata"),
+    pytest.param(lambda value: agent(custom_params={"k": value}).custom_params["k"], id="custom_params"),
+    pytest.param(lambda value: agent(thinking=[value]).thinking[0], id="thinking"),
+    pytest.param(lambda value: ToolCallContent(id="1", name="f", arguments=value).arguments, id="arguments"),
+    pytest.param(lambda value: MessageContent.model_validate({"k": value}).model_dump()["k"], id="content"),
+    pytest.param(lambda value: TokenDetails.model_validate({"k": value}).model_dump()["k"], id="token details"),
+    pytest.param(lambda value: PriceDetails.model_validate({"k": value}).model_dump()["k"], id="price details"),
+]
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+NOT_JSON = [
+    math.nan,
+    [math.inf],
+    {"deep": [{"er": -math.inf}]},
+    {1: "number as key"},
+    {"nul\0key": 1},
+    ["\ud800"],
+    {"x": "\0"},
+    b"bytes",
+    {1, 2},
+    object(),
+    NOON,
+    uuid4(),
+    Decimal("1.5"),
+    1j,
+    LOOP,
+]
+
+
+@pytest.mark.parametrize("hold", JSON_HOLDERS)
+@pytest.mark.parametrize("value", NOT_JSON, ids=lambda value: type(value).__name__)
+def test_what_is_not_json_is_refused(hold: Any, value: object) -> None:
+    with pytest.raises(ValidationError):
+        hold(value)
+
+
+@pytest.mark.parametrize("hold", JSON_HOLDERS)
+@given(value=strategies.json_values())
+@settings(max_examples=25)
+def test_real_json_is_kept_equal(hold: Any, value: Any) -> None:
+    assert hold(value) == value
+    assert json.loads(json.dumps(hold(value))) == value
+
+
+@pytest.mark.parametrize("hold", JSON_HOLDERS)
+def test_a_record_does_not_share_json_with_its_maker(hold: Any) -> None:
+    inner = ["first"]
+    held = hold({"list": inner})
+    inner.append("second")
+    assert held == {"list": ["first"]}
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 1, {1: 2}])
+def test_session_metadata_is_a_json_object(value: object) -> None:
+    assert "metadata" in refused(session, metadata=value)
+    assert session().metadata == {}
+
+
+@pytest.mark.parametrize("record", [MessageContent, TokenDetails, PriceDetails])
+def test_further_keys_are_kept_flat_beside_the_declared_ones(record: type[BaseModel]) -> None:
+    further = {"image_url": "https://x", "model_config": [1], "self": 1, "copy": None, "an odd key": {"a": [1.5]}}
+    dumped = record.model_validate(further).model_dump()
+    assert further.items() <= dumped.items()
+    assert set(dumped) == set(record.model_fields) | set(further)
+
+
+@pytest.mark.parametrize("build", [*BUILDERS, QueryFilter])
+def test_an_unknown_field_is_refused_by_name(build: Any) -> None:
+    assert "prompt_tokns" in refused(build, prompt_tokns=1)
+
+
+# --- ids, enums, flags ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_a_new_id_is_a_uuid_of_version_7_and_later_ones_sort_later(build: Any) -> None:
+    ids = [build().id for _ in range(500)]
+    assert all(isinstance(made, UUID) and made.version == 7 for made in ids)
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 500
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("value", [None, 7, "not a uuid", b"short", ""])
+def test_an_id_is_a_uuid(build: Any, value: object) -> None:
+    assert "id" in refused(build, id=value)
+
+
+def test_unset_tenants_and_messages_are_the_nil_uuid() -> None:
+    made = call()
+    assert (made.tenant_id, made.request_message_id, made.response_message_id) == (NIL, NIL, NIL)
+    assert message().tenant_id == session().tenant_id == NIL
+    assert message().parent_message_id is None
+
+
+def test_the_words_of_the_enums_are_the_contracts() -> None:
+    assert [role.value for role in MessageRole] == ["system", "user", "assistant", "tool"]
+    assert [status.value for status in ApiCallStatus] == ["success", "failed", "timeout", "rate_limited", "cancelled"]
+
+
+@pytest.mark.parametrize("value", ["SUCCESS", "ok", "", None, 1])
+def test_a_status_is_one_of_the_five(value: object) -> None:
+    assert "status" in refused(call, status=value)
+    assert "role" in refused(message, role=value)
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", None])
+def test_a_flag_is_a_bool(value: object) -> None:
+    assert "enabled" in refused(provider, enabled=value)
+    assert "agent_status" in refused(agent, agent_status=value)
+
+
+def test_the_defaults_of_an_agent() -> None:
+    made = agent()
+    assert (made.agent_order, made.agent_status) == (0, True)
+    optional = ["context_limit", "custom_params", "max_completion_tokens", "response_format", "temperature", "stream"]
+    assert [getattr(made, name) for name in [*optional, "thinking"]] == [None] * 7
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_names_the_field_the_kind_of_value_and_the_rule() -> None:
+    text = refused(call, prompt_tokens="12")
+    assert "prompt_tokens" in text
+    assert "str" in text
+    assert "integer" in text
+    text = refused(call, latency_ms=-5)
+    assert "latency_ms" in text
+    assert "int" in text
+    assert "greater than or equal to 0" in text
+
+
+def everything_said(error: ValidationError) -> str:
+    """All that an error can show: message, parts, JSON, and the traceback with its causes."""
+    parts = [str(error), repr(error), str(error.errors()), "".join(traceback.format_exception(error))]
+    return "\n".join([*parts, error.json()])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"enabled": "maybe"},
+        {"provider_name": None},
+        {"unknown_field": 1},
+        {"id": "nonsense"},
+        {"create_time": NOON, "update_time": NOON - timedelta(days=1)},
+        {"api_key": SECRET + "\0"},
+        {"api_key": SECRET + "\ud800"},
+        {"api_key": [SECRET]},
+    ],
+)
+def test_a_refused_provider_never_shows_its_key(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        provider(**broken)
+    said = everything_said(caught.value)
+    assert SECRET not in said
+    assert all(field in said for field in broken)
+
+
+def test_a_refused_config_never_shows_the_providers_key() -> None:
+    fields = provider().model_dump() | {"api_key": SECRET, "enabled": "maybe"}
+    with pytest.raises(ValidationError) as caught:
+        AgentConfig.model_validate({"agent": agent(), "provider": fields})
+    assert "enabled" in everything_said(caught.value)
+    assert SECRET not in everything_said(caught.value)
+
+
+def test_a_refused_copy_never_shows_the_key() -> None:
+    with pytest.raises(ValidationError) as caught:
+        provider().model_copy(update={"enabled": "maybe"})
+    assert SECRET not in everything_said(caught.value)
+
+
+def test_a_key_is_shown_only_when_it_is_asked_for() -> None:
+    made = provider()
+    config = AgentConfig(agent=agent(), provider=made)
+    shown = [f"{made} {made!r} {made.model_dump()} {made.__dict__} {config} {config!r} {config.model_dump()}"]
+    shown += [made.model_dump_json(), config.model_dump_json()]
+    assert SECRET not in " ".join(shown)
+    assert made.api_key.get_secret_value() == SECRET
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+@given(RECORDS)
+@settings(max_examples=60)
+def test_records_are_frozen(record: BaseModel) -> None:
+    for field in type(record).model_fields:
+        with pytest.raises(ValidationError):
+            setattr(record, field, getattr(record, field))
+        with pytest.raises(ValidationError):
+            delattr(record, field)
+
+
+@given(RECORDS)
+@settings(max_examples=60)
+def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: BaseModel) -> None:
+    same = type(record).model_validate(dict(record))
+    assert same is not record
+    assert same == record
+    assert copy.copy(record) == copy.deepcopy(record) == record.model_copy() == record.model_copy(deep=True) == record
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert record.model_copy(update={"id": UUID(int=77)}) != record
+
+
+@given(st.one_of(strategies.messages(), strategies.api_calls(), strategies.sessions(), strategies.agents()))
+@settings(max_examples=60)
+def test_records_survive_their_own_json(record: BaseModel) -> None:
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        provider(api_key="another"),
+        provider(enabled=False),
+    ],
+)
+def test_providers_that_differ_are_not_equal(changed: Provider) -> None:
+    plain = provider(id=changed.id, create_time=changed.create_time)
+    assert changed != plain
+    assert changed == changed.model_copy()
+
+
+def test_a_copy_with_changes_is_validated() -> None:
+    made = call()
+    assert made.model_copy(update={"latency_ms": 5}).latency_ms == 5
+    assert made.latency_ms is None
+    assert "latency_ms" in refused(made.model_copy, update={"latency_ms": -1})
+    assert "latency" in refused(made.model_copy, update={"latency": 1})
+    with pytest.raises(ValidationError, match="update_time"):
+        made.model_copy(update={"create_time": made.update_time + timedelta(seconds=1)})
+
+
+def test_a_copy_of_an_open_value_keeps_its_further_keys() -> None:
+    made = TokenDetails.model_validate({"cached_tokens": 1, "image_tokens": 2})
+    assert made.model_copy(update={"cached_tokens": 3}).model_dump()["image_tokens"] == 2
+
+
+# --- constructors ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_message_is_of_now_and_takes_plain_text() -> None:
+    made = LLMMessage.new(**IDS, role="user", content="Hello")
+    assert made.content == MessageContent(text="Hello")
+    assert made.role is MessageRole.USER
+    assert made.id.version == 7
+    assert abs(made.create_time - datetime.now(UTC)) < timedelta(seconds=10)
+
+
+def test_a_success_derives_latency_and_rate_from_its_two_times() -> None:
+    end = NOON + timedelta(milliseconds=1500)
+    made = LLMApiCall.success(
+        **IDS, model_name="m", prompt_tokens=10, completion_tokens=30, request_time=NOON, response_time=end
+    )
+    assert made.status is ApiCallStatus.SUCCESS
+    assert (made.latency_ms, made.tokens_per_second, made.total_tokens) == (1500, 20.0, 40)
+    assert (made.create_time, made.update_time) == (NOON, end)
+    assert (made.error_message, made.error_code, made.total_price) == (None, None, None)
+
+
+def test_a_success_in_no_time_has_no_rate() -> None:
+    made = LLMApiCall.success(
+        **IDS, model_name="m", prompt_tokens=1, completion_tokens=1, request_time=NOON, response_time=NOON
+    )
+    assert (made.latency_ms, made.tokens_per_second) == (0, None)
+
+
+def test_a_success_measures_between_zones() -> None:
+    end = (NOON + timedelta(seconds=2)).astimezone(ZoneInfo("Asia/Tokyo"))
+    made = LLMApiCall.success(
+        **IDS, model_name="m", prompt_tokens=1, completion_tokens=4, request_time=NOON, response_time=end
+    )
+    assert (made.latency_ms, made.tokens_per_second) == (2000, 2.0)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"request_time": datetime(2026, 1, 1)},
+        {"response_time": datetime(2026, 1, 1)},
+        {"response_time": NOON - timedelta(seconds=1)},
+    ],
+)
+def test_a_success_of_impossible_times_is_refused(times: dict[str, Any]) -> None:
+    fields = IDS | {"model_name": "m", "request_time": NOON, "response_time": NOON} | times
+    with pytest.raises(ValueError, match=r"time|latency|naive"):
+        LLMApiCall.success(prompt_tokens=1, completion_tokens=1, **fields)
+
+
+def test_a_failure_has_an_error_and_used_nothing() -> None:
+    sent = datetime.now(UTC) - timedelta(seconds=2)
+    made = LLMApiCall.failed(**IDS, model_name="m", error_message="boom", request_time=sent)
+    assert made.status is ApiCallStatus.FAILED
+    assert (made.error_message, made.error_code) == ("boom", None)
+    assert (made.prompt_tokens, made.completion_tokens, made.total_tokens) == (0, 0, 0)
+    assert made.total_price is None
+    assert made.create_time == sent <= made.update_time
+
+
+def test_a_failure_of_long_ago_can_be_recorded() -> None:
+    made = LLMApiCall.failed(**IDS, model_name="m", error_message="boom", request_time=datetime(2020, 1, 1, tzinfo=UTC))
+    assert made.create_time.year == 2020
+
+
+def test_a_failure_may_be_of_another_status_and_code() -> None:
+    made = LLMApiCall.failed(
+        **IDS,
+        model_name="m",
+        error_message="slow",
+        error_code="408",
+        request_time=datetime.now(UTC),
+        status=ApiCallStatus.TIMEOUT,
+    )
+    assert (made.status, made.error_code) == (ApiCallStatus.TIMEOUT, "408")
+
+
+def test_a_new_session_is_empty() -> None:
+    made = ChatSession.new(UUID(int=3), UUID(int=2), title="T", metadata={"client": "web"})
+    assert (made.user_id, made.agent_id, made.title) == (UUID(int=3), UUID(int=2), "T")
+    assert made.metadata == {"client": "web"}
+    assert made.tenant_id == NIL
+
+
+# --- filters and statistics -----------------------------------------------------------------------------------------
+
+
+def test_an_empty_filter_asks_for_everything() -> None:
+    names = ["user_id", "session_id", "agent_id", "tenant_id", "start_time", "end_time", "status", "model_name"]
+    assert QueryFilter().model_dump() == dict.fromkeys([*names, "limit", "offset"])
+
+
+@pytest.mark.parametrize("field", ["limit", "offset"])
+@pytest.mark.parametrize("value", [-1, 1.0, "1", True])
+def test_limit_and_offset_are_whole_and_not_negative(field: str, value: object) -> None:
+    assert field in refused(QueryFilter, **{field: value})
+    assert getattr(QueryFilter(**{field: 0}), field) == 0
+
+
+@pytest.mark.parametrize("field", ["start_time", "end_time"])
+def test_the_times_of_a_filter_need_a_zone_and_become_utc(field: str) -> None:
+    assert field in refused(QueryFilter, **{field: datetime(2026, 1, 1)})
+    kept = getattr(QueryFilter(**{field: NOON.astimezone(ZoneInfo("Asia/Tokyo"))}), field)
+    assert kept == NOON
+    assert kept.utcoffset() == timedelta(0)
+
+
+def statistics(**fields: Any) -> UsageStatistics:
+    zero = ["total_calls", "success_count", "failed_count", "total_tokens", "total_prompt_tokens"]
+    counts: dict[str, Any] = dict.fromkeys([*zero, "total_completion_tokens"], 0)
+    return UsageStatistics(**(counts | {"status_counts": dict.fromkeys(ApiCallStatus, 0)} | fields))
+
+
+def test_no_calls_have_no_success_rate() -> None:
+    none = statistics()
+    assert none.success_rate is None
+    assert (none.total_cost, none.avg_latency_ms, none.avg_tokens_per_second) == (None, None, None)
+
+
+def test_the_success_rate_is_successes_by_calls() -> None:
+    assert statistics(total_calls=8, success_count=6).success_rate == 0.75
+    assert statistics(total_calls=3).success_rate == 0.0
