@@ -418,12 +418,16 @@ def _unprivileged(directory: Path) -> dict[str, Any]:
 def _reachable_postgres(directory: Path, *, needed: bool) -> Path:
     """PostgreSQL's programs; when another user must run them and cannot get at them (root's own home), a copy."""
     found = programs.postgres_bin()
-    if not needed or all(parent.stat().st_mode & 0o001 for parent in found.parents):
+    if not needed or _is_open_to_all(found):
         return found
     package = found.parent.parent  # PyPI's wheel; its libraries lie beside it
     for source in (found.parent, *package.parent.glob(f"{package.name}.libs")):
         shutil.copytree(source, directory / "programs" / source.relative_to(package.parent), symlinks=True)
     return directory / "programs" / found.relative_to(package.parent)
+
+
+def _is_open_to_all(directory: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (directory, *directory.parents))
 
 
 def _watch(pid: int, directory: Path) -> subprocess.Popen[bytes]:
