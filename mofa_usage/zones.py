@@ -27,8 +27,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from mofa_usage.errors import UsageError
 
-__all__ = ["DAY", "HOUR", "MINUTE", "Period", "instant", "microseconds", "periods", "time_range", "utc",
-"zone"]
+__all__ = ["DAY", "HOUR", "MINUTE", "Period", "instant", "microseconds", "periods", "time_range", "utc", "zone"]
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -97,9 +96,7 @@ def _parsed(text: str, tz: ZoneInfo, what: str) -> datetime:
     return (moment if moment.utcoffset() is not None else moment.replace(tzinfo=tz)).astimezone(UTC)
 
 
-def time_range(
-    start: Moment | None, end: Moment | None, tz: ZoneInfo
-) -> tuple[datetime | None, datetime | None]:
+def time_range(start: Moment | None, end: Moment | None, tz: ZoneInfo) -> tuple[datetime | None, datetime | None]:
     """The half-open range [start, end) in UTC; None leaves a side open.
 
     Raises:
@@ -130,9 +127,9 @@ def periods(tz: ZoneInfo, first: int, last: int) -> list[Period]:
     """
     chunks = range(max(first, _FIRST) // _CHUNK - 1, min(last, _LAST) // _CHUNK + 1)
     start = chunks[0] * _CHUNK
-    found = [Period(start, _offset(tz, start)), *(change for chunk in chunks for change in _changes(tz,
-    chunk))] before = [period for period in found if period.start <= first] return [*before[-1:], *(period for
-    period in found if first < period.start <= last)]
+    found = [Period(start, _offset(tz, start)), *(change for chunk in chunks for change in _changes(tz, chunk))]
+    before = [period for period in found if period.start <= first]
+    return [*before[-1:], *(period for period in found if first < period.start <= last)]
 
 
 @lru_cache(maxsize=1024)
