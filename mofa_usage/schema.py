@@ -1,0 +1,313 @@
+"""The five tables and the way between a row and a record.
+
+The columns are the records' fields: a table is derived from its record class, column by column, and each column is of
+a `Kind` that follows from the field's type. A kind says how the three databases declare such a column; how a value of
+a kind is written and read is data of each dialect (`mofa_usage.stores.dialects`), and `RowCodec` puts the two together.
+
+The tables are shared with MoFA's Rust agents. What they write may differ from what we write, and reads the same:
+
+- JSON leaves out absent keys, and has prices as JSON numbers;
+- a tenant may be NULL, which is the nil UUID; an unknown status is `failed`;
+- a trigger may have set `update_time` from the server's clock, which may be behind the agent's.
+"""
+
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum, StrEnum
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import from_json, to_json
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.types import TypeEngine
+
+from mofa_usage.errors import SerializationError
+from mofa_usage.records import NIL_UUID, Agent, ApiCallStatus, ChatSession, LLMApiCall, LLMMessage, Provider
+
+__all__ = [
+    "AGENT",
+    "API_CALL",
+    "CHAT_SESSION",
+    "LLM_MESSAGE",
+    "PROVIDER",
+    "Kind",
+    "RowCodec",
+    "TableSpec",
+    "metadata",
+    "read_json",
+    "read_status",
+    "write_json",
+]
+
+
+class Kind(Enum):
+    """What a column holds; its value is the word that the documentation uses."""
+
+    ID = "id"
+    TEXT = "text"
+    KEY = "key"  # text that a unique index covers whole, which MySQL allows up to 700 characters
+    NAME = "status, role"
+    INTEGER = "integer"
+    FLAG = "flag"
+    RATE = "rate"
+    MONEY = "money"
+    TIME = "time"
+    JSON = "json"
+
+
+def _type(default: TypeEngine[Any], pg: TypeEngine[Any], my: TypeEngine[Any]) -> TypeEngine[Any]:
+    return default.with_variant(pg, "postgresql").with_variant(my, "mysql", "mariadb")
+
+
+TYPES: Mapping[Kind, TypeEngine[Any]] = {
+    Kind.ID: _type(sa.TEXT(), postgresql.UUID(), sa.VARCHAR(36)),
+    Kind.TEXT: _type(sa.TEXT(), sa.TEXT(), mysql.LONGTEXT()),
+    Kind.KEY: _type(sa.TEXT(), sa.TEXT(), sa.VARCHAR(700)),
+    Kind.NAME: _type(sa.TEXT(), sa.TEXT(), sa.VARCHAR(50)),
+    Kind.INTEGER: sa.INTEGER(),
+    Kind.FLAG: _type(sa.INTEGER(), sa.BOOLEAN(), mysql.BOOLEAN()),
+    Kind.RATE: _type(sa.REAL(), sa.DOUBLE_PRECISION(), mysql.DOUBLE()),
+    Kind.MONEY: _type(sa.REAL(), sa.NUMERIC(15, 10), mysql.DECIMAL(15, 10)),
+    Kind.TIME: _type(sa.TEXT(), sa.TIMESTAMP(timezone=True), mysql.DATETIME(fsp=6)),
+    Kind.JSON: _type(sa.TEXT(), postgresql.JSONB(), mysql.LONGTEXT()),
+}
+"""How each kind is declared on SQLite, PostgreSQL and MySQL/MariaDB."""
+
+_KINDS: Mapping[type, Kind] = {
+    UUID: Kind.ID,
+    SecretStr: Kind.TEXT,
+    StrEnum: Kind.NAME,
+    str: Kind.TEXT,
+    bool: Kind.FLAG,  # before int, which it is too
+    int: Kind.INTEGER,
+    float: Kind.RATE,
+    Decimal: Kind.MONEY,
+    datetime: Kind.TIME,
+}
+
+
+def _kind(annotation: Any) -> Kind:
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is not None and not isinstance(annotation, type):
+        annotation = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else get_origin(annotation)
+    if isinstance(annotation, type):
+        for base, kind in _KINDS.items():
+            if issubclass(annotation, base):
+                return kind
+    return Kind.JSON
+
+
+_R = TypeVar("_R", bound=BaseModel)
+
+metadata = sa.MetaData()
+
+
+@dataclass(frozen=True)
+class TableSpec(Generic[_R]):
+    """A table: the record that a row is, the columns with their kinds, and SQLAlchemy's description of it."""
+
+    record: type[_R]
+    kinds: Mapping[str, Kind]
+    table: sa.Table
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column names, in the order of the table."""
+        return tuple(self.kinds)
+
+
+def _define(
+    name: str,
+    record: type[_R],
+    *,
+    keys: Iterable[str] = (),
+    nullable: Iterable[str] = (),
+    indexes: Iterable[tuple[str, *tuple[str, ...]]] = (),
+    unique: Mapping[str, Sequence[str]] | None = None,
+) -> TableSpec[_R]:
+    fields = dict(record.model_fields)
+    order = ["id", *(field for field in fields if field not in ("id", "create_time", "update_time"))]
+    kinds = {
+        field: Kind.KEY if field in keys else _kind(fields[field].annotation)
+        for field in (*order, "create_time", "update_time")
+    }
+    columns = [
+        sa.Column(
+            field,
+            TYPES[kind],
+            primary_key=field == "id",
+            nullable=field in nullable or type(None) in get_args(fields[field].annotation) or _is_any(fields[field]),
+        )
+        for field, kind in kinds.items()
+    ]
+    table = sa.Table(name, metadata, *columns)
+    for index, *index_columns in indexes:
+        # MySQL indexes only the beginning of long text.
+        lengths = {column: 191 for column in index_columns if kinds[column] is Kind.TEXT}
+        sa.Index(index, *(table.c[column] for column in index_columns), mysql_length=lengths, mariadb_length=lengths)
+    for constraint, key_columns in (unique or {}).items():
+        table.append_constraint(sa.UniqueConstraint(*key_columns, name=constraint))
+    return TableSpec(record, types.MappingProxyType(kinds), table)
+
+
+def _is_any(field: Any) -> bool:
+    return field.annotation is Any
+
+
+LLM_MESSAGE = _define(
+    "entity_llm_message",
+    LLMMessage,
+    nullable=["tenant_id"],
+    indexes=[("idx_message_session", "chat_session_id")],
+)
+API_CALL = _define(
+    "entity_llm_api_call",
+    LLMApiCall,
+    indexes=[
+        ("idx_api_call_session", "chat_session_id", "create_time"),
+        ("idx_api_call_user", "user_id", "create_time"),
+        ("idx_api_call_agent", "agent_id", "create_time"),
+        ("idx_api_call_status", "status", "create_time"),
+        ("idx_api_call_model", "model_name", "create_time"),
+        ("idx_api_call_tenant", "tenant_id", "create_time"),
+        ("idx_api_call_time", "create_time"),
+    ],
+)
+CHAT_SESSION = _define(
+    "entity_chat_session",
+    ChatSession,
+    nullable=["tenant_id", "metadata"],
+    indexes=[("idx_session_user", "user_id")],
+)
+AGENT = _define(
+    "entity_agent",
+    Agent,
+    keys=["agent_code"],
+    indexes=[("idx_agent_tenant", "tenant_id"), ("idx_agent_order", "agent_order")],
+    unique={"uk_entity_agent_code": ["agent_code"]},
+)
+PROVIDER = _define(
+    "entity_provider",
+    Provider,
+    keys=["provider_name"],
+    indexes=[("idx_provider_tenant", "tenant_id"), ("idx_provider_enabled", "enabled")],
+    unique={"uk_entity_provider_tenant": ["tenant_id", "provider_name"]},
+)
+
+_PRICES = ("input_price", "output_price")
+_STATUSES = frozenset(ApiCallStatus)
+
+
+def write_json(value: Any) -> str:
+    """JSON as MoFA writes it: keys of absent fields are left out, prices are JSON numbers."""
+    if isinstance(value, BaseModel):
+        present = {name: item for name, item in value.__dict__.items() if item is not None}
+        for price in _PRICES:
+            if isinstance(present.get(price), Decimal):
+                present[price] = float(present[price])  # at most 15 digits, which a double holds exactly
+        value = {**present, **(value.__pydantic_extra__ or {})}
+    return to_json(value).decode()
+
+
+def read_json(text: str) -> Any:
+    """A JSON column's value; prices in it are rounded to the ten places that a price has.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    value = from_json(text, allow_inf_nan=False)
+    if isinstance(value, dict):
+        for price in _PRICES:
+            if isinstance(value.get(price), float):
+                value[price] = Decimal(f"{value[price]:.10f}")  # Rust computes prices as doubles
+    return value
+
+
+def read_status(text: str) -> str:
+    """The status that a column's text means; one that we do not know is `failed`."""
+    return text if text in _STATUSES else ApiCallStatus.FAILED
+
+
+def _write_secret(value: SecretStr) -> str:
+    return value.get_secret_value()
+
+
+class RowCodec(Generic[_R]):
+    """Writes the records of a table as rows of one dialect and reads them back.
+
+    `writers` work on a whole column at a time, `readers` on one value; a kind without one goes as it is. NULL is
+    `None` on both sides and never reaches them.
+    """
+
+    _CHUNK = 1000
+
+    def __init__(
+        self,
+        spec: TableSpec[_R],
+        writers: Mapping[Kind, Callable[[Sequence[Any]], Iterable[Any]]],
+        readers: Mapping[Kind, Callable[[Any], Any]],
+    ) -> None:
+        self._spec = spec
+        self._values = attrgetter(*spec.columns)
+        self._writers = [writers.get(kind) for kind in spec.kinds.values()]
+        if spec.record is Provider:
+            self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
+        self._readers = [(name, readers[kind]) for name, kind in spec.kinds.items() if kind in readers]
+        if "status" in spec.kinds:
+            self._readers.append(("status", read_status))
+
+    def write(self, records: Iterable[_R]) -> Iterator[tuple[Any, ...]]:
+        """Rows, in the order of the records; made in chunks, so that the records may be many."""
+        source = iter(records)
+        while chunk := list(islice(source, self._CHUNK)):
+            columns: list[Iterable[Any]] = []
+            for writer, column in zip(self._writers, zip(*map(self._values, chunk), strict=True), strict=True):
+                columns.append(column if writer is None else _write_column(writer, column))
+            yield from zip(*columns, strict=True)
+
+    def read(self, row: Sequence[Any]) -> _R:
+        """The record that a row is.
+
+        Raises:
+            SerializationError: it is none; the message names the table, the id and the columns, not the values.
+        """
+        fields = dict(zip(self._spec.columns, row, strict=True))
+        try:
+            for name, reader in self._readers:
+                if fields[name] is not None:
+                    fields[name] = reader(fields[name])
+            _fill(fields)
+            return self._spec.record.model_validate(fields, context=_STORED)
+        except ValidationError as error:
+            why = "; ".join(f"{'.'.join(map(str, line['loc'])) or 'row'}: {line['msg']}" for line in error.errors())
+        except (ValueError, TypeError, ArithmeticError) as error:
+            why = str(error)
+        table = self._spec.table.name
+        raise SerializationError(f"the row {fields['id']} of {table} is no {self._spec.record.__name__}: {why}")
+
+
+_STORED: Mapping[str, bool] = {"stored": True}
+
+
+def _write_column(writer: Callable[[Sequence[Any]], Iterable[Any]], column: Sequence[Any]) -> Iterable[Any]:
+    if None not in column:
+        return writer(column)
+    present = iter(writer([value for value in column if value is not None]))
+    return [None if value is None else next(present) for value in column]
+
+
+def _fill(fields: dict[str, Any]) -> None:
+    if fields["tenant_id"] is None:
+        fields["tenant_id"] = NIL_UUID
+    if "metadata" in fields and fields["metadata"] is None:
+        fields["metadata"] = {}
+    if fields["update_time"] < fields["create_time"]:
+        fields["update_time"] = fields["create_time"]
