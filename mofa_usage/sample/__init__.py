@@ -7,7 +7,7 @@ result = await import_calls(store, sample_path("azure-code"))  # 8,819 calls of 
 ```
 
 Its licence (CC BY 4.0), source and citation are in `ATTRIBUTION.md` beside the data. It holds times and token counts
-only; for a database with models, prices, agents, latencies and failures there is `mofa_usage.demo`, which makes them up.
+only; a database with models, prices, agents, latencies and failures is made up by `mofa_usage.demo`.
 """
 
 from pathlib import Path

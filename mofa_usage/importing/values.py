@@ -1,0 +1,243 @@
+"""One value of a source to one value of a record.
+
+Sources say the same thing in different kinds: CSV has only text, JSON has numbers, Parquet has dates. Every converter
+takes any of them and returns the field's own kind exactly, or raises `ValueRefusedError`. Nothing is guessed: what
+reads two ways is refused. Missing values never get to a converter.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from mofa_usage.records import ApiCallStatus
+
+__all__ = [
+    "ValueRefusedError",
+    "is_missing",
+    "is_missing_text",
+    "is_null",
+    "text_id",
+    "to_count",
+    "to_json_object",
+    "to_milliseconds",
+    "to_money",
+    "to_plain",
+    "to_rate",
+    "to_status",
+    "to_text",
+    "to_time",
+    "to_uuid",
+]
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
+_MONEY_PLACES = Decimal(1).scaleb(-10)
+_TEXT_IDS = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/text-id")
+
+# Seconds, milliseconds, microseconds and nanoseconds since 1970 are told apart by size: each range is the years 1973 to
+# 5138. Below it lies what is more likely a date written without dashes.
+_EPOCH_UNITS = ((10**11, 1_000_000), (10**14, 1_000), (10**17, 1))
+_EARLIEST_EPOCH = 10**8
+
+_STATUS_WORDS = {
+    **{status.value: status for status in ApiCallStatus},
+    **dict.fromkeys(("succeeded", "ok", "completed", "complete"), ApiCallStatus.SUCCESS),
+    **dict.fromkeys(("failure", "error", "errored"), ApiCallStatus.FAILED),
+    **dict.fromkeys(("timed_out", "timedout"), ApiCallStatus.TIMEOUT),
+    **dict.fromkeys(("rate_limit", "ratelimited", "ratelimit"), ApiCallStatus.RATE_LIMITED),
+    **dict.fromkeys(("canceled", "aborted"), ApiCallStatus.CANCELLED),
+}
+
+
+class ValueRefusedError(Exception):
+    """A value that cannot be the field's. `rule` says which rule it breaks, `value` what was there."""
+
+    def __init__(self, rule: str, value: object) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.value = value
+
+
+def is_null(value: object) -> bool:
+    """Whether a source's value is null, or a float NaN, which Parquet files written by pandas have for null."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_missing_text(value: object) -> bool:
+    """Whether a text of a CSV is missing: there, that is empty."""
+    return value is None or value == ""
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value that is no text is missing: null or blank."""
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return is_null(value)
+
+
+def _to_number(value: object) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, str):
+        text = value.strip()
+        if _NUMBER.fullmatch(text):
+            return Decimal(text)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    elif isinstance(value, float):
+        return Decimal(repr(value))  # the shortest decimal that is this float, not its binary digits
+    raise ValueRefusedError("is not a number", value)
+
+
+def _to_int(number: Decimal, value: object) -> int:
+    if not number.is_finite() or number.adjusted() > 18:
+        raise ValueRefusedError("is out of range", value)
+    return int(number)
+
+
+def to_count(value: object) -> int:
+    """A whole number. `10.0` is one (pandas writes integers with gaps like that), `10.5` is refused."""
+    if type(value) is str and len(value) < 18 and value.isascii() and value.isdigit():
+        return int(value)
+    number = _to_number(value)
+    whole = _to_int(number, value)
+    if whole != number:
+        raise ValueRefusedError("is not a whole number", value)
+    return whole
+
+
+def to_milliseconds(value: object) -> int:
+    """Whole milliseconds, rounded half to even: what is below a millisecond is noise of the clock."""
+    number = _to_number(value)
+    _to_int(number, value)  # bounds it
+    return int(number.to_integral_value(ROUND_HALF_EVEN))
+
+
+def to_money(value: object, *, rounded: bool = False) -> Decimal:
+    """An exact amount; `rounded` rounds it half to even to the ten places that a record keeps."""
+    number = _to_number(value)
+    if not number.is_finite() or number.adjusted() > 18:
+        raise ValueRefusedError("is out of range", value)
+    if not rounded and number != 0 and _places(number) > 10:
+        raise ValueRefusedError("has more than 10 decimal places (they can be rounded on request)", value)
+    with localcontext() as context:
+        context.prec = 50
+        return number.quantize(_MONEY_PLACES, rounding=ROUND_HALF_EVEN)
+
+
+def _places(number: Decimal) -> int:
+    digits, exponent = number.as_tuple().digits, number.as_tuple().exponent
+    trailing = next((count for count, digit in enumerate(reversed(digits)) if digit), 0)
+    return -(int(exponent) + trailing)
+
+
+def to_rate(value: object) -> float:
+    """A float."""
+    return float(_to_number(value))
+
+
+def to_text(value: object) -> str:
+    """Text as it stands; a number (an error code 429) as its digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float | Decimal | UUID) and not isinstance(value, bool):
+        return str(value)
+    raise ValueRefusedError("is not text", value)
+
+
+def to_uuid(value: object) -> UUID:
+    """A UUID from its text in any usual form, or from its 16 bytes."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        if isinstance(value, bytes):
+            return UUID(bytes=value)
+        if isinstance(value, str):
+            return UUID(value.strip())
+    except ValueError:
+        pass
+    raise ValueRefusedError("is not a UUID", value)
+
+
+def text_id(field: str, value: object) -> UUID:
+    """The UUID for an id that is no UUID: version 5 of its text among the ids of `field`, the same every time."""
+    try:
+        return to_uuid(value)
+    except ValueRefusedError:
+        return uuid5(uuid5(_TEXT_IDS, field), to_text(value).strip())
+
+
+def to_status(value: object) -> ApiCallStatus:
+    """A status by its name or a usual synonym, in any case."""
+    word = to_text(value).strip().casefold().replace("-", "_").replace(" ", "_")
+    if word not in _STATUS_WORDS:
+        raise ValueRefusedError(f"is not one of {', '.join(ApiCallStatus)}", value)
+    return _STATUS_WORDS[word]
+
+
+def to_time(value: object, zone: tzinfo) -> tuple[datetime, bool]:
+    """A time with a zone, cut to microseconds, and whether the zone had to be taken from `zone`.
+
+    Takes ISO 8601 and seconds, milliseconds, microseconds or nanoseconds since 1970. In the hour that repeats when
+    daylight saving ends, a time without a zone is the earlier one.
+    """
+    if isinstance(value, datetime):
+        return (value, False) if value.tzinfo else (value.replace(tzinfo=zone), True)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=zone), True
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            return _from_iso(text, value, zone)
+    return _from_epoch(_to_number(value), value), False
+
+
+def _from_iso(text: str, value: object, zone: tzinfo) -> tuple[datetime, bool]:
+    named = _ZONE_NAME.search(text)
+    try:
+        time = datetime.fromisoformat(text[: named.start()] + "+00:00" if named else text)
+    except ValueError:
+        raise ValueRefusedError("is not a time (ISO 8601, or seconds or milliseconds since 1970)", value) from None
+    return (time, False) if time.tzinfo else (time.replace(tzinfo=zone), True)
+
+
+def _from_epoch(number: Decimal, value: object) -> datetime:
+    if not number.is_finite() or not _EARLIEST_EPOCH <= abs(number) < 10**20:
+        raise ValueRefusedError("is a number that is no time: seconds or milliseconds since 1970 were expected", value)
+    for limit, microseconds in _EPOCH_UNITS:
+        if abs(number) < limit:
+            return _EPOCH + timedelta(microseconds=int(number * microseconds))
+    return _EPOCH + timedelta(microseconds=int(number) // 1000)
+
+
+def to_json_object(value: object) -> Mapping[str, Any]:
+    """A JSON object, from itself or from its text; numbers with a point are Decimal."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise ValueRefusedError("is not JSON", value) from None
+    if not isinstance(value, Mapping):
+        raise ValueRefusedError("is not a JSON object", value)
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def to_plain(value: Any) -> Any:
+    """JSON as records keep it: with floats where the reader made decimals."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    return value

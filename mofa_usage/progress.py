@@ -1,0 +1,61 @@
+"""A progress bar for long work, shown only to somebody who watches.
+
+It goes to standard error, and only when that is a terminal or when the work runs in a notebook cell; in a pipe, a log
+or a test nothing is written. `progress=True` and `progress=False` decide instead of looking.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+Advance = Callable[[int, str], None]
+"""`advance(done, note)`: how far the work has come, in the unit of the total, and what to say beside the bar."""
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None, progress: bool | None = None) -> Iterator[Advance]:
+    """A bar titled `title` for work of size `total` (None: unknown); gives the function that moves it.
+
+    Args:
+        progress: True shows it, False does not, None looks whether anybody watches.
+    """
+    if not (_is_watched() if progress is None else progress):
+        yield lambda done, note: None
+        return
+    # Imported here: who is not watched does not pay for it.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+def _is_watched() -> bool:
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    return _in_notebook()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    # Without ipywidgets rich can only warn that it would need them.
+    return type(shell).__name__ == "ZMQInteractiveShell" and _has_widgets()
+
+
+def _has_widgets() -> bool:
+    try:
+        import ipywidgets  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError:
+        return False
+    return True
