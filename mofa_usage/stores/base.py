@@ -1,0 +1,295 @@
+"""The contract of every store.
+
+A store keeps five kinds of records: messages, API calls, chat sessions, providers and agents. All stores answer alike;
+which database is behind one shows only in its URL. What holds for every method:
+
+- Something unknown is no error when it is read: `get_*` returns `None` or an empty list.
+- Saving a record whose id exists replaces it whole, so saving twice is saving once. `create_session` alone insists
+  that the session is new, `update_session` that it is not.
+- Saving many is all or nothing and takes no round trip per row. Of two records with one id, the later one stands.
+- `delete_*` returns whether a row went, or how many.
+- Messages come oldest first, API calls newest first, sessions by `update_time` newest first, agents by `agent_order`,
+  providers by name; ties are broken by id, so that paging never repeats or skips.
+- What comes back is equal to what was saved, and shares nothing that can change with it.
+- Every method may be called from many tasks at once. With more tasks than connections, tasks wait.
+
+Errors are those of `mofa_usage.errors`: `StoreConnectionError` without a database, `ConstraintError` where a key, a
+foreign key or a check is violated, `SerializationError` for a value that the database cannot hold or a stored row that
+is no record, `QueryError` for the rest. Lost connections, deadlocks and a busy database are tried again, with backoff,
+before they are raised; then `error.transient` is true.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from mofa_usage.records import (
+    Agent,
+    AgentConfig,
+    ChatSession,
+    LLMApiCall,
+    LLMMessage,
+    Provider,
+    QueryFilter,
+    UsageStatistics,
+)
+
+__all__ = ["Records", "Store"]
+
+
+class Records(ABC):
+    """What can be saved, read and deleted: by a store, and by a transaction of it."""
+
+    # Messages
+
+    @abstractmethod
+    async def save_message(self, message: LLMMessage) -> None:
+        """Save a message, or replace the one with its id."""
+
+    @abstractmethod
+    async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
+        """Save many messages: all of them, or none when one cannot be saved."""
+
+    @abstractmethod
+    async def get_message(self, message_id: UUID) -> LLMMessage | None:
+        """The message with this id."""
+
+    @abstractmethod
+    async def get_session_messages(self, session_id: UUID) -> list[LLMMessage]:
+        """All messages of a session, oldest first."""
+
+    @abstractmethod
+    async def get_session_messages_paginated(self, session_id: UUID, offset: int, limit: int) -> list[LLMMessage]:
+        """The messages of a session, oldest first: at most `limit`, after the first `offset`.
+
+        Raises:
+            ValueError: `offset` or `limit` is negative.
+        """
+
+    @abstractmethod
+    async def count_session_messages(self, session_id: UUID) -> int:
+        """How many messages a session has."""
+
+    @abstractmethod
+    async def delete_message(self, message_id: UUID) -> bool:
+        """Delete a message; false when there was none."""
+
+    @abstractmethod
+    async def delete_session_messages(self, session_id: UUID) -> int:
+        """Delete the messages of a session, which stays; how many there were."""
+
+    # API calls
+
+    @abstractmethod
+    async def save_api_call(self, call: LLMApiCall) -> None:
+        """Save an API call, or replace the one with its id."""
+
+    @abstractmethod
+    async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
+        """Save many API calls in one transaction: all of them, or none when one cannot be saved.
+
+        The fast path for volume: some 100,000 calls in a few seconds, without a round trip per row.
+        """
+
+    @abstractmethod
+    async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
+        """The API call with this id."""
+
+    @abstractmethod
+    async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002 (the contract's name)
+        """The API calls that meet every condition of the filter, newest first; all of them without one.
+
+        Both ends of the time range are included. For more calls than fit into memory use `stream_api_calls`.
+        """
+
+    @abstractmethod
+    def stream_api_calls(self, filter: QueryFilter | None = None) -> AsyncIterator[LLMApiCall]:  # noqa: A002
+        """What `query_api_calls` returns, one by one and in bounded memory.
+
+        It is read in pages and holds no connection between them: take your time, save meanwhile, stop where you
+        like. A call saved during the stream is seen if its place in the order is still ahead.
+        """
+
+    @abstractmethod
+    async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
+        """Totals over the calls of the filter, whose `limit` and `offset` do not count.
+
+        Cost is exact to its ten places; averages are over the calls that have the value.
+        """
+
+    @abstractmethod
+    async def delete_api_call(self, call_id: UUID) -> bool:
+        """Delete an API call; false when there was none."""
+
+    @abstractmethod
+    async def cleanup_old_records(self, before: datetime) -> int:
+        """Delete the API calls with a `create_time` before this one; how many there were.
+
+        Deletes in batches, so that writers are not kept waiting: when it is interrupted, some are gone. Inside a
+        transaction it is all or nothing like everything there.
+
+        Raises:
+            ValueError: `before` has no zone.
+        """
+
+    # Chat sessions
+
+    @abstractmethod
+    async def create_session(self, session: ChatSession) -> None:
+        """Save a new session.
+
+        Raises:
+            ConstraintError: there is one with its id.
+        """
+
+    @abstractmethod
+    async def get_session(self, session_id: UUID) -> ChatSession | None:
+        """The session with this id."""
+
+    @abstractmethod
+    async def get_user_sessions(self, user_id: UUID) -> list[ChatSession]:
+        """A user's sessions, the one changed last (`update_time`) first."""
+
+    @abstractmethod
+    async def update_session(self, session: ChatSession) -> None:
+        """Replace a session that exists.
+
+        Raises:
+            NotFoundError: there is none with its id.
+        """
+
+    @abstractmethod
+    async def delete_session(self, session_id: UUID) -> bool:
+        """Delete a session and its messages; false when there was no such session. Its API calls stay: they are the
+        ledger.
+        """
+
+    # Providers
+
+    @abstractmethod
+    async def save_provider(self, provider: Provider) -> None:
+        """Save a provider, or replace the one with its id.
+
+        Raises:
+            ConstraintError: another provider of the tenant has its name.
+        """
+
+    @abstractmethod
+    async def get_provider(self, provider_id: UUID) -> Provider | None:
+        """The provider with this id."""
+
+    @abstractmethod
+    async def get_provider_by_name(self, tenant_id: UUID, name: str) -> Provider | None:
+        """A tenant's provider of this name."""
+
+    @abstractmethod
+    async def list_providers(self, tenant_id: UUID) -> list[Provider]:
+        """A tenant's providers, by name."""
+
+    @abstractmethod
+    async def get_enabled_providers(self, tenant_id: UUID) -> list[Provider]:
+        """A tenant's providers that are enabled, by name."""
+
+    @abstractmethod
+    async def delete_provider(self, provider_id: UUID) -> bool:
+        """Delete a provider; false when there was none. In tables that MoFA made, its agents go with it."""
+
+    # Agents
+
+    @abstractmethod
+    async def save_agent(self, agent: Agent) -> None:
+        """Save an agent, or replace the one with its id.
+
+        Raises:
+            ConstraintError: another agent has its code.
+        """
+
+    @abstractmethod
+    async def get_agent(self, agent_id: UUID) -> Agent | None:
+        """The agent with this id."""
+
+    @abstractmethod
+    async def get_agent_by_code(self, code: str) -> Agent | None:
+        """The agent with this code, whatever its tenant: codes are unique."""
+
+    @abstractmethod
+    async def get_agent_by_code_and_tenant(self, tenant_id: UUID, code: str) -> Agent | None:
+        """The agent with this code, if it is the tenant's."""
+
+    @abstractmethod
+    async def list_agents(self, tenant_id: UUID) -> list[Agent]:
+        """A tenant's agents, by `agent_order`."""
+
+    @abstractmethod
+    async def get_active_agents(self, tenant_id: UUID) -> list[Agent]:
+        """A tenant's agents whose `agent_status` is true, by `agent_order`."""
+
+    @abstractmethod
+    async def get_agent_with_provider(self, agent_id: UUID) -> AgentConfig | None:
+        """An agent together with its provider; `None` when either is missing."""
+
+    @abstractmethod
+    async def get_agent_by_code_with_provider(self, code: str) -> AgentConfig | None:
+        """The agent with this code together with its provider; `None` when either is missing."""
+
+    @abstractmethod
+    async def get_agent_by_code_and_tenant_with_provider(self, tenant_id: UUID, code: str) -> AgentConfig | None:
+        """The tenant's agent with this code together with its provider; `None` when either is missing."""
+
+    @abstractmethod
+    async def delete_agent(self, agent_id: UUID) -> bool:
+        """Delete an agent; false when there was none."""
+
+
+class Store(Records):
+    """A database of records. Close it when you are done, or use it as `async with connect(url) as store`."""
+
+    @property
+    @abstractmethod
+    def backend_name(self) -> str:
+        """`postgres`, `mysql`, `sqlite` or `memory`."""
+
+    @property
+    @abstractmethod
+    def is_connected(self) -> bool:
+        """True until `close`. Whether the database answers is what `ping` finds out."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Records]:
+        """All that is done through the object that it gives happens together.
+
+        ```python
+        async with store.transaction() as transaction:
+            await transaction.create_session(session)
+            await transaction.save_messages(messages)
+        ```
+
+        It commits at the end of the block and rolls back when an exception leaves it; nobody else sees anything
+        before the commit. It holds a connection (on SQLite the only one that may write), so keep it short, await
+        nothing slow inside, and do not use the store itself there. Its calls belong to one task and are not retried:
+        what has failed inside takes the whole transaction with it.
+        """
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            StoreConnectionError: there is none.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close every connection. Closing twice does nothing; any later call raises `StoreConnectionError`."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,94 @@
+"""Database URLs: which backend one names, and where the database is.
+
+| URL | backend |
+|---|---|
+| `postgres://user:password@host:port/database`, `postgresql://` | postgres |
+| `mysql://user:password@host:port/database`, `mariadb://` | mysql |
+| `sqlite:PATH`, `sqlite://relative.db` (as sqlx reads it), `sqlite:///relative.db`, `sqlite:////absolute.db` | sqlite |
+| `sqlite::memory:` | sqlite, in memory |
+| `memory:` | memory |
+
+A driver as in SQLAlchemy's `postgresql+asyncpg://` is accepted and ignored. User names and passwords are
+percent-encoded where they hold `:`, `/`, `@` or `%`.
+"""
+
+import os
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from mofa_usage.errors import StoreConnectionError
+
+__all__ = ["MEMORY_PATH", "DatabaseUrl", "parse_url", "url_from_env"]
+
+MEMORY_PATH = ":memory:"
+
+_BACKENDS = {
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+    "memory": "memory",
+}
+_KNOWN = "postgres://, mysql://, mariadb://, sqlite:PATH, sqlite::memory: or memory:"
+
+
+class DatabaseUrl(NamedTuple):
+    """A backend's name and its URL; for SQLite `url.database` is the path, as Python's `open` takes it."""
+
+    backend: str
+    url: sa.URL
+
+
+def parse_url(url: str | sa.URL) -> DatabaseUrl:
+    """Read a database URL.
+
+    Raises:
+        StoreConnectionError: it names no backend that we know, or cannot be read. The message does not repeat it,
+            since it may hold a password.
+    """
+    text = url.render_as_string(hide_password=False) if isinstance(url, sa.URL) else url
+    scheme, colon, rest = text.partition(":")
+    backend = _BACKENDS.get(scheme.partition("+")[0].lower())
+    if not colon or backend is None:
+        named = f"{scheme}:" if colon and scheme.replace("+", "").isalnum() else "this one"
+        raise StoreConnectionError(f"a database URL begins with {_KNOWN}, {named} does not")
+    if backend == "memory":
+        return DatabaseUrl(backend, sa.URL.create("memory"))
+    if backend == "sqlite":
+        return DatabaseUrl(backend, sa.URL.create("sqlite", database=_sqlite_path(rest)))
+    try:
+        parsed = sa.make_url(text)
+    except (ArgumentError, ValueError):
+        raise StoreConnectionError(
+            f"the {scheme}: URL cannot be read; it should look like {scheme}://user:password@host:port/database, "
+            "with a user and password that are percent-encoded"
+        ) from None
+    return DatabaseUrl(backend, parsed)
+
+
+def _sqlite_path(rest: str) -> str:
+    if rest.startswith("///"):
+        path = rest[3:]
+    elif rest.startswith("//"):
+        path = rest[2:]
+    else:
+        path = rest
+    path, question, _ = path.partition("?")
+    if question:
+        raise StoreConnectionError("a sqlite: URL takes no parameters after a '?'")
+    return path or MEMORY_PATH
+
+
+def url_from_env(variable: str = "DATABASE_URL") -> str:
+    """The URL in an environment variable.
+
+    Raises:
+        StoreConnectionError: it is not set, or empty.
+    """
+    url = os.environ.get(variable, "").strip()
+    if not url:
+        raise StoreConnectionError(f"the environment variable {variable} is not set; it takes {_KNOWN}")
+    return url
