@@ -45,9 +45,7 @@ Moment = datetime | date | str
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of time with one offset from UTC: from `start` until the next period's start, in
-    microseconds.
-    """
+    """A stretch of time with one offset from UTC, from `start` until the next period; in microseconds."""
 
     start: int
     offset: int
@@ -74,26 +72,29 @@ def instant(value: Moment, tz: ZoneInfo, what: str) -> datetime:
     that the clock repeats is the first of the two. `what` names the argument in errors.
 
     Raises:
-        UsageError: a datetime without a zone (it could be any hour of the day), text that is no ISO date or
-        time.
+        UsageError: a datetime without a zone (it could be any hour of the day), or text that is no ISO date or
+            time.
     """
+    try:
+        return _on_the_clock(value, tz, what).astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError(f"{what} = {value} lies outside the years 1 to 9999 in UTC") from error
+
+
+def _on_the_clock(value: Moment, tz: ZoneInfo, what: str) -> datetime:
     if isinstance(value, str):
-        return _parsed(value, tz, what)
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise UsageError(f"{what} = {value!r} is no ISO 8601 date or time") from error
+        return parsed if parsed.utcoffset() is not None else parsed.replace(tzinfo=tz)
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise UsageError(f"{what} = {value.isoformat()} has no time zone; add one, or give text to mean {tz.key}")
-        return value.astimezone(UTC)
+            raise UsageError(f"{what} = {value} has no time zone; add one, or give text to mean {tz.key}")
+        return value
     if isinstance(value, date):
-        return datetime.combine(value, time.min, tz).astimezone(UTC)
+        return datetime.combine(value, time.min, tz)
     raise UsageError(f"{what} is a {type(value).__name__}; give a datetime with a zone, a date or ISO text")
-
-
-def _parsed(text: str, tz: ZoneInfo, what: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{what} = {text!r} is no ISO 8601 date or time") from error
-    return (moment if moment.utcoffset() is not None else moment.replace(tzinfo=tz)).astimezone(UTC)
 
 
 def time_range(start: Moment | None, end: Moment | None, tz: ZoneInfo) -> tuple[datetime | None, datetime | None]:

@@ -1,0 +1,28 @@
+"""Questions about calls: a frame of calls in, a small frame of numbers out.
+
+`breakdown` composes any measures and dimensions of `mofa_usage.measures`; the others are the breakdowns that
+everybody asks for. All of them run on Polars frames and on DuckDB relations with equal results: the definitions are
+written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
+nothing) is done here, on integers before they group and on the small frame after it.
+
+- `engine` opens frames, `buckets` turns time into integers, `aggregates` says what the engine computes,
+  `breakdown` puts the three together, `gaps` fills series, `distribution` counts calls by duration.
+"""
+
+from mofa_usage.analysis.breakdown import breakdown
+from mofa_usage.analysis.distribution import distribution
+from mofa_usage.analysis.engine import Native
+from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate
+from mofa_usage.analysis.result import Breakdown
+
+__all__ = [
+    "Breakdown",
+    "Native",
+    "breakdown",
+    "cost",
+    "distribution",
+    "latency",
+    "success_rate",
+    "summary",
+    "token_rate",
+]

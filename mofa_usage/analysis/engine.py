@@ -1,0 +1,119 @@
+"""The calls of an analysis, on whichever engine holds them.
+
+Narwhals speaks to Polars and DuckDB in one language, so that an analysis is written once. It leaves one gap: the
+microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection. How
+each engine counts them is the table `_EPOCH_MICROSECONDS`; an engine is added there and nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+import duckdb
+import narwhals as nw
+import polars as pl
+
+from mofa_usage.errors import UsageError
+
+__all__ = ["MOMENT", "Calls", "Native", "open_calls"]
+
+Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
+"""What holds the calls: a frame or relation with columns of `mofa_usage.frames.CALL_SCHEMA`, or some of them."""
+
+MOMENT = "create_time_us"
+"""The column, added here, of the calls' create_time in microseconds since the epoch."""
+
+
+def _polars_microseconds(frame: Any, columns: Mapping[str, str]) -> Any:
+    return frame.with_columns(pl.col(column).dt.epoch("us").alias(name) for name, column in columns.items())
+
+
+def _duckdb_microseconds(relation: Any, columns: Mapping[str, str]) -> Any:
+    counted = (
+        duckdb.FunctionExpression("epoch_us", duckdb.ColumnExpression(column)).alias(name)
+        for name, column in columns.items()
+    )
+    return relation.select(duckdb.StarExpression(), *counted)
+
+
+_EPOCH_MICROSECONDS: Mapping[nw.Implementation, Callable[[Any, Mapping[str, str]], Any]] = MappingProxyType(
+    {nw.Implementation.POLARS: _polars_microseconds, nw.Implementation.DUCKDB: _duckdb_microseconds}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """A lazy frame of calls; a column is only read when a result needs it."""
+
+    frame: nw.LazyFrame[Any]
+    schema: Mapping[str, Any]
+
+    def require(self, columns: Iterable[str], reason: str) -> None:
+        """Check that the frame has the columns.
+
+        Raises:
+            UsageError: one is missing; the message names it and the reason.
+        """
+        missing = [column for column in columns if column not in self.schema]
+        if missing:
+            raise UsageError(f"the frame has no column {missing[0]!r}, which {reason} needs")
+
+    def between(self, start: datetime | None, end: datetime | None) -> "Calls":
+        """The calls created in [start, end)."""
+        frame, zone = self.frame, self._literal_zone()
+        if start is not None:
+            frame = frame.filter(nw.col("create_time") >= nw.lit(start.astimezone(zone)))
+        if end is not None:
+            frame = frame.filter(nw.col("create_time") < nw.lit(end.astimezone(zone)))
+        return Calls(frame, self.schema)
+
+    def extent(self) -> tuple[int, int] | None:
+        """The first and the last instant of a call in microseconds; None when there are no calls."""
+        time = nw.col("create_time")
+        ends = _with_microseconds(
+            self.frame.select(first=time.min(), last=time.max()), {"first_us": "first", "last_us": "last"}
+        )
+        first, last = collect(ends.select("first_us", "last_us")).row(0)
+        return None if first is None else (first, last)
+
+    def _literal_zone(self) -> ZoneInfo:
+        # Polars compares instants only when both carry the column's zone; DuckDB has one type for all zones and
+        # reports its connection's there, which need not be a name that Python knows.
+        if self.frame.implementation is nw.Implementation.POLARS and "create_time" in self.schema:
+            return ZoneInfo(self.schema["create_time"].time_zone)
+        return ZoneInfo("UTC")
+
+
+def open_calls(native: Native) -> Calls:
+    """The calls in a Polars frame, lazy frame or DuckDB relation.
+
+    Raises:
+        UsageError: it is something else, or its times have no zone.
+    """
+    lazy = native.lazy() if isinstance(native, pl.DataFrame) else native
+    if not isinstance(lazy, pl.LazyFrame | duckdb.DuckDBPyRelation):
+        raise UsageError(f"cannot analyse a {type(native).__name__}; give a Polars frame or a DuckDB relation")
+    frame: nw.LazyFrame[Any] = nw.from_native(lazy)
+    schema = dict(frame.collect_schema())
+    time = schema.get("create_time")
+    if time is None:
+        return Calls(frame, schema)
+    if not isinstance(time, nw.Datetime) or time.time_zone is None:
+        raise UsageError(f"column 'create_time' is {time}; it must be a datetime with a time zone")
+    return Calls(_with_microseconds(frame, {MOMENT: "create_time"}), schema)
+
+
+def collect(frame: nw.LazyFrame[Any]) -> pl.DataFrame:
+    """Run a lazy frame and return its (small) result."""
+    result: pl.DataFrame = frame.collect("polars").to_native()
+    return result
+
+
+def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:
+    """Add columns with the microseconds since the epoch of others: new name -> column of instants."""
+    counted = _EPOCH_MICROSECONDS[frame.implementation](frame.to_native(), columns)
+    result: nw.LazyFrame[Any] = nw.from_native(counted)
+    return result

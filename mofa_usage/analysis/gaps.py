@@ -1,0 +1,56 @@
+"""Time series without holes: a row of nulls for each bucket in which nothing happened."""
+
+from datetime import datetime
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from mofa_usage.analysis.buckets import BUCKETS
+from mofa_usage.errors import UsageError
+from mofa_usage.zones import DAY, microseconds
+
+__all__ = ["fill"]
+
+_MOST_ROWS = 5_000_000
+"""A series by minute over a wrong year would fill the memory instead of the gaps."""
+
+
+def fill(
+    result: pl.DataFrame, by: list[str], time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None
+) -> pl.DataFrame:
+    """Add the missing buckets of `time` to a breakdown, for each combination of its other dimensions.
+
+    The buckets run from the one that holds `start` to the one that holds the last instant before `end`; an open side
+    is the first or last bucket of the breakdown.
+
+    Raises:
+        UsageError: that would make more than five million rows.
+    """
+    others = [name for name in by if name != time]
+    combinations = result.select(others).unique()
+    buckets = _buckets(result[time], time, tz, start, end)
+    if (others and len(buckets) * len(combinations) > _MOST_ROWS) or len(buckets) > _MOST_ROWS:
+        raise UsageError(f"filling the gaps by {time} makes more than {_MOST_ROWS:,} rows; narrow the time range")
+    every = buckets.to_frame().join(combinations, how="cross") if others else buckets.to_frame()
+    filled = every.join(result, on=by, how="full", nulls_equal=True, coalesce=True)
+    return filled.select(result.columns)
+
+
+def _buckets(labels: pl.Series, time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None) -> pl.Series:
+    """Every bucket of the series, as labels."""
+    bucket = BUCKETS[time]
+    zone = getattr(labels.dtype, "time_zone", None)
+    known: list[int] = labels.drop_nulls().cast(pl.Datetime("us", zone)).to_physical().to_list()
+    if bucket.keys is None or (not known and (start is None or end is None)):
+        return labels.clear()
+    # Labels are local times or instants: two days more on an open side hold the first and last bucket in any zone.
+    first = microseconds(start) if start is not None else min(known) - 2 * DAY
+    last = microseconds(end) - 1 if end is not None else max(known) + 2 * DAY
+    low = None if start is not None else min(known)
+    high = None if end is not None else max(known)
+    inside = (
+        key for key in bucket.keys(tz, first, last) if (low is None or low <= key) and (high is None or key <= high)
+    )
+    keys = sorted(set(islice(inside, _MOST_ROWS + 1)))
+    return bucket.label(pl.Series(labels.name, keys, dtype=pl.Int64), tz.key)
