@@ -1,0 +1,211 @@
+"""Reading the small frames that figures are drawn from.
+
+A frame as `mofa_usage.analysis.breakdown` returns it, or one written by hand with the same column names: dimension
+columns (`mofa_usage.measures.DIMENSIONS`, `currency` last), then measure columns (`MEASURES`). `shape` sorts the
+columns into their roles, `facets` keeps currencies apart, `grouped` and `fold` make the groups that become bars and
+lines. Frames are small, so this works on plain rows; and null stays null: the sum of nothing is None, never 0.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from mofa_usage import theme as look
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
+
+Row: TypeAlias = dict[str, Any]
+
+NONE_LABEL = "(none)"
+ALL_LABEL = "all calls"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The roles of a frame's columns: `time` is its time bucket, `categories` are neither time nor currency."""
+
+    time: str | None
+    cycles: tuple[str, ...]
+    categories: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows drawn as one series or bar. `name` is its key for colours and None for what has none (nulls, "other")."""
+
+    name: str | None
+    label: str
+    rows: list[Row] = field(default_factory=list)
+    size: int = 1
+
+    def style(self, styles: Mapping[str, look.Style]) -> look.Style:
+        """The style of its name; grey for "other" and for null."""
+        return look.OTHER if self.name is None else styles.get(self.name, look.ACCENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """Rows whose values may be drawn on one axis; `currency` when they are money."""
+
+    currency: str | None
+    rows: list[Row]
+
+
+def shape(frame: pl.DataFrame) -> Shape:
+    """What the columns of `frame` are.
+
+    Raises:
+        UsageError: it is no Polars DataFrame, or it has no measure.
+    """
+    frame = _frame(frame)
+    kinds = {name: DIMENSIONS[name].kind for name in frame.columns if name in DIMENSIONS}
+    times = [name for name, kind in kinds.items() if kind == "time"]
+    measures = tuple(name for name in frame.columns if name in MEASURES)
+    if not measures:
+        how = "usage.breakdown(by=['day'], measures=['calls'])"
+        raise UsageError(hint(frame, "a measure, such as calls or cost", how))
+    return Shape(
+        time=times[0] if times else None,
+        cycles=tuple(name for name, kind in kinds.items() if kind == "cycle"),
+        categories=tuple(name for name, kind in kinds.items() if kind == "category" and name != "currency"),
+        measures=measures,
+    )
+
+
+def need(frame: pl.DataFrame, columns: Iterable[str], how: str) -> None:
+    """Refuse a frame that lacks one of `columns`; `how` is the call that makes one which has them.
+
+    Raises:
+        UsageError: naming the missing columns, those that are there, and `how`.
+    """
+    checked = _frame(frame)
+    missing = [name for name in columns if name not in checked.columns]
+    if missing:
+        raise UsageError(hint(frame, ", ".join(missing), how))
+
+
+def hint(frame: pl.DataFrame, missing: str, how: str) -> str:
+    """The sentence that tells what a frame lacks and how to get it."""
+    return f"this figure needs {missing}; the frame has: {', '.join(frame.columns) or 'no columns'}. Get it by {how}"
+
+
+def _frame(frame: object) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+    raise UsageError(f"figures are drawn from a polars.DataFrame as usage.breakdown(...) returns it, not from a {kind}")
+
+
+def facets(frame: pl.DataFrame, measure: Measure) -> list[Facet]:
+    """One facet for each currency when `measure` is money (that with most calls first), else one in all.
+
+    Raises:
+        UsageError: money without its currency.
+    """
+    rows = frame.to_dicts()
+    if measure.kind != "money":
+        return [Facet(None, rows)]
+    need(frame, ["currency"], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(str(row["currency"]), []).append(row)
+
+    def order(currency: str) -> tuple[float, str]:
+        calls = total(parts[currency], "calls") if "calls" in frame.columns else None
+        return -(calls or 0), currency
+
+    return [Facet(currency, parts[currency]) for currency in sorted(parts, key=order)]
+
+
+def known(parts: Sequence[Facet], name: str) -> bool:
+    """Whether any row has a value of the measure."""
+    return any(row[name] is not None for part in parts for row in part.rows)
+
+
+def total(rows: Iterable[Row], name: str) -> Any:
+    """Sum of a column; None when every value is missing. Decimals stay exact."""
+    values = [row[name] for row in rows if row[name] is not None]
+    return sum(values[1:], values[0]) if values else None
+
+
+def merged(rows: Sequence[Row]) -> Row:
+    """One row for several: additive measures are summed, the others are left out since they cannot be."""
+    if len(rows) == 1:
+        return rows[0]
+    return {name: total(rows, name) for name in rows[0] if name in MEASURES and MEASURES[name].additive}
+
+
+def grouped(rows: Iterable[Row], dimensions: Sequence[str], weigh: Callable[[Sequence[Row]], Any]) -> list[Group]:
+    """The rows by their values of `dimensions`, heaviest first; without a weight last, ties by name."""
+    parts: dict[tuple[Any, ...], Group] = {}
+    for row in rows:
+        key = tuple(row[name] for name in dimensions)
+        if key not in parts:
+            text = " · ".join(NONE_LABEL if value is None else str(value) for value in key)
+            known = any(value is not None for value in key)
+            parts[key] = Group(text if known else None, text if dimensions else ALL_LABEL)
+        parts[key].rows.append(row)
+
+    def order(group: Group) -> tuple[bool, Any, str]:
+        weight = weigh(group.rows)
+        return weight is None, 0 if weight is None else -weight, group.label
+
+    return sorted(parts.values(), key=order)
+
+
+def fold(groups: list[Group], top: int) -> list[Group]:
+    """The first `top` groups, and the rest as one named "other"; a rest of one stays itself."""
+    if len(groups) <= top + 1:
+        return groups
+    tail = groups[top:]
+    rows = [row for group in tail for row in group.rows]
+    return [*groups[:top], Group(None, f"other ({len(tail):,})", rows, len(tail))]
+
+
+def weight_of(measure: Measure, measures: Sequence[str]) -> Callable[[Sequence[Row]], Any]:
+    """What makes a group heavy: the sum of the measure, or the calls behind it where it does not add up."""
+    prefix = measure.name.split("_")[0]
+    for name in (measure.name, "calls", f"{prefix}_calls", "total_tokens"):
+        if MEASURES[measure.name if name == measure.name else name].additive and name in measures:
+            return lambda rows: total(rows, name)
+    return lambda rows: max((row[measure.name] for row in rows if row[measure.name] is not None), default=None)
+
+
+def styles_for(
+    parts: Sequence[Facet], dimensions: Sequence[str], measure: Measure, measures: Sequence[str]
+) -> Mapping[str, look.Style]:
+    """A style for each name of all facets, also of those that will be folded, so that folding changes no colour.
+
+    Names are taken by their largest share within a currency, since amounts of several currencies cannot be compared.
+    """
+    if tuple(dimensions) == ("status",):
+        return look.STATUS_STYLES
+    weigh = weight_of(measure, measures)
+    share: dict[str, float] = {}
+    for part in parts:
+        whole = float(weigh(part.rows) or 0) or 1.0
+        for group in grouped(part.rows, dimensions, weigh) if dimensions else ():
+            if group.name is not None:
+                own = float(weigh(group.rows) or 0) / whole
+                share[group.name] = max(own, share.get(group.name, 0.0))
+    return look.styles(sorted(share, key=lambda name: (-share[name], name)))
+
+
+def coverage(rows: Sequence[Row], measures: Sequence[str]) -> str | None:
+    """How much of the cost is known, as a phrase; None when the frame does not say."""
+    if not {"calls", "priced_calls"} <= set(measures):
+        return None
+    calls = total(rows, "calls")
+    return f"{look.percent((total(rows, 'priced_calls') or 0) / calls)} of calls priced" if calls else None
+
+
+def details(row: Row, measures: Iterable[str], currency: str | None, skip: Iterable[str] = ()) -> list[str]:
+    """A line of hover text for each further measure of a row."""
+    return [
+        f"{MEASURES[name].title}: {look.value_text(row[name], MEASURES[name].kind, look.label_text(currency or ''))}"
+        for name in measures
+        if name in row and name not in skip
+    ]

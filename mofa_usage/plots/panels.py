@@ -1,0 +1,143 @@
+"""Panels above each other on one time axis: the drawing behind every figure along time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mofa_usage import theme as look
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import Measure
+from mofa_usage.plots.frame import Facet, Group, Row, details, merged, total
+from mofa_usage.plots.layout import Bucket, value_axis
+
+MANY = 60
+"""From so many periods on bars have no separating lines and points are small; they would be most of what is seen."""
+
+
+class Panels:
+    """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
+
+    def __init__(
+        self, count: int, axis: Bucket, time: str, measures: Sequence[str], styles: Mapping[str, look.Style]
+    ) -> None:
+        self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
+        self._axis = axis
+        self._time = time
+        self._measures = measures
+        self._styles = styles
+        self._values: set[Any] = set()
+        self._listed: set[str] = set()
+        self._count = count
+
+    def stack(
+        self,
+        panel: int,
+        part: Facet,
+        groups: Iterable[Group],
+        measure: Measure,
+        styles: Mapping[str, look.Style] | None = None,
+    ) -> None:
+        """A bar for each period, of the groups upon each other, the first at the bottom."""
+        periods = self._by_period(part.rows)
+        whole = {value: total(rows, measure.name) for value, rows in periods.items()}
+        separated = {} if len(periods) <= MANY else {"line": {"width": 0}}
+        for group in groups:
+            rows = {value: merged(found) for value, found in self._by_period(group.rows).items()}
+            style = group.style(styles or self._styles)
+            self.figure.add_trace(
+                go.Bar(
+                    x=[self._axis.place(value) for value in rows],
+                    y=[None if row[measure.name] is None else float(row[measure.name]) for row in rows.values()],
+                    width=self._axis.width * (0.84 if len(periods) <= MANY else 1),
+                    marker={"color": style.color, "pattern": pattern(style), **separated},
+                    hovertext=[
+                        self._hover(group, value, row, measure, part.currency, whole[value])
+                        for value, row in rows.items()
+                    ],
+                    hoverinfo="text",
+                    **self._legend(group),
+                ),
+                row=panel,
+                col=1,
+            )
+        largest = max((float(amount) for amount in whole.values() if amount is not None), default=0.0)
+        self.figure.update_yaxes(value_axis(measure, largest, part.currency), row=panel, col=1)
+
+    def line(
+        self,
+        panel: int,
+        group: Group,
+        measure: Measure,
+        *,
+        style: look.Style | None = None,
+        currency: str | None = None,
+    ) -> None:
+        """A line through the periods that has a break where a period is missing or has no value."""
+        style = style or group.style(self._styles)
+        periods = self._by_period(group.rows)
+        places: list[Any] = []
+        values: list[float | None] = []
+        texts: list[str] = []
+        last = None
+        for value, rows in periods.items():
+            if len(rows) > 1:
+                raise UsageError(
+                    f"{measure.title} does not add up, but the frame has {len(rows)} rows for {group.label} in "
+                    f"{self._axis.text(value)}. Ask for it by=['{self._time}'] and the dimension to be drawn only"
+                )
+            if last is not None and self._axis.gap(last, value):
+                places, values, texts = [*places, self._axis.place(last)], [*values, None], [*texts, ""]
+            number = rows[0][measure.name]
+            places.append(self._axis.place(value))
+            values.append(None if number is None else float(number))
+            texts.append(self._hover(group, value, rows[0], measure, currency, None))
+            last = value
+        self.figure.add_trace(
+            go.Scatter(
+                x=places, y=values, mode="lines+markers", connectgaps=False,
+                line={"color": style.color, "dash": style.dash, "width": 2},
+                marker={"color": style.color, "size": 6 if len(periods) <= MANY else 3},
+                hovertext=texts, hoverinfo="text", **self._legend(group),
+            ),
+            row=panel, col=1,
+        )  # fmt: skip
+
+    def dress(self) -> go.Figure:
+        """Set the common time axis, labelled at the lowest panel."""
+        if self._values:
+            self.figure.update_xaxes({**self._axis.axis(sorted(self._values)), "title": None})
+            self.figure.update_xaxes(self._axis.axis(sorted(self._values)), row=self._count, col=1)
+        self.figure.update_layout(showlegend=len(self._listed) > 1)
+        return self.figure
+
+    def _by_period(self, rows: Iterable[Row]) -> dict[Any, list[Row]]:
+        found: dict[Any, list[Row]] = {}
+        for row in rows:
+            if row[self._time] is not None:
+                found.setdefault(row[self._time], []).append(row)
+        self._values.update(found)
+        return dict(sorted(found.items()))
+
+    def _legend(self, group: Group) -> dict[str, Any]:
+        key = f"{group.name is None}:{group.label if group.size == 1 else 'other'}"
+        first = key not in self._listed
+        self._listed.add(key)
+        return {"name": look.label_text(group.label), "legendgroup": key, "showlegend": first}
+
+    def _hover(self, group: Group, value: Any, row: Row, measure: Measure, currency: str | None, whole: Any) -> str:
+        code = look.label_text(currency or "")
+        amount = look.value_text(row[measure.name], measure.kind, code)
+        if whole and row[measure.name] is not None:
+            share = look.percent(float(row[measure.name]) / float(whole))
+            amount += f" · {share} of {look.value_text(whole, measure.kind, code)}"
+        lines = [f"<b>{look.hover_text(group.label)}</b>", self._axis.text(value), f"{measure.title}: {amount}"]
+        return "<br>".join(lines + details(row, self._measures, currency, skip=[measure.name]))
+
+
+def pattern(style: look.Style) -> dict[str, Any]:
+    """Plotly's description of a bar's pattern: white over the hue, so that the hue stays."""
+    if not style.pattern:
+        return {}
+    return {"shape": style.pattern, "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.75, "size": 6}

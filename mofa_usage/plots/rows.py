@@ -1,0 +1,419 @@
+"""Figures of one row per group: sorted bars, ranges of percentiles, failures by status.
+
+The name stands above its bar and not beside it, so that a long name costs no width: that is what lets these figures be
+read at 360 pixels. Heights are counted in pixels per row.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from mofa_usage import theme as look
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
+from mofa_usage.measures import measure as find_measure
+from mofa_usage.plots.frame import (
+    Facet,
+    Group,
+    Row,
+    coverage,
+    details,
+    facets,
+    fold,
+    grouped,
+    known,
+    merged,
+    need,
+    shape,
+    styles_for,
+    total,
+    weight_of,
+)
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room, value_axis
+from mofa_usage.plots.panels import pattern
+from mofa_usage.plots.series import FAILURES, NOUNS, over_time
+
+Styles: TypeAlias = Mapping[str, look.Style]
+
+PITCH = 38
+"""Pixels from one row to the next: a line of text and a bar."""
+
+BETWEEN = 76
+"""Pixels between two panels: the axis of the upper one and the heading of the lower one."""
+
+NAME_WIDTH = 30
+"""Characters of a name, so that name and value stand beside each other at 360 pixels."""
+
+
+def cost_by(
+    frame: pl.DataFrame,
+    dimension: str | None = None,
+    *,
+    top: int = 12,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Cost by a dimension as bars, the dearest first, with amount and share; one panel for each currency.
+
+    Args:
+        frame: `usage.cost(by=["model_name"])`: any dimension, `currency`, `cost`; with `calls` and `priced_calls` the
+            figure says how much of the cost is known. A group without any price is listed as unknown, not as free.
+        dimension: By default all dimensions of the frame.
+        top: So many groups are drawn, the others folded into "other".
+        theme: "light" or "dark".
+        styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    return by_dimension(frame, "cost", dimension, top=top, theme=theme, styles=styles)
+
+
+def by_dimension(
+    frame: pl.DataFrame,
+    measure: str | None = None,
+    dimension: str | None = None,
+    *,
+    top: int = 12,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Any measure by a dimension as sorted bars; what adds up with its share, and its tail folded into "other".
+
+    Args:
+        frame: Any dimension, measures; `currency` for money. Hours of the day, weekdays and time buckets have an order
+            of their own and are drawn by `over_time`.
+        measure: By default the first of the frame.
+        dimension: By default all dimensions of the frame.
+        top: So many groups are drawn, the largest; where the measure does not add up, those with most calls, and the
+            figure says how many it leaves out.
+        theme: "light" or "dark".
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing, or a group has several rows that cannot be added up.
+    """
+    columns = shape(frame)
+    chosen = find_measure(measure or columns.measures[0])
+    how = f"usage.breakdown(by=['{dimension or 'model_name'}'], measures=['{chosen.name}'])"
+    if chosen.name == "cost":
+        how = f"usage.cost(by=['{dimension or 'model_name'}'])"
+    need(frame, [chosen.name, *([dimension] if dimension else [])], how)
+    if (dimension is None and (columns.time or columns.cycles)) or _ordered(dimension):
+        return over_time(frame, chosen.name, theme=theme, styles=styles)
+    dimensions = [dimension] if dimension else list(columns.categories)
+    title = f"{chosen.title}{by_text(dimensions)}"
+    parts = facets(frame, chosen)
+    if not known(parts, chosen.name):
+        return empty(title, theme, f"{chosen.title}: unknown for every call" if len(frame) else None)
+    palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
+    drawn, notes = [], list[str | None]()
+    for part in parts:
+        groups = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
+        shown = fold(groups, top) if chosen.additive else _largest(groups[:top], chosen)
+        drawn.append(shown)
+        notes += [_whole(part, chosen), _of(top, groups) if len(shown) < len(groups) else None]
+    figure, height = _panels([len(groups) for groups in drawn])
+    for number, (part, groups) in enumerate(zip(parts, drawn, strict=True), 1):
+        _bars(figure, number, part, groups, chosen, columns.measures, palette)
+    notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
+    return finish(figure, title, notes, theme, height)
+
+
+def _ordered(dimension: str | None) -> bool:
+    return dimension in DIMENSIONS and DIMENSIONS[str(dimension)].kind != "category"
+
+
+def _largest(groups: list[Group], measure: Measure) -> list[Group]:
+    """Of a measure that does not add up: the largest value first."""
+    for group in groups:
+        if len(group.rows) > 1:
+            raise UsageError(
+                f"{measure.title} does not add up, but the frame has {len(group.rows)} rows for {group.label}. "
+                "Ask for it by the dimension to be drawn only"
+            )
+    return sorted(groups, key=lambda group: -float(group.rows[0][measure.name] or -1))
+
+
+def _whole(part: Facet, measure: Measure) -> str | None:
+    if not measure.additive:
+        return None
+    amount = look.value_text(total(part.rows, measure.name), measure.kind, look.label_text(part.currency or ""))
+    return f"{amount} in total"
+
+
+def _of(top: int, groups: Sequence[Group]) -> str:
+    return f"top {top} of {len(groups):,}"
+
+
+def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
+    """A figure of one panel per count, with that many rows, and its height; rows have the same height in all panels."""
+    inner = sum(counts) * PITCH + BETWEEN * (len(counts) - 1)
+    figure = make_subplots(
+        rows=len(counts), cols=1, row_heights=list(counts), vertical_spacing=BETWEEN / inner if len(counts) > 1 else 0
+    )
+    for number, count in enumerate(counts, 1):
+        figure.update_yaxes(visible=False, range=[count - 0.7, -0.7], fixedrange=True, row=number, col=1)
+        figure.update_xaxes(showgrid=True, showline=False, ticks="", nticks=6, row=number, col=1)
+    return figure, inner + 125
+
+
+def _label(figure: go.Figure, number: int, position: int, group: Group, text: str) -> None:
+    suffix = "" if number == 1 else str(number)
+    figure.add_annotation(
+        text=f"<b>{look.label_text(group.label, NAME_WIDTH)}</b>  {text}",
+        x=0,
+        xref=f"x{suffix} domain",
+        xanchor="left",
+        y=position,
+        yref=f"y{suffix}",
+        yanchor="bottom",
+        yshift=6,
+        borderpad=0,
+        align="left",
+    )
+
+
+def _bars(
+    figure: go.Figure,
+    number: int,
+    part: Facet,
+    groups: Sequence[Group],
+    measure: Measure,
+    measures: Sequence[str],
+    styles: Styles,
+) -> None:
+    rows = [merged(group.rows) for group in groups]
+    amounts = [row[measure.name] for row in rows]
+    whole = total(part.rows, measure.name) if measure.additive else None
+    drawn = [group.style(styles) for group in groups]
+    code = look.label_text(part.currency or "")
+    hover = []
+    for position, (group, row, amount) in enumerate(zip(groups, rows, amounts, strict=True)):
+        text = look.value_text(amount, measure.kind, code)
+        if whole and amount is not None:
+            text += f" · {look.percent(float(amount) / float(whole))}"
+        _label(figure, number, position, group, text)
+        lines = [f"<b>{look.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
+        hover.append("<br>".join(lines + details(row, measures, part.currency, skip=[measure.name])))
+    figure.add_trace(
+        go.Bar(
+            orientation="h",
+            x=[None if amount is None else float(amount) for amount in amounts],
+            y=list(range(len(groups))),
+            customdata=[group.name for group in groups],
+            width=0.34,
+            marker={"color": [style.color for style in drawn], "pattern": _patterns(drawn)},
+            hovertext=hover,
+            hoverinfo="text",
+            showlegend=False,
+        ),
+        row=number,
+        col=1,
+    )
+    largest = max((float(amount) for amount in amounts if amount is not None), default=0.0)
+    figure.update_xaxes(value_axis(measure, largest, part.currency), row=number, col=1)
+
+
+def _patterns(styles: Sequence[look.Style]) -> dict[str, Any]:
+    if not any(style.pattern for style in styles):
+        return {}
+    return {**pattern(max(styles, key=lambda style: len(style.pattern))), "shape": [style.pattern for style in styles]}
+
+
+def percentiles_by(
+    frame: pl.DataFrame,
+    prefix: str,
+    dimension: str | None = None,
+    *,
+    top: int = 12,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """The distribution of a duration or rate: for each group its percentiles on one line, those with most calls first.
+
+    A thick bar reaches from the lowest percentile of the frame to p95 (where most calls are), a thin line on to p99;
+    dots mark the percentiles. The axis is logarithmic when the largest value is more than thirty times the smallest.
+
+    Args:
+        frame: Any dimension and `<prefix>_p50`, `_p90`, `_p95`, `_p99` or some of them, such as
+            `usage.latency(by=["model_name"])`.
+        prefix: "latency", "ttft" or "token_rate".
+        dimension: By default all dimensions of the frame; without any there is one line for all calls.
+        top: So many groups are drawn; the figure says how many it leaves out.
+        theme: "light" or "dark".
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    columns = shape(frame)
+    words = [word for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
+    call = f"usage.breakdown(by=['{dimension or 'model_name'}'], measures=['{prefix}_p50', '{prefix}_p95'])"
+    how = call if prefix == "ttft" else f"usage.{prefix}(by=['{dimension or 'model_name'}'])"
+    need(frame, [*([] if words else [f"{prefix}_p95"]), *([dimension] if dimension else [])], how)
+    dimensions = [dimension] if dimension else list(columns.categories)
+    title = f"{NOUNS[prefix]}{by_text(dimensions)}"
+    leading = MEASURES[f"{prefix}_{words[0]}"]
+    part = facets(frame, leading)[0]
+    groups = grouped(part.rows, dimensions, weight_of(leading, columns.measures))
+    valued = [group for group in groups if any(group.rows[0][f"{prefix}_{word}"] is not None for word in words)]
+    if not valued:
+        return empty(title, theme, f"{NOUNS[prefix]}: unknown for every call" if len(frame) else None)
+    shown = _largest(valued[:top], leading)
+    palette = styles or styles_for([part], dimensions, leading, columns.measures)
+    figure, height = _panels([len(shown)])
+    _ranges(figure, shown, prefix, words, columns.measures, palette)
+    values = [group.rows[0][f"{prefix}_{word}"] for group in shown for word in words]
+    present = [float(value) for value in values if value is not None]
+    axis = value_axis(leading, max(present), title=NOUNS[prefix])
+    if min(present) > 0 and max(present) > 30 * min(present):
+        axis.update(type="log", dtick="D2" if max(present) < 1000 * min(present) else 1)
+        axis["title"] = {"text": f"{axis['title']['text']}, logarithmic"}
+    figure.update_xaxes(axis)
+    left = len(valued) - len(shown)
+    notes = [
+        f"{_of(top, valued)} by calls" if left else None,
+        f"{len(groups) - len(valued):,} without a value" if len(groups) > len(valued) else None,
+    ]
+    return finish(figure, title, notes, theme, height + legend_room(figure))
+
+
+SYMBOLS = {
+    "p50": "circle",
+    "p90": "diamond",
+    "p95": "square",
+    "p99": "line-ns-open",
+    "mean": "x-thin-open",
+    "overall": "star",
+}
+
+
+def _ranges(
+    figure: go.Figure,
+    groups: Sequence[Group],
+    prefix: str,
+    words: Sequence[str],
+    measures: Sequence[str],
+    styles: Styles,
+) -> None:
+    spread = [word for word in words if word.startswith("p")]
+    for position, group in enumerate(groups):
+        row = group.rows[0]
+        known_words = [word for word in spread if row[f"{prefix}_{word}"] is not None]
+        ends = [float(row[f"{prefix}_{word}"]) for word in known_words]
+        body = [float(row[f"{prefix}_{word}"]) for word in known_words if word != "p99"]
+        color = group.style(styles).color
+        for points, width, opacity in ((ends, 2, 0.9), (body, 11, 0.4)):
+            if len(points) > 1:
+                line = {"color": color, "width": width}
+                span = {"x": [points[0], points[-1]], "y": [position, position]}
+                figure.add_scatter(**span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False)
+        named = [f"{word} {look.duration(row[f'{prefix}_{word}'])}" for word in ("p50", "p95") if word in words]
+        if prefix == "token_rate":
+            named = [f"{word} {_rate(row[f'{prefix}_{word}'])}" for word in ("p50", "overall") if word in words]
+            named[-1:] = [f"{named[-1]} tokens/s"] if named else []
+        _label(figure, 1, position, group, " · ".join(named))
+    for word in words:
+        name = f"{prefix}_{word}"
+        hover = [
+            "<br>".join([f"<b>{look.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
+            for group in groups
+        ]
+        figure.add_scatter(
+            x=[group.rows[0][name] for group in groups],
+            y=list(range(len(groups))),
+            customdata=[group.name for group in groups],
+            mode="markers",
+            marker=_marker(word, [group.style(styles).color for group in groups]),
+            hovertext=hover,
+            hoverinfo="text",
+            legendgroup=word,
+            name=word,
+            showlegend=False,
+        )
+    for word in words:  # A key in grey: the colours stand for the groups.
+        key = _marker(word, look.OTHER.color)
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
+
+
+def _marker(word: str, color: Any) -> dict[str, Any]:
+    return {"symbol": SYMBOLS[word], "size": 9, "color": color, "line": {"width": 2, "color": color}}
+
+
+def _rate(value: float | None) -> str:
+    return look.count(None) if value is None else f"{value:,.1f}"
+
+
+def failures_by(
+    frame: pl.DataFrame, dimension: str | None = None, *, top: int = 12, theme: look.Theme = "light"
+) -> go.Figure:
+    """Calls that did not succeed by a dimension: bars stacked by status, most failures first, with the success rate.
+
+    Args:
+        frame: `usage.success_rate(by=["model_name"])`: any dimension, `calls`, `success_count` and the counts of the
+            failures.
+        dimension: By default all dimensions of the frame.
+        top: So many groups are drawn, the others folded into "other".
+        theme: "light" or "dark".
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    names = {status: f"{status}_count" for status in FAILURES}
+    how = f"usage.success_rate(by=['{dimension or 'model_name'}'])"
+    need(frame, ["calls", "success_count", *names.values(), *([dimension] if dimension else [])], how)
+    columns = shape(frame)
+    dimensions = [dimension] if dimension else list(columns.categories)
+    title = f"Failures{by_text(dimensions)}"
+    everything = frame.to_dicts()
+    if not everything:
+        return empty(title, theme)
+    groups = grouped(everything, dimensions, lambda rows: sum(total(rows, name) or 0 for name in names.values()))
+    groups = fold(groups, top)
+    rows = [merged(group.rows) for group in groups]
+    figure, height = _panels([len(groups)])
+    for position, (group, row) in enumerate(zip(groups, rows, strict=True)):
+        _label(figure, 1, position, group, _failure_text(row))
+    for status in sorted(names, key=lambda status: -(total(rows, names[status]) or 0)):
+        _failure_bars(figure, groups, rows, status, columns.measures)
+    most = max(sum(row[name] or 0 for name in names.values()) for row in rows)
+    figure.update_xaxes(value_axis(MEASURES["error_count"], most, title="Unsuccessful calls"))
+    whole = merged(everything)
+    return finish(figure, title, [f"{_failure_text(whole)}"], theme, height + legend_room(figure))
+
+
+def _failure_text(row: Row) -> str:
+    if not row["calls"]:
+        return "no calls"
+    failed = row["calls"] - row["success_count"]
+    return f"{look.percent(row['success_count'] / row['calls'])} ok · {failed:,} of {row['calls']:,} failed"
+
+
+def _failure_bars(
+    figure: go.Figure, groups: Sequence[Group], rows: Sequence[Row], status: str, measures: Sequence[str]
+) -> None:
+    hover = [
+        "<br>".join(
+            [
+                f"<b>{look.hover_text(group.label)}</b>",
+                f"{status.replace('_', ' ')}: {look.count(row[f'{status}_count'])}",
+                *details(row, measures, None, skip=[f"{status}_count"]),
+            ]
+        )
+        for group, row in zip(groups, rows, strict=True)
+    ]
+    figure.add_bar(
+        orientation="h",
+        x=[row[f"{status}_count"] for row in rows],
+        y=list(range(len(groups))),
+        customdata=[group.name for group in groups],
+        width=0.34,
+        marker={"color": look.STATUS_STYLES[status].color},
+        name=status.replace("_", " "),
+        hovertext=hover,
+        hoverinfo="text",
+    )

@@ -1,0 +1,258 @@
+"""Figures along time: stacked bars of what adds up, lines of what does not, percentiles, success with its failures.
+
+A period without a value is a gap: no bar, and a break in the line.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import plotly.graph_objects as go
+import polars as pl
+
+from mofa_usage import theme as look
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import MEASURES, Measure
+from mofa_usage.measures import measure as find_measure
+from mofa_usage.plots.frame import (
+    Facet,
+    Group,
+    Shape,
+    coverage,
+    facets,
+    fold,
+    grouped,
+    hint,
+    known,
+    need,
+    shape,
+    styles_for,
+    total,
+    weight_of,
+)
+from mofa_usage.plots.layout import bucket, by_text, empty, finish, legend_room, value_axis
+from mofa_usage.plots.panels import Panels
+
+Styles: TypeAlias = Mapping[str, look.Style]
+
+FAILURES = ("failed", "timeout", "rate_limited", "cancelled")
+"""The statuses that are no success, each counted by the measure `<status>_count`."""
+
+NOUNS = {"latency": "Latency", "ttft": "Time to first token", "token_rate": "Token rate"}
+"""What the percentiles with these prefixes are about."""
+
+
+def cost_over_time(
+    frame: pl.DataFrame,
+    by: str | None = None,
+    *,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Cost per period as stacked bars, one panel for each currency.
+
+    Args:
+        frame: `usage.cost(by=["day", "model_name"])`: a time bucket (or hour_of_day or weekday), any dimension,
+            `currency`, `cost`; with `calls` and `priced_calls` the figure says how much of the cost is known.
+        by: The dimension that is stacked; by default all dimensions of the frame beside time.
+        top: So many groups with the highest cost are drawn, the others folded into "other".
+        theme: "light" or "dark".
+        styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    return over_time(frame, "cost", by, top=top, theme=theme, styles=styles)
+
+
+def over_time(
+    frame: pl.DataFrame,
+    measure: str | None = None,
+    by: str | None = None,
+    *,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Any measure per period: stacked bars of what adds up (calls, tokens, cost), lines of what does not.
+
+    Args:
+        frame: A time bucket (or hour_of_day or weekday), any dimension, measures; `currency` for money.
+        measure: By default the first of the frame.
+        by: The dimension of the groups; by default all dimensions of the frame beside time.
+        top: So many groups are drawn, those with most of the measure, or with most calls where it does not add up. The
+            others are folded into "other" or, where they cannot be added up, left out; the figure says so.
+        theme: "light" or "dark".
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing, or a group has several rows in a period that cannot be added up.
+    """
+    columns = shape(frame)
+    chosen = find_measure(measure or columns.measures[0])
+    time, dimensions = _roles(frame, columns, chosen, by)
+    title = f"{chosen.title} {_per(time)}{by_text(dimensions)}"
+    parts = facets(frame, chosen)
+    if not known(parts, chosen.name):
+        return empty(title, theme, f"{chosen.title}: unknown for every call" if len(frame) else None)
+    palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
+    panels = Panels(len(parts), bucket(frame, time), time, columns.measures, palette)
+    notes: list[str | None] = []
+    for number, part in enumerate(parts, 1):
+        groups = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
+        if chosen.additive:
+            panels.stack(number, part, fold(groups, top), chosen)
+            notes.append(_sum_text(part, chosen))
+        else:
+            _lines(panels, number, part, groups[:top], chosen)
+            notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
+    notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
+    figure = panels.dress()
+    return finish(figure, title, notes, theme, 220 + 160 * len(parts) + legend_room(figure))
+
+
+def percentiles_over_time(
+    frame: pl.DataFrame,
+    prefix: str,
+    *,
+    percentile: str = "p95",
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Percentiles of a duration or rate per period as lines; with a further dimension, one percentile for each group.
+
+    Args:
+        frame: A time bucket and `<prefix>_p50`, `_p90`, `_p95`, `_p99`, `_mean`, `_overall` or some of them. The
+            maximum is not drawn, since it would flatten all others; it is in the hover texts.
+        prefix: "latency", "ttft" or "token_rate".
+        percentile: Which one is drawn where there is a line for each group.
+        top: So many groups with most calls are drawn; the figure says how many it leaves out.
+        theme: "light" or "dark".
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    columns = shape(frame)
+    drawn = [f"{prefix}_{word}" for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
+    need(frame, [] if drawn else [f"{prefix}_p95"], _percentiles_call(prefix, ["day"]))
+    time, dimensions = _roles(frame, columns, MEASURES[drawn[0]], None)
+    if dimensions:
+        one = f"{prefix}_{percentile}"
+        return over_time(frame, one if one in drawn else drawn[0], top=top, theme=theme, styles=styles)
+    title, rows = f"{NOUNS[prefix]} {_per(time)}", frame.to_dicts()
+    values = [row[name] for row in rows for name in drawn if row[name] is not None]
+    if not values:
+        return empty(title, theme, f"{NOUNS[prefix]}: unknown for every call" if rows else None)
+    panels = Panels(1, bucket(frame, time), time, columns.measures, {})
+    # From above to below, as the lines stand in the figure.
+    for name in sorted(drawn, key=lambda name: -max((row[name] or 0 for row in rows), default=0)):
+        word = name.removeprefix(f"{prefix}_")
+        panels.line(1, Group(word, word, rows), MEASURES[name], style=look.PERCENTILE_STYLES[word])
+    figure = panels.dress()
+    figure.update_yaxes(value_axis(MEASURES[drawn[0]], max(values), title=NOUNS[prefix]))
+    return finish(figure, title, [], theme, 380 + legend_room(figure))
+
+
+def success_over_time(
+    frame: pl.DataFrame, *, top: int = 8, theme: look.Theme = "light", styles: Styles | None = None
+) -> go.Figure:
+    """Success rate per period above, and below it the calls that did not succeed, stacked by their status.
+
+    Args:
+        frame: `usage.success_rate(by=["day"])`: a time bucket, `success_rate`, and the counts of the failures. With a
+            further dimension there is one rate for each group, and the failures are those of all groups.
+        top: So many groups with most calls have a line; the figure says how many it leaves out.
+        theme: "light" or "dark".
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    how = "usage.success_rate(by=['day'])"
+    need(frame, ["success_rate", *(f"{status}_count" for status in FAILURES)], how)
+    columns = shape(frame)
+    rate = MEASURES["success_rate"]
+    time, dimensions = _roles(frame, columns, rate, None)
+    title = f"Success and failures {_per(time)}"
+    part = Facet(None, frame.to_dicts())
+    if not known([part], rate.name):
+        return empty(title, theme)
+    palette = {**(styles or styles_for([part], dimensions, rate, columns.measures))}
+    panels = Panels(2, bucket(frame, time), time, columns.measures, palette)
+    groups = grouped(part.rows, dimensions, weight_of(rate, columns.measures))
+    if dimensions:
+        _lines(panels, 1, part, groups[:top], rate)
+    else:
+        group = Group("success", "success rate", part.rows)
+        panels.line(1, group, rate, style=look.STATUS_STYLES["success"])
+    failures = _failures(panels, part, time)
+    figure = panels.dress()
+    lowest = min(row[rate.name] for row in part.rows if row[rate.name] is not None)
+    figure.update_yaxes(value_axis(rate, 1), row=1, col=1)
+    figure.update_yaxes(range=[max(0.0, lowest - 0.12 * (1 - lowest)) if lowest < 1 else 0.9, 1.005], row=1, col=1)
+    notes = [_rate_text(part, columns), f"{failures:,} unsuccessful calls"]
+    notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
+    return finish(figure, title, notes, theme, 500 + legend_room(figure))
+
+
+def _failures(panels: Panels, part: Facet, time: str) -> int:
+    """Draw the counts by status into the lower panel; their sum."""
+    count = MEASURES["error_count"]
+    names = [f"{status}_count" for status in FAILURES]
+    groups = []
+    for status, name in zip(FAILURES, names, strict=True):
+        rows = [{time: row[time], count.name: row[name]} for row in part.rows]
+        groups.append(Group(status, status.replace("_", " "), rows))
+    whole = [row for group in groups for row in group.rows]
+    groups.sort(key=lambda group: -(total(group.rows, count.name) or 0))
+    panels.stack(2, Facet(None, whole), groups, count, styles=look.STATUS_STYLES)
+    return total(whole, count.name) or 0
+
+
+def _lines(panels: Panels, number: int, part: Facet, groups: Sequence[Group], measure: Measure) -> None:
+    for group in groups:
+        panels.line(number, group, measure, currency=part.currency)
+    values = [row[measure.name] for group in groups for row in group.rows if row[measure.name] is not None]
+    axis = value_axis(measure, float(max(values, default=0)), part.currency)
+    panels.figure.update_yaxes(axis, row=number, col=1)
+
+
+def _roles(frame: pl.DataFrame, columns: Shape, measure: Measure, by: str | None) -> tuple[str, list[str]]:
+    """The column along which to draw, and the dimensions of the groups."""
+    axes = [*([columns.time] if columns.time else []), *columns.cycles]
+    asked = by or next(iter(columns.categories), "model_name")
+    how = f"usage.breakdown(by=['day', '{asked}'], measures=['{measure.name}'])"
+    if measure.name in ("cost", "success_rate"):
+        how = f"usage.{measure.name}(by=['day', '{asked}'])"
+    if not axes:
+        raise UsageError(hint(frame, "a time bucket (minute, hour, day, week or month)", how))
+    need(frame, [measure.name, *([by] if by else [])], how)
+    dimensions = [by] if by else [*columns.categories, *axes[1:]]
+    apart = measure.kind != "money" and not measure.additive and "currency" in frame.columns
+    if apart and by != "currency" and frame["currency"].n_unique() > 1:
+        dimensions.append("currency")
+    return axes[0], dimensions
+
+
+def _per(time: str) -> str:
+    return {"hour_of_day": "by hour of the day", "weekday": "by weekday"}.get(time, f"per {time}")
+
+
+def _percentiles_call(prefix: str, by: list[str]) -> str:
+    if prefix == "ttft":
+        return f"usage.breakdown(by={by}, measures=['ttft_p50', 'ttft_p95'])"
+    return f"usage.{prefix}(by={by})"
+
+
+def _sum_text(part: Facet, measure: Measure) -> str:
+    whole = look.value_text(total(part.rows, measure.name), measure.kind, look.label_text(part.currency or ""))
+    return f"{whole} in total" if measure.kind != "count" else f"{whole} {measure.title.lower()} in total"
+
+
+def _rate_text(part: Facet, columns: Shape) -> str | None:
+    if not {"calls", "success_count"} <= set(columns.measures):
+        return None
+    calls, successes = total(part.rows, "calls"), total(part.rows, "success_count")
+    return f"{look.percent(successes / calls)} of {calls:,} calls succeeded" if calls else None

@@ -1,0 +1,345 @@
+"""One look for every picture: colours, Plotly templates and the way numbers are written.
+
+**Colours.** Eight hues that stay apart for the colour-blind (six of Okabe and Ito's and two that were searched for by
+their distance in Oklab under simulated protanopia, deuteranopia and tritanopia) and that stand out from white as well
+as from the dark background, so that light and dark figures use the same ones. `styles` gives each name its hue from the
+name itself; only a clash with another name of the same frame moves it, and it does not matter in which order the names
+come. So a model keeps its colour from figure to figure. Names beyond the eighth repeat the hues with a pattern (bars)
+and a dash (lines). What is folded together ("other") is grey, and each status has a colour of its own.
+
+**Templates.** Importing this module registers `mofa_usage` and `mofa_usage_dark` with Plotly. A figure holds nothing
+that depends on light or dark; all of that is in its template, so a page can change it afterwards
+(`relayout({template})`).
+
+**Text.** Names of models and agents are untrusted. Plotly reads its labels as a small HTML, so every name goes through
+`label_text` or `hover_text`.
+"""
+
+import hashlib
+import html
+import textwrap
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
+
+from mofa_usage.errors import UsageError, require
+from mofa_usage.measures import Kind
+
+__all__ = [
+    "ACCENT",
+    "OTHER",
+    "PALETTE",
+    "PERCENTILE_STYLES",
+    "STATUS_STYLES",
+    "Style",
+    "Theme",
+    "colors",
+    "compact",
+    "count",
+    "duration",
+    "hover_text",
+    "label_text",
+    "money",
+    "percent",
+    "shorten",
+    "styles",
+    "template",
+    "value_text",
+]
+
+require("plotly", extra="analysis")
+import plotly.graph_objects as go  # noqa: E402 (after the check that names the extra)
+import plotly.io as pio  # noqa: E402
+
+Theme: TypeAlias = Literal["light", "dark"]
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7B3FE4", "#94436B")
+PATTERNS = ("", "/", "x", ".")
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+class Style(NamedTuple):
+    """How one group is drawn: hue, pattern of its bars, dash of its lines (Plotly's names)."""
+
+    color: str
+    pattern: str = ""
+    dash: str = "solid"
+
+
+ACCENT = Style(PALETTE[0])
+"""For figures of a single series."""
+
+OTHER = Style("#8B9099")
+"""What was folded together, and calls without a value."""
+
+STATUS_STYLES: Mapping[str, Style] = MappingProxyType(
+    {
+        "success": Style("#009E73"),
+        "failed": Style("#D55E00"),
+        "timeout": Style("#E69F00"),
+        "rate_limited": Style("#7B3FE4"),
+        "cancelled": Style("#8B9099"),
+    }
+)
+
+PERCENTILE_STYLES: Mapping[str, Style] = MappingProxyType(
+    {
+        "p50": Style("#0072B2"),
+        "p90": Style("#56B4E9"),
+        "p95": Style("#E69F00"),
+        "p99": Style("#D55E00"),
+        "mean": Style("#8B9099", dash="dot"),
+        "overall": Style("#009E73", dash="dash"),
+    }
+)
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each name.
+
+    Up to eight names get eight hues, whatever their order. Of more, the first eight get plain hues, the next eight the
+    same hues with a pattern, and so on: give the heaviest first. To keep the colours of several figures together
+    although their frames hold different names, compute the styles once from all names and pass them to each figure.
+    """
+    distinct = list(dict.fromkeys(names))
+    found: dict[str, Style] = {}
+    for start in range(0, len(distinct), len(PALETTE)):
+        turn = start // len(PALETTE) % len(PATTERNS)
+        for name, color in _hues(distinct[start : start + len(PALETTE)]).items():
+            found[name] = Style(color, PATTERNS[turn], DASHES[turn])
+    return found
+
+
+def _hues(names: list[str]) -> dict[str, str]:
+    """Each name takes the hue it likes best among those left; a hash of the name says what it likes and who goes first.
+
+    A name that is added or taken away therefore moves only those that clash with it.
+    """
+    free = list(PALETTE)
+    taken: dict[str, str] = {}
+    for name in sorted(names, key=_digest):
+        taken[name] = min(free, key=lambda color: _digest(f"{color}{name}"))
+        free.remove(taken[name])
+    return taken
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+# Templates ------------------------------------------------------------------------------------------------------------
+
+_FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_COLORS: Mapping[Theme, Mapping[str, str]] = MappingProxyType(
+    {
+        "light": {"paper": "#FFFFFF", "text": "#1F2430", "muted": "#5B6270", "grid": "#E7E9EE", "line": "#C3C8D1"},
+        "dark": {"paper": "#15181D", "text": "#E8EAEE", "muted": "#A3AAB6", "grid": "#2A2F38", "line": "#454C58"},
+    }
+)
+# From nothing to much, one hue, evenly in lightness; "much" is what stands out from the background.
+_SCALES: Mapping[Theme, tuple[str, ...]] = MappingProxyType(
+    {
+        "light": ("#E9F2F9", "#B9D6EA", "#7FB4D8", "#3F8DC2", "#0F659F", "#063F6B"),
+        "dark": ("#1B2A38", "#1E4666", "#216695", "#3A8BC0", "#74B3DC", "#C2E1F5"),
+    }
+)
+
+
+def colors(theme: Theme) -> Mapping[str, str]:
+    """Colours of a theme's background (`paper`), `text`, `muted` text, `grid` and `line`, as #RRGGBB."""
+    return _COLORS[_checked(theme)]
+
+
+def template(theme: Theme) -> str:
+    """The name of the registered Plotly template.
+
+    Raises:
+        UsageError: `theme` is neither "light" nor "dark".
+    """
+    return "mofa_usage" if _checked(theme) == "light" else "mofa_usage_dark"
+
+
+def _checked(theme: Theme) -> Theme:
+    if theme not in ("light", "dark"):
+        raise UsageError(f"there is no theme {theme!r}; there are: light, dark")
+    return theme
+
+
+def _axis(palette: Mapping[str, str], *, grid: bool) -> dict[str, object]:
+    return {
+        "automargin": True,
+        "showgrid": grid,
+        "gridcolor": palette["grid"],
+        "linecolor": palette["line"],
+        "zeroline": False,
+        "ticks": "" if grid else "outside",
+        "tickcolor": palette["line"],
+        "ticklen": 4,
+        "tickfont": {"color": palette["muted"], "size": 11},
+        "title": {"font": {"color": palette["muted"], "size": 12}, "standoff": 8},
+    }
+
+
+def _build(theme: Theme) -> go.layout.Template:
+    palette = _COLORS[theme]
+    layout = {
+        "paper_bgcolor": palette["paper"],
+        "plot_bgcolor": palette["paper"],
+        "colorway": PALETTE,
+        "font": {"family": _FONT, "size": 12, "color": palette["text"]},
+        "title": {
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"l": 12, "t": 14},
+            "font": {"size": 16, "weight": 600},
+            "subtitle": {"font": {"size": 12, "color": palette["muted"]}},
+        },
+        "margin": {"l": 12, "r": 16, "t": 72, "b": 12, "pad": 4},
+        "xaxis": {**_axis(palette, grid=False), "showline": True},
+        "yaxis": _axis(palette, grid=True),
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "traceorder": "normal",
+            "font": {"size": 12},
+            "bgcolor": "rgba(0,0,0,0)",
+            "itemsizing": "constant",
+        },
+        "barmode": "stack",
+        "bargap": 0.14,
+        "hovermode": "closest",
+        "hoverlabel": {
+            "align": "left",
+            "namelength": -1,
+            "bgcolor": palette["paper"],
+            "bordercolor": palette["line"],
+            "font": {"family": _FONT, "size": 12, "color": palette["text"]},
+        },
+        "annotationdefaults": {"showarrow": False, "font": {"color": palette["text"], "size": 12}},
+        "coloraxis": {"colorbar": {"outlinewidth": 0, "tickfont": {"color": palette["muted"]}}},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette["line"], "activecolor": palette["muted"]},
+    }
+    steps = _SCALES[theme]
+    scale = [[index / (len(steps) - 1), color] for index, color in enumerate(steps)]
+    data = {
+        # Neighbours in a stack are separated by a line of the background, so hue alone need not tell them apart.
+        "bar": [go.Bar(marker={"line": {"color": palette["paper"], "width": 0.6}})],
+        "heatmap": [go.Heatmap(colorscale=scale)],
+    }
+    return go.layout.Template(layout=layout, data=data)
+
+
+pio.templates["mofa_usage"] = _build("light")
+pio.templates["mofa_usage_dark"] = _build("dark")
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def money(amount: Decimal | None, currency: str) -> str:
+    """`$1,234.56`, `EUR 1,234.56`; below 1 at least three significant digits (`$0.0000123`); None is "unknown".
+
+    Rounded half to even, for showing only.
+    """
+    if amount is None:
+        return "unknown"
+    digits = 2
+    if amount and abs(amount) < 1:
+        digits = max(2, 2 - amount.adjusted())
+    rounded = amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN)
+    sign = "-" if rounded < 0 else ""
+    return f"{sign}{'$' if currency == 'USD' else currency + ' '}{abs(rounded):,f}"
+
+
+def count(number: int | float | None) -> str:
+    """`12,345`; None is a dash."""
+    return "–" if number is None else f"{number:,.0f}"  # noqa: RUF001 (a dash for "no value")
+
+
+def compact(number: int | float | None) -> str:
+    """Three significant digits: `999`, `12.3k`, `4.56M`, `7.89B`; None is a dash."""
+    if number is None or abs(number) < 1000:
+        return count(number)
+    power = 1
+    while power < 4 and abs(number) / 1000**power >= 999.5:
+        power += 1
+    scaled = number / 1000**power
+    digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
+    return f"{scaled:,.{digits}f}{' kMBT'[power]}"
+
+
+def duration(milliseconds: float | None) -> str:
+    """`820 ms`, `3.21 s`, `2 min 5 s`; None is a dash."""
+    if milliseconds is None:
+        return count(None)
+    if milliseconds < 999.5:
+        return f"{milliseconds:.0f} ms" if milliseconds >= 10 or milliseconds == 0 else f"{milliseconds:.2g} ms"
+    seconds = milliseconds / 1000
+    if seconds < 99.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:,} min {rest} s" if rest else f"{minutes:,} min"
+
+
+def percent(rate: float | None) -> str:
+    """`97.2%` of a fraction. What is not quite everything never reads 100%, what is not quite nothing never 0%."""
+    if rate is None:
+        return count(None)
+    if rate in (0, 1):
+        return f"{rate:.0%}"
+    for digits in range(1, 7):
+        text = f"{rate:.{digits}%}"
+        if text.strip("0.%") and not text.startswith("100."):
+            break
+    return text
+
+
+def value_text(value: object, kind: Kind, currency: str = "USD") -> str:
+    """A measure's value as text with its unit; `kind` is that of `mofa_usage.measures`, `currency` serves money."""
+    if kind == "money":
+        return money(None if value is None else Decimal(str(value)), currency)
+    number = None if value is None else float(str(value))
+    if kind == "ms":
+        return duration(number)
+    if kind == "rate":
+        return percent(number)
+    if number is not None and kind == "tokens/s":
+        return f"{number:,.1f} tokens/s"
+    return f"{count(number)} tokens" if number is not None and kind == "tokens" else count(number)
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+def shorten(name: str, width: int) -> str:
+    """At most `width` characters, cut in the middle, since versions of a model differ at their ends."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) * 3 // 5
+    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+
+
+def _plain(name: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in name).split())
+
+
+def label_text(name: str, width: int = 30) -> str:
+    """An untrusted name as a label in a figure: shortened to `width` and harmless."""
+    return html.escape(shorten(_plain(name), width), quote=False)
+
+
+def hover_text(name: str, width: int = 38) -> str:
+    """An untrusted name in full for a hover text: broken into lines of `width` and harmless."""
+    lines = textwrap.wrap(_plain(name), width, break_on_hyphens=True) or [""]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
