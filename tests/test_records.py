@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from mofa_usage import (
-    Agent,
     AgentConfig,
     ApiCallStatus,
     ChatSession,
@@ -34,36 +33,7 @@ from mofa_usage import (
     UsageStatistics,
 )
 from tests import strategies
-
-NIL = UUID(int=0)
-NOON = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
-IDS: dict[str, Any] = {"chat_session_id": UUID(int=1), "agent_id": UUID(int=2), "user_id": UUID(int=3)}
-SECRET = "sk-very-secret-0123456789"
-
-
-def call(**fields: Any) -> LLMApiCall:
-    """A plain call of 100 + 50 tokens."""
-    plain = {"model_name": "gpt-4", "status": "success", "prompt_tokens": 100, "completion_tokens": 50}
-    return LLMApiCall(**(IDS | plain | {"total_tokens": 150} | fields))
-
-
-def message(**fields: Any) -> LLMMessage:
-    return LLMMessage(**(IDS | {"role": "user", "content": MessageContent(text="Hello")} | fields))
-
-
-def session(**fields: Any) -> ChatSession:
-    return ChatSession(**({"user_id": UUID(int=3), "agent_id": UUID(int=2)} | fields))
-
-
-def provider(**fields: Any) -> Provider:
-    plain = {"provider_name": "openai", "provider_type": "openai", "api_base": "https://x", "api_key": SECRET}
-    return Provider(**(plain | fields))
-
-
-def agent(**fields: Any) -> Agent:
-    plain = {"agent_code": "helper", "agent_name": "Helper", "model_name": "gpt-4", "system_prompt": "Be kind."}
-    return Agent(**(plain | {"provider_id": UUID(int=9)} | fields))
-
+from tests.samples import IDS, NIL, NOON, SECRET, agent, call, message, provider, session
 
 BUILDERS = [call, message, session, provider, agent]
 RECORDS = st.one_of(
