@@ -9,11 +9,16 @@ nothing) is done here, on integers before they group and on the small frame afte
   `breakdown` puts the three together, `gaps` fills series, `distribution` counts calls by duration.
 """
 
-from mofa_usage.analysis.breakdown import breakdown
-from mofa_usage.analysis.distribution import distribution
-from mofa_usage.analysis.engine import Native
-from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate
-from mofa_usage.analysis.result import Breakdown
+from mofa_usage.errors import require
+
+for _module in ("polars", "narwhals", "duckdb"):
+    require(_module, extra="analysis")
+
+from mofa_usage.analysis.breakdown import breakdown  # noqa: E402
+from mofa_usage.analysis.distribution import distribution  # noqa: E402
+from mofa_usage.analysis.engine import Native  # noqa: E402
+from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
+from mofa_usage.analysis.result import Breakdown  # noqa: E402
 
 __all__ = [
     "Breakdown",

@@ -9,18 +9,15 @@ the answer is the same everywhere.
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID
 
 import narwhals as nw
 import polars as pl
 
 from mofa_usage.errors import UsageError
+from mofa_usage.frames import MONEY, NIL
 from mofa_usage.measures import ALWAYS_PRESENT, CONDITION_NEEDS, TOKEN_RATE, Aggregate, Condition, Measure, Ratio
 
-__all__ = ["MONEY", "Plan", "readable"]
-
-MONEY = pl.Decimal(38, 10)
-_NIL = str(UUID(int=0))
+__all__ = ["Plan", "readable"]
 
 _CONDITIONS: Mapping[Condition, nw.Expr] = MappingProxyType(
     {
@@ -145,5 +142,5 @@ def _masked(aggregate: Aggregate) -> nw.Expr:
     value = nw.lit(1) if aggregate.value is None else nw.col(aggregate.value)
     conditions = [_CONDITIONS[condition] for condition in aggregate.where]
     if aggregate.function == "distinct":
-        conditions.append(value != _NIL)
+        conditions.append(value != NIL)
     return nw.when(*conditions).then(value) if conditions else value

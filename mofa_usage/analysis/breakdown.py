@@ -16,12 +16,13 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage import measures as definitions
-from mofa_usage.analysis.aggregates import MONEY, Plan
+from mofa_usage.analysis.aggregates import Plan
 from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.engine import Calls, Native, collect, open_calls
 from mofa_usage.analysis.gaps import fill
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.errors import UsageError
+from mofa_usage.frames import MONEY
 from mofa_usage.measures import Dimension, Measure, Ratio
 from mofa_usage.zones import Moment, time_range, zone
 
