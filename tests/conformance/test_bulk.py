@@ -53,20 +53,20 @@ async def test_rows_that_exist_are_replaced_and_the_others_added(store: Store) -
     assert sorted(saved, key=lambda each: each.id) == sorted(kept + new, key=lambda each: each.id)
 
 
-class _Broken(Exception):
+class BrokenSourceError(Exception):
     pass
 
 
 def _breaking(records: list[Any]) -> Iterator[Any]:
     yield from records
-    raise _Broken
+    raise BrokenSourceError
 
 
 @pytest.mark.parametrize("count", [1, 3_000])
 async def test_nothing_is_saved_when_the_source_breaks(store: Store, count: int) -> None:
-    with pytest.raises(_Broken):
+    with pytest.raises(BrokenSourceError):
         await store.save_api_calls(_breaking([call(n) for n in range(count)]))
-    with pytest.raises(_Broken):
+    with pytest.raises(BrokenSourceError):
         await store.save_messages(_breaking([message(n) for n in range(count)]))
     assert await store.query_api_calls(QueryFilter()) == []
     assert await store.count_session_messages(SESSION) == 0

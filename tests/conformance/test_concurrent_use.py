@@ -132,11 +132,11 @@ async def test_cancelled_readers_leave_nothing_behind(store: Store) -> None:
     assert len(await store.query_api_calls(QueryFilter())) == 2_000
 
 
-@pytest.mark.parametrize("timeout", [0.0001, 0.001, 0.005])
-async def test_a_save_that_times_out_leaves_a_store_that_works(store: Store, timeout: float) -> None:
+@pytest.mark.parametrize("seconds", [0.0001, 0.001, 0.005])
+async def test_a_save_that_times_out_leaves_a_store_that_works(store: Store, seconds: float) -> None:
     for _ in range(5):
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await store.save_messages([message(n) for n in range(100)])
         except TimeoutError:
             pass

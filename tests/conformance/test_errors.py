@@ -3,7 +3,7 @@
 import logging
 import traceback
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import pytest
@@ -58,8 +58,6 @@ async def test_constraint_errors_are_not_worth_trying_again(store: Store) -> Non
 
 def secrets_of(url: str) -> list[str]:
     """What must not be seen of a URL: its password, as it is written in it and as it is."""
-    from urllib.parse import unquote
-
     password = urlsplit(url).password if "@" in url else None
     return [SECRET] + ([password, unquote(password)] if password else [])
 

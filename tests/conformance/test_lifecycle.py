@@ -170,12 +170,14 @@ async def test_without_create_tables_the_database_is_left_alone(empty_url: str) 
 
 async def test_from_env_reads_the_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
-    store = await mofa_usage.from_env()
+    chosen = await mofa_usage.from_env()
+    named = await type(chosen).from_env()
     try:
-        await store.save_message(message())
-        assert await type(store).from_env() is not None or True
+        for store in (chosen, named):
+            await store.save_message(message())
+            assert store.backend_name == chosen.backend_name
     finally:
-        await store.close()
+        await asyncio.gather(chosen.close(), named.close())
 
 
 async def test_without_the_variable_from_env_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from mofa_usage.stores import InMemoryStore, Store
 from tests.samples import SESSION, USER, agent, at, call, message, provider, session
 
 TENANT = UUID(int=7)
-# Ids whose order as text, as numbers and as bytes is the same, in every version and variant; and some in a random order.
+# The ends of the sort order and ids of every kind between them.
 TIED = [UUID(int=1), UUID(int=2**64), UUID(int=2**127), UUID(int=2**128 - 1), *(uuid4() for _ in range(20))]
 
 
@@ -37,7 +37,7 @@ async def test_messages_are_ordered_by_creation_not_by_update(store: Store) -> N
 
 
 async def test_messages_of_one_moment_come_by_id(store: Store) -> None:
-    await store.save_messages(shuffled([message(0, id=id) for id in TIED]))
+    await store.save_messages(shuffled([message(0, id=each) for each in TIED]))
     assert ids(await store.get_session_messages(SESSION)) == sorted(TIED)
 
 
@@ -58,10 +58,10 @@ async def test_sessions_come_by_update_newest_first(store: Store) -> None:
 
 async def test_ties_of_calls_and_sessions_are_broken_by_id_as_in_memory(store: Store) -> None:
     model = InMemoryStore()
-    for id in shuffled(TIED):
+    for tied in shuffled(TIED):
         for each in (store, model):
-            await each.save_api_call(call(0, id=id))
-            await each.create_session(session(0, id=id))
+            await each.save_api_call(call(0, id=tied))
+            await each.create_session(session(0, id=tied))
     calls, chats = await store.query_api_calls(QueryFilter()), await store.get_user_sessions(USER)
     assert ids(calls) == ids(await model.query_api_calls(QueryFilter()))
     assert ids(chats) == ids(await model.get_user_sessions(USER))
@@ -70,8 +70,8 @@ async def test_ties_of_calls_and_sessions_are_broken_by_id_as_in_memory(store: S
 
 
 async def test_agents_of_one_order_come_by_id(store: Store) -> None:
-    for id in shuffled(TIED):
-        await store.save_agent(agent(str(id), id=id, tenant_id=TENANT, agent_order=4))
+    for tied in shuffled(TIED):
+        await store.save_agent(agent(str(tied), id=tied, tenant_id=TENANT, agent_order=4))
     assert ids(await store.list_agents(TENANT)) == sorted(TIED)
     assert ids(await store.get_active_agents(TENANT)) == sorted(TIED)
 

@@ -15,11 +15,10 @@ A, B = UUID(int=0xA), UUID(int=0xB)
 
 async def found(store: Store, **conditions: Any) -> list[LLMApiCall]:
     """The calls of a filter; the stream and the statistics must agree about them."""
-    filter = QueryFilter(**conditions)
-    calls = await store.query_api_calls(filter)
-    assert [streamed async for streamed in store.stream_api_calls(filter)] == calls
-    if filter.limit is None and filter.offset is None:
-        assert (await store.get_statistics(filter)).total_calls == len(calls)
+    wanted = QueryFilter(**conditions)
+    calls = await store.query_api_calls(wanted)
+    assert [streamed async for streamed in store.stream_api_calls(wanted)] == calls
+    assert (await store.get_statistics(wanted)).total_calls == len(calls)
     return calls
 
 
@@ -76,9 +75,10 @@ async def test_model_names_are_compared_exactly(store: Store, one: str, other: s
     assert await found(store, model_name=other) == [second]
 
 
-@pytest.mark.parametrize(
-    "name", ["' OR '1'='1", "x'; DELETE FROM entity_llm_api_call; --", "\\' OR 1=1 -- ", '" OR ""="']
-)
+INJECTIONS = ["' OR '1'='1", "x'; DELETE FROM entity_llm_api_call; --", "\\' OR 1=1 -- ", '" OR ""="', "%(x)s :y ? $1"]
+
+
+@pytest.mark.parametrize("name", INJECTIONS)
 async def test_a_model_name_is_data_and_never_sql(store: Store, name: str) -> None:
     plain = call(0)
     await store.save_api_call(plain)

@@ -92,8 +92,8 @@ async def test_a_megabyte_of_text(store: Store) -> None:
     long = message(content=MessageContent(text=text))
     await store.save_message(long)
     await store.save_messages([long.model_copy(update={"id": UUID(int=5)})])
-    for id in (long.id, UUID(int=5)):
-        read = await store.get_message(id)
+    for each in (long.id, UUID(int=5)):
+        read = await store.get_message(each)
         assert read is not None
         assert read.content.text == text
 

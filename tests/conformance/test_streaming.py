@@ -31,9 +31,9 @@ PAGES = 2_345  # more calls than any reasonable page
 async def test_a_stream_is_a_query(store: Store, conditions: dict[str, Any]) -> None:
     # Eleven calls of every moment, so that a page ends among equals.
     await store.save_api_calls([call(n // 11, model_name="odd" if n % 2 else "even") for n in range(PAGES)])
-    filter = QueryFilter(**conditions)
-    streamed = [each async for each in store.stream_api_calls(filter)]
-    assert streamed == await store.query_api_calls(filter)
+    wanted = QueryFilter(**conditions)
+    streamed = [each async for each in store.stream_api_calls(wanted)]
+    assert streamed == await store.query_api_calls(wanted)
 
 
 async def test_a_stream_of_nothing_ends(store: Store) -> None:
@@ -92,8 +92,8 @@ async def test_a_stream_that_is_left_gives_everything_back(store: Store) -> None
 async def test_two_streams_do_not_disturb_each_other(store: Store) -> None:
     await store.save_api_calls([call(n) for n in range(PAGES)])
 
-    async def read(filter: QueryFilter) -> int:
-        return len([each async for each in store.stream_api_calls(filter)])
+    async def read(limit: int | None) -> int:
+        return len([each async for each in store.stream_api_calls(QueryFilter(limit=limit))])
 
-    counts = await asyncio.gather(*(read(QueryFilter(limit=limit)) for limit in (5, 1_500, None)))
+    counts = await asyncio.gather(*(read(limit) for limit in (5, 1_500, None)))
     assert counts == [5, 1_500, PAGES]
