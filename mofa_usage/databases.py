@@ -1,0 +1,280 @@
+"""Calls of a database, read as Arrow batches and not row by row.
+
+The Arrow driver (`mofa_usage.readers`) takes no parameters, so the values of a filter become literals of the statement.
+What differs between databases is data, a `SqlFlavour` for each: how a literal is written and what compares exactly.
+
+- Text goes into a statement as hexadecimal digits on servers, where the meaning of a backslash depends on the mode of
+  the session; SQLite knows no escape but the doubled quote.
+- SQLite keeps times as text, with 0 to 9 digits behind the second and `Z` or `+00:00` at the end. Such text is in order
+  up to the second, which is what the index is good for; within a second a key of always six digits decides.
+- MySQL compares text by the collation of the column, which may ignore case and trailing blanks: the bytes decide. Its
+  TIMESTAMP depends on the zone of the session, its seconds since 1970 do not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.errors import SerializationError, UsageError
+from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS, NIL, Selection, normalise
+from mofa_usage.readers import Reader, StoredColumn
+from mofa_usage.records import ApiCallStatus
+from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
+
+__all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
+
+_TABLE = API_CALL.table.name
+
+
+@dataclass(frozen=True)
+class SqlFlavour:
+    """How one kind of database is asked.
+
+    `text` writes a literal, `same` compares a text column with one to the letter, `moment` writes a time; `since` and
+    `before` compare `create_time` with a time, given what the column is declared as. `newest` are the expressions that
+    put calls newest first; where these are not what the index on the time is in order of, `second` is. `read` is the
+    expression that reads a column of a kind. `every` stands for no limit. `declared` is the statement that describes a
+    table, where the reader needs one. `naive_utc`: times come without a zone and are UTC.
+    """
+
+    text: Callable[[str], str]
+    same: Callable[[str, str], str]
+    since: Callable[[datetime, str], str]
+    before: Callable[[datetime, str], str]
+    read: Callable[[str, Kind, str], str]
+    newest: tuple[str, ...] = ("create_time DESC", "id")
+    second: str | None = None
+    every: str = "ALL"
+    declared: str = ""
+    naive_utc: bool = False
+
+
+def _seconds(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _micros(moment: datetime, separator: str = "T") -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(separator, timespec="microseconds")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# The fraction without its point and zeros, the zone cut off, filled up to six digits; nine are cut to six.
+_SQLITE_KEY = (
+    "substr(create_time, 1, 19) || '.' || substr(rtrim(ltrim(substr(create_time, 20), '.'), 'Zz+0:') || '000000', 1, 6)"
+)
+
+
+def _sqlite_since(moment: datetime, _: str) -> str:
+    second = _seconds(moment)
+    if moment.microsecond == 0:
+        return f"create_time >= '{second}'"
+    # Up to '~', which sorts behind all that may follow a second, the key has to decide.
+    return f"create_time >= '{second}' AND (create_time > '{second}~' OR {_SQLITE_KEY} >= '{_micros(moment)}')"
+
+
+def _sqlite_before(moment: datetime, _: str) -> str:
+    second = _seconds(moment)
+    if moment.microsecond == 0:
+        return f"create_time < '{second}'"
+    return f"create_time < '{second}~' AND (create_time < '{second}' OR {_SQLITE_KEY} < '{_micros(moment)}')"
+
+
+def _postgres_text(text: str) -> str:
+    return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"
+
+
+def _postgres_read(column: str, kind: Kind, _: str) -> str:
+    return f"CAST({column} AS TEXT) AS {column}" if kind is Kind.NAME else column
+
+
+def _mysql_same(column: str, text: str) -> str:
+    # The first comparison can use the index, the second is exact.
+    digits = text.encode().hex()
+    return f"({column} = _utf8mb4 x'{digits}' AND {_mysql_bytes(column)} = x'{digits}')"
+
+
+def _mysql_bytes(column: str) -> str:
+    return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+
+
+_MYSQL_EPOCH = "CAST('1970-01-01' AS DATETIME(6))"
+
+
+def _mysql_read(column: str, kind: Kind, declared: str) -> str:
+    if kind is Kind.TIME and declared.startswith("timestamp"):
+        return f"{_MYSQL_EPOCH} + INTERVAL UNIX_TIMESTAMP({column}) SECOND AS {column}"
+    if kind is Kind.NAME or declared.startswith(("json", "enum")):
+        return f"CAST({column} AS CHAR) AS {column}"
+    return column
+
+
+def _mysql_compare(operator: str) -> Callable[[datetime, str], str]:
+    def condition(moment: datetime, declared: str) -> str:
+        if declared.startswith("timestamp"):
+            since_epoch = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+            return f"UNIX_TIMESTAMP(create_time) {operator} {since_epoch:.6f}"
+        return f"create_time {operator} '{_micros(moment, ' ')}'"
+
+    return condition
+
+
+FLAVOURS: Mapping[str, SqlFlavour] = {
+    "sqlite": SqlFlavour(
+        text=_quoted,
+        same=lambda column, text: f"{column} = {_quoted(text)}",
+        since=_sqlite_since,
+        before=_sqlite_before,
+        read=lambda column, kind, declared: column,
+        newest=(f"{_SQLITE_KEY} DESC", "id"),
+        second="substr(create_time, 1, 19)",
+        every="-1",
+    ),
+    "postgres": SqlFlavour(
+        text=_postgres_text,
+        same=lambda column, text: f"CAST({column} AS TEXT) = {_postgres_text(text)}",
+        since=lambda moment, _: f"create_time >= TIMESTAMPTZ '{_micros(moment, ' ')}+00'",
+        before=lambda moment, _: f"create_time < TIMESTAMPTZ '{_micros(moment, ' ')}+00'",
+        read=_postgres_read,
+        declared=(
+            "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS declared FROM pg_attribute"
+            " WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
+        ),
+    ),
+    "mysql": SqlFlavour(
+        text=lambda text: f"_utf8mb4 x'{text.encode().hex()}'",
+        same=_mysql_same,
+        since=_mysql_compare(">="),
+        before=_mysql_compare("<"),
+        read=_mysql_read,
+        every=str(2**63 - 1),
+        declared=(
+            "SELECT CAST(column_name AS CHAR) AS name, CAST(column_type AS CHAR) AS declared"
+            " FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '{table}'"
+        ),
+        naive_utc=True,
+    ),
+}
+
+
+class DatabaseCalls:
+    """The calls in a database, as batches of normalised frames.
+
+    Raises:
+        UsageError: the database has no table of calls.
+    """
+
+    def __init__(self, reader: Reader, flavour: SqlFlavour) -> None:
+        self._reader = reader
+        self._flavour = flavour
+        self._declared = reader.columns(_TABLE)
+        if not self._declared:
+            raise UsageError(f"{reader} has no table {_TABLE}; a store makes it when it connects")
+
+    def columns(self, selection: Selection) -> tuple[str, ...]:
+        """The columns that the frame will have."""
+        everything = tuple(name for name in CALL_COLUMNS if CALL_COLUMNS[name].kind is not Kind.JSON)
+        return everything if selection.columns is None else selection.columns
+
+    def count(self, selection: Selection) -> int:
+        """How many calls are selected."""
+        inner = self._statement(["id"], selection, by_time=False)
+        counted = self._reader.query(f"SELECT count(*) AS calls FROM ({inner}) AS selected")  # noqa: S608
+        return int(counted["calls"][0])
+
+    def batches(self, selection: Selection, *, by_time: bool = False) -> Iterator[pl.DataFrame]:
+        """The selected calls; `by_time` in ascending order of create_time, to the second on SQLite."""
+        columns = self.columns(selection)
+        names = self._names() if any(name in NAME_COLUMNS for name in columns) else None
+        own = [name for name in columns if names is None or name not in NAME_COLUMNS]
+        # A trigger may have set update_time from a clock behind ours: it reads as the create_time then.
+        known = list(dict.fromkeys([*own, *(["create_time"] if "update_time" in own else [])]))
+        joined = [*known, *(["agent_id"] if names is not None and "agent_id" not in known else [])]
+        statement = self._statement(_stored(joined), selection, by_time)
+        stored = [StoredColumn(name, API_CALL.kinds[name], self._declared[name]) for name in _stored(joined)]
+        for raw in self._reader.stream(statement, stored):
+            calls = normalise(raw, joined, naive_utc=self._flavour.naive_utc, error=SerializationError)
+            if names is not None:
+                calls = calls.join(names, on="agent_id", how="left", maintain_order="left")
+            yield calls.select(columns)
+
+    def _statement(self, stored: Sequence[str], selection: Selection, by_time: bool) -> str:
+        for name in stored:
+            if name not in self._declared:
+                raise UsageError(f"the table {_TABLE} has no column {name}")
+        reads = [self._flavour.read(name, API_CALL.kinds[name], self._declared[name]) for name in stored]
+        conditions = self._conditions(selection)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        ordered = self._part(selection, where) if selection.ordered else where
+        statement = f"SELECT {', '.join(reads)} FROM {_TABLE}{ordered}"  # noqa: S608 (literals are escaped)
+        if not by_time:
+            return statement
+        if selection.ordered:
+            statement = f"SELECT * FROM ({statement}) AS newest"  # noqa: S608
+        return f"{statement} ORDER BY create_time"
+
+    def _conditions(self, selection: Selection) -> list[str]:
+        flavour = self._flavour
+        conditions = [self._equals(column, value) for column, value in selection.equal.items()]
+        declared = self._declared.get("create_time", "")
+        if selection.start is not None:
+            conditions.append(flavour.since(selection.start, declared))
+        if selection.end is not None:
+            conditions.append(flavour.before(selection.end, declared))
+        return conditions
+
+    def _equals(self, column: str, value: str) -> str:
+        kind = API_CALL.kinds[column]
+        if kind is Kind.ID:  # hexadecimal digits and hyphens
+            return f"({column} = '{value}' OR {column} IS NULL)" if value == NIL else f"{column} = '{value}'"
+        if column == "status" and value == ApiCallStatus.FAILED:  # and every status that we do not know
+            others = (self._flavour.same(column, str(status)) for status in ApiCallStatus if status != value)
+            return f"({column} IS NULL OR NOT ({' OR '.join(others)}))"
+        return self._flavour.same(column, value)
+
+    def _part(self, selection: Selection, where: str) -> str:
+        """The end of a statement that takes a part of the calls, newest first."""
+        limit = self._flavour.every if selection.limit is None else str(selection.limit)
+        order = f" ORDER BY {', '.join(self._flavour.newest)}"
+        if self._flavour.second is not None and selection.limit is not None:
+            # The index finds the second of the last call that is wanted, only what is not older has to be sorted.
+            last = f"LIMIT 1 OFFSET {max(selection.limit + selection.offset - 1, 0)}"
+            oldest = f"SELECT {self._flavour.second} FROM {_TABLE}{where} ORDER BY create_time DESC {last}"  # noqa: S608
+            where = f"{where or ' WHERE true'} AND create_time >= coalesce(({oldest}), '')"
+        return f"{where}{order} LIMIT {limit} OFFSET {selection.offset}"
+
+    def _names(self) -> pl.DataFrame | None:
+        """agent_id with the names that belong to it, None where the tables are missing."""
+        agents = self._small(AGENT, ("id", "agent_code", "agent_name", "provider_id"))
+        if agents is None:
+            return None
+        providers = self._small(PROVIDER, ("id", "provider_name"))
+        if providers is None:
+            named = agents.with_columns(provider_name=pl.lit(None, dtype=pl.String))
+        else:
+            named = agents.join(providers, left_on="provider_id", right_on="id", how="left")
+        return named.select(pl.col("id").alias("agent_id"), *NAME_COLUMNS).unique("agent_id")
+
+    def _small(self, spec: TableSpec[Any], columns: Sequence[str]) -> pl.DataFrame | None:
+        declared = self._reader.columns(spec.table.name)
+        if not all(column in declared for column in columns):
+            return None
+        reads = ", ".join(self._flavour.read(name, spec.kinds[name], declared[name]) for name in columns)
+        frames = self._reader.stream(
+            f"SELECT {reads} FROM {spec.table.name}",  # noqa: S608
+            [StoredColumn(name, spec.kinds[name], declared[name]) for name in columns],
+        )
+        table = pl.concat(frames)
+        ids = [name for name in columns if spec.kinds[name] is Kind.ID]
+        return table.with_columns(pl.col(ids).cast(pl.String).str.to_lowercase(), pl.exclude(ids).cast(pl.String))
+
+
+def _stored(columns: Sequence[str]) -> list[str]:
+    """The columns of the table that the columns of the frame are made of."""
+    sources = (CALL_COLUMNS[name].source for name in columns)
+    return list(dict.fromkeys(source for source in sources if source is not None))

@@ -1,0 +1,248 @@
+"""Drivers for reading: the rows of a statement as Polars frames, a batch at a time.
+
+`SqliteFile` and `Server` answer the same three questions: which columns a table has (`columns`), what a small
+statement answers (`query`), and the rows of a large one (`stream`). They open what they need and close it again.
+
+connectorx fetches on a thread of its own, which is why it is fast, but whoever asks for a batch that is not there yet
+waits with Python's interpreter lock in hand, and an event loop in another thread waits too. So `_paced` sleeps for
+about as long as the last batches kept it waiting and then finds the next one ready.
+"""
+
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from urllib.parse import quote
+
+from mofa_usage.errors import PersistenceError, QueryError, SerializationError, StoreConnectionError, require
+from mofa_usage.schema import Kind
+from mofa_usage.urls import DatabaseUrl
+
+require("polars", extra="analysis")
+import polars as pl  # noqa: E402
+
+__all__ = ["BATCH", "Reader", "Server", "SqliteFile", "StoredColumn"]
+
+BATCH = 16_384
+"""Rows of a batch: some megabytes."""
+
+_CONNECT_TIMEOUT = 10.0
+_PORTS = {"postgres": 5432, "mysql": 3306}
+_DRIVERS = {"postgres": "postgresql", "mysql": "mysql"}
+
+# What connectorx recognises in a CREATE TABLE of SQLite, whatever the values in the first row are.
+_PLAIN = {
+    Kind.INTEGER: re.compile(r"(BIG)?INT(EGER)?$", re.IGNORECASE),
+    Kind.RATE: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
+    Kind.MONEY: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
+}
+_PLAIN_TEXT = re.compile(r"(TEXT|CLOB|N?(VAR)?CHAR(\s*\(\s*\d+\s*\))?)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class StoredColumn:
+    """A column of a table: its name, what it holds, and the type that the database declares it as."""
+
+    name: str
+    kind: Kind
+    declared: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether connectorx can tell its type from the declaration of a SQLite table."""
+        return _PLAIN.get(self.kind, _PLAIN_TEXT).match(self.declared.strip()) is not None
+
+
+class Reader(Protocol):
+    """What reads a database; `str()` of it says which one, without its password."""
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The columns of a table with their declared types, in lower case; none when there is no such table."""
+        ...
+
+    def query(self, statement: str) -> pl.DataFrame:
+        """The whole answer of a statement."""
+        ...
+
+    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """The rows of a statement that selects these columns, in batches; at least one, which may be empty."""
+        ...
+
+
+class SqliteFile:
+    """A SQLite database: a file, or one that `connect` opens.
+
+    Raises:
+        StoreConnectionError: there is no such file.
+    """
+
+    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection] | None = None) -> None:
+        self._path = Path(path).absolute() if connect is None else None
+        self._connect = connect or self._open
+        if self._path is not None and not self._path.is_file():
+            raise StoreConnectionError(f"there is no SQLite database at {self._path}")
+
+    def __str__(self) -> str:
+        return f"the SQLite database {self._path or 'in memory'}"
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """See `Reader`."""
+        with self._cursor("SELECT name, lower(type) FROM pragma_table_info(?)", (table,)) as cursor:
+            return dict(cursor.fetchall())
+
+    def query(self, statement: str) -> pl.DataFrame:
+        """See `Reader`."""
+        with self._cursor(statement) as cursor:
+            names = [described[0] for described in cursor.description]
+            return pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+
+    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """See `Reader`."""
+        if self._path is not None and all(column.plain for column in columns):
+            return _arrow_batches(f"sqlite://{quote(str(self._path))}", statement, str(self), ())
+        return self._row_batches(statement, columns)
+
+    def _row_batches(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        with self._cursor(statement) as cursor:
+            rows = cursor.fetchmany(BATCH)
+            while True:
+                values = list(zip(*rows, strict=True)) or [()] * len(columns)
+                yield pl.DataFrame(
+                    [_series(column, part, values, columns) for column, part in zip(columns, values, strict=True)]
+                )
+                if not (rows := cursor.fetchmany(BATCH)):
+                    return
+
+    def _open(self) -> sqlite3.Connection:
+        # Batches may be fetched by one thread and the rest dropped by another.
+        return sqlite3.connect(f"file:{quote(str(self._path))}?mode=rw", uri=True, check_same_thread=False)
+
+    @contextmanager
+    def _cursor(self, statement: str, parameters: tuple[Any, ...] = ()) -> Iterator[sqlite3.Cursor]:
+        try:
+            with closing(self._connect()) as connection, closing(connection.execute(statement, parameters)) as cursor:
+                yield cursor
+        except sqlite3.Error as error:
+            raise QueryError(f"{self} cannot be read: {error}") from error
+
+
+def _series(
+    column: StoredColumn, values: Sequence[Any], row_parts: Sequence[Sequence[Any]], columns: Sequence[StoredColumn]
+) -> pl.Series:
+    """A column of rows that sqlite3 has read; what SQLite calls NUMERIC may be whole numbers and fractions."""
+    try:
+        if column.kind in (Kind.MONEY, Kind.RATE):
+            numbers = [float(value) if isinstance(value, int) else value for value in values]
+            return pl.Series(column.name, numbers, dtype=pl.Float64)
+        return pl.Series(column.name, values, dtype=pl.Int64 if column.kind is Kind.INTEGER else pl.String)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        expected = (
+            float | int if column.kind in (Kind.MONEY, Kind.RATE) else int if column.kind is Kind.INTEGER else str
+        )
+        row = next(at for at, value in enumerate(values) if value is not None and not isinstance(value, expected))
+        ids = next((part for part, other in zip(row_parts, columns, strict=True) if other.name == "id"), None)
+        which = f"the row {ids[row]}" if ids is not None else "a row"
+        raise SerializationError(
+            f"{column.name} of {which} is a {type(values[row]).__name__} in a column of {column.kind.value}s"
+        ) from error
+
+
+class Server:
+    """A database server, read with the user and password of its URL.
+
+    Raises:
+        StoreConnectionError: nobody listens there.
+    """
+
+    def __init__(self, address: DatabaseUrl, declared: str) -> None:
+        """`declared` is the statement that answers with the name and declared type of each column of `{table}`."""
+        url = address.url.set(drivername=_DRIVERS[address.backend])
+        self._name = f"the {address.backend} database {url.database or ''} at {url.host or 'a local socket'}"
+        self._url = url.render_as_string(hide_password=False)
+        self._secrets = (self._url, quote(url.password or "", safe=""), url.password or "")
+        self._declared = declared
+        if url.host and not url.host.startswith("/"):
+            self._reach(url.host, url.port or _PORTS[address.backend])
+
+    def __str__(self) -> str:
+        return self._name
+
+    def _reach(self, host: str, port: int) -> None:
+        # connectorx tries for 30 seconds before it says that nobody is there.
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT).close()
+        except OSError as error:
+            raise StoreConnectionError(f"{self} cannot be reached on port {port}: {error}", transient=True) from error
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """See `Reader`."""
+        found = self.query(self._declared.format(table=table))
+        return {name: declared.lower() for name, declared in found.select("name", "declared").iter_rows()}
+
+    def query(self, statement: str) -> pl.DataFrame:
+        """See `Reader`."""
+        return pl.concat(_arrow_batches(self._url, statement, str(self), self._secrets))
+
+    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """See `Reader`."""
+        return _arrow_batches(self._url, statement, str(self), self._secrets)
+
+
+def _arrow_batches(url: str, statement: str, name: str, secrets: Sequence[str]) -> Iterator[pl.DataFrame]:
+    require("pyarrow", extra="analysis")
+    with _silent_rust():
+        connectorx = require("connectorx", extra="analysis")
+    try:
+        reader = connectorx.read_sql(url, statement, return_type="arrow_stream", batch_size=BATCH)
+        empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+        none = True
+        for batch in _paced(reader):
+            none = False
+            yield pl.DataFrame(pl.from_arrow(batch))
+        if none:
+            yield empty
+    except BaseException as error:
+        if isinstance(error, RuntimeError) or type(error).__name__ == "PanicException":
+            _raise(error, name, secrets)
+        raise
+
+
+def _paced(reader: Iterator[Any]) -> Iterator[Any]:
+    """The batches of a reader, asked for when they are there: asking earlier would hold the interpreter lock."""
+    pause = 0.0
+    while True:
+        time.sleep(pause)
+        asked = time.perf_counter()
+        try:
+            batch = next(reader)
+        except StopIteration:
+            return
+        waited = time.perf_counter() - asked
+        pause = pause + waited if waited > 0.002 else pause * 0.9
+        yield batch
+
+
+@contextmanager
+def _silent_rust() -> Iterator[None]:
+    """Without the log lines that connectorx writes to standard error; it reads its settings when it is imported."""
+    before = os.environ.get("RUST_LOG")
+    os.environ["RUST_LOG"] = before or "off"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RUST_LOG"]
+
+
+def _raise(error: BaseException, name: str, secrets: Sequence[str]) -> NoReturn:
+    said = str(error)
+    for secret in secrets:
+        said = said.replace(secret, "***") if secret else said
+    kind: type[PersistenceError] = StoreConnectionError if "waiting for connection" in said else QueryError
+    raise kind(f"{name} cannot be read: {said}") from None
