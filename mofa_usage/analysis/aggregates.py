@@ -75,8 +75,12 @@ class Plan:
             # Engines count the nulls as one more value where there are any.
             present, calls = result[f"{found.name}_present"], result[f"{found.name}_calls"]
             return found.fill_null(0).cast(pl.Int64) - (present < calls).cast(pl.Int64)
-        if aggregate.function in ("quantile", "max"):
-            return found if found.dtype == pl.Float64 else found.cast(_exact(aggregate))
+        if aggregate.function == "max":
+            return found.cast(_exact(aggregate))
+        if aggregate.function == "quantile":
+            # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
+            percentile = found.cast(pl.Float64)
+            return percentile if aggregate.value == TOKEN_RATE else percentile.round(2)
         total = found.cast(_exact(aggregate))
         counts = [self.value(count, result) for count in _counts_for(aggregate)]
         if not counts:
@@ -102,7 +106,7 @@ def readable(column: str, dtype: Any) -> nw.Expr:
 def _exact(aggregate: Aggregate) -> pl.DataType:
     if aggregate.value == "total_price":
         return MONEY
-    return pl.Float64() if aggregate.value == TOKEN_RATE or aggregate.function == "quantile" else pl.Int64()
+    return pl.Float64() if aggregate.value == TOKEN_RATE else pl.Int64()
 
 
 def _token_rate() -> nw.Expr:

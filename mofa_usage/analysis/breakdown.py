@@ -2,7 +2,8 @@
 
 The engine groups the calls by columns and bucket keys and computes the base aggregates (`Plan`); everything after
 that happens here, on a small Polars frame: keys become dates, sums become rates, money is divided exactly, gaps are
-filled and rows are sorted. So Polars and DuckDB return equal frames, floats to the last digits of a mean apart.
+filled and rows are sorted. So Polars and DuckDB return equal frames, but for the last bits of token rates, whose sum
+depends on the order of its terms.
 """
 
 from collections.abc import Iterable, Sequence

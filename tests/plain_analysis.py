@@ -1,0 +1,261 @@
+"""The measures and time buckets of the contract computed the plain way, row by row, to compare the analysis with.
+
+Nothing here is shared with the package: money is `Fraction`, quantiles are numpy's, local time is `zoneinfo`'s.
+`calls()` draws rows, `frames()` puts them into each engine.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import numpy as np
+import polars as pl
+from hypothesis import strategies as st
+
+from mofa_usage.frames import CALL_SCHEMA
+
+Row = dict[str, Any]
+NIL = "00000000-0000-0000-0000-000000000000"
+STATUSES = ("success", "failed", "timeout", "rate_limited", "cancelled")
+MONEY_MEASURES = ("cost", "cost_per_call", "cost_per_success", "cost_per_1k_tokens", "wasted_cost")
+
+_ids = st.sampled_from([NIL, *(f"0190aaaa-0000-7000-8000-00000000000{n}" for n in range(3))])
+_tokens = st.one_of(st.integers(0, 5000), st.sampled_from([0, 1, 2**31 - 1]))
+_optional_tokens = st.none() | _tokens
+_price = st.integers(0, 10**15 - 1).map(lambda units: Decimal(units).scaleb(-10))
+_latency = st.none() | st.integers(0, 20_000) | st.sampled_from([0, 1, 2**31 - 1])
+_rate = st.none() | st.floats(0, 5000, allow_nan=False)
+
+
+def call(when: datetime, **fields: Any) -> Row:
+    """A row of the frame; everything optional is missing unless given."""
+    row = dict.fromkeys(CALL_SCHEMA)
+    row |= {name: NIL for name in CALL_SCHEMA if name == "id" or name.endswith("_id") and name != "api_response_id"}
+    row |= {"model_name": "m", "status": "success", "currency": "USD", "create_time": when, "update_time": when}
+    return row | dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0) | fields
+
+
+@st.composite
+def calls(draw: st.DrawFn, times: st.SearchStrategy[datetime] | None = None, max_size: int = 25) -> list[Row]:
+    """Some rows, with few distinct groups, so that groups have several."""
+    times = times or st.datetimes(datetime(2024, 12, 20), datetime(2025, 11, 5), timezones=st.just(UTC))
+    row = st.fixed_dictionaries(
+        {
+            "model_name": st.sampled_from(["a", "b", "B"]),
+            "provider_name": st.none() | st.sampled_from(["p", "q"]),
+            "error_code": st.none() | st.sampled_from(["429", ""]),
+            "status": st.sampled_from(STATUSES),
+            "currency": st.sampled_from(["USD", "USD", "EUR"]),
+            "chat_session_id": _ids,
+            "user_id": _ids,
+            "agent_id": _ids,
+            "prompt_tokens": _tokens,
+            "completion_tokens": _tokens,
+            "total_tokens": _tokens,
+            "cached_tokens": _optional_tokens,
+            "cache_write_tokens": _optional_tokens,
+            "reasoning_tokens": _optional_tokens,
+            "total_price": st.none() | _price,
+            "latency_ms": _latency,
+            "time_to_first_token_ms": _latency,
+            "tokens_per_second": _rate,
+        }
+    )
+    return [call(draw(times), **draw(row)) for _ in range(draw(st.integers(0, max_size)))]
+
+
+def polars_frame(rows: Sequence[Row]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=CALL_SCHEMA)
+
+
+def frames(rows: Sequence[Row], session_zone: str = "America/New_York") -> Iterator[Any]:
+    """The rows as Polars frame, lazy frame and DuckDB relation whose connection lives in some other zone."""
+    frame = polars_frame(rows)
+    yield frame
+    yield frame.lazy()
+    yield relation(frame, session_zone)
+
+
+def relation(frame: pl.DataFrame, session_zone: str = "America/New_York") -> duckdb.DuckDBPyRelation:
+    connection = duckdb.connect()
+    connection.execute(f"SET TimeZone = '{session_zone}'")
+    connection.execute("SET threads = 1")
+    connection.register("calls", frame)
+    return connection.table("calls")
+
+
+# The measures.
+
+
+def _values(rows: Sequence[Row], column: str) -> list[Any]:
+    return [row[column] for row in rows if row[column] is not None]
+
+
+def _total(values: Sequence[Any]) -> Any:
+    return sum(values) if values else None
+
+
+def _money(amount: Fraction | None) -> Decimal | None:
+    if amount is None:
+        return None
+    with localcontext(prec=200):
+        exact = Decimal(amount.numerator) / Decimal(amount.denominator)
+        return exact.quantize(Decimal("1e-10"), ROUND_HALF_EVEN)
+
+
+def _over(amount: Any, by: Any, scale: int = 1) -> Fraction | None:
+    return None if amount is None or not by else Fraction(amount) / Fraction(by) * scale
+
+
+def _share(part: Any, whole: Any, scale: int = 1) -> float | None:
+    quotient = _over(part, whole, scale)
+    return None if quotient is None else float(quotient)
+
+
+def _rates(rows: Sequence[Row]) -> list[float]:
+    return [rate for rate in map(_rate_of, rows) if rate is not None]
+
+
+def _rate_of(row: Row) -> float | None:
+    if row["tokens_per_second"] is not None:
+        return float(row["tokens_per_second"])
+    if row["latency_ms"]:
+        return float(row["completion_tokens"] / (row["latency_ms"] / 1000))
+    return None
+
+
+def _quantile(values: Sequence[float], q: float) -> float | None:
+    return float(np.quantile(np.array(values, dtype=np.float64), q)) if values else None
+
+
+def _cost(rows: Sequence[Row]) -> Fraction | None:
+    prices = _values(rows, "total_price")
+    return sum(map(Fraction, prices), Fraction(0)) if prices else None
+
+
+def _spread(prefix: str, column: str) -> dict[str, Callable[[list[Row]], Any]]:
+    def value(statistic: Callable[[list[Any]], Any]) -> Callable[[list[Row]], Any]:
+        return lambda rows: statistic(_values(rows, column))
+
+    return {
+        f"{prefix}_mean": value(lambda found: _share(_total(found), len(found))),
+        **{f"{prefix}_p{p}": value(lambda found, p=p: _quantile(found, p / 100)) for p in (50, 90, 95, 99)},
+        f"{prefix}_max": value(lambda found: max(found, default=None)),
+        f"{prefix}_calls": value(len),
+    }
+
+
+def _with_status(*statuses: str) -> Callable[[list[Row]], int]:
+    return lambda rows: sum(row["status"] in statuses for row in rows)
+
+
+def _distinct(column: str) -> Callable[[list[Row]], int]:
+    return lambda rows: len({row[column] for row in rows} - {NIL})
+
+
+def _priced(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["total_price"] is not None]
+
+
+def _detailed(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["cached_tokens"] is not None]
+
+
+def _timed(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["latency_ms"]]
+
+
+def _wasted(rows: Sequence[Row]) -> Decimal | None:
+    unsuccessful = [row for row in rows if row["status"] != "success"]
+    return _money(_cost(unsuccessful)) if unsuccessful else Decimal(0)
+
+
+PLAIN: dict[str, Callable[[list[Row]], Any]] = {
+    "calls": len,
+    "success_count": _with_status("success"),
+    "failed_count": _with_status("failed"),
+    "timeout_count": _with_status("timeout"),
+    "rate_limited_count": _with_status("rate_limited"),
+    "cancelled_count": _with_status("cancelled"),
+    "error_count": _with_status(*STATUSES[1:]),
+    "success_rate": lambda rows: _share(_with_status("success")(rows), len(rows)),
+    **{
+        name: lambda rows, name=name: sum(row[name] for row in rows)
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    },
+    **{
+        name: lambda rows, name=name: _total(_values(rows, name))
+        for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    },
+    "cache_hit_rate": lambda rows: _share(
+        _total(_values(rows, "cached_tokens")), sum(row["prompt_tokens"] for row in _detailed(rows))
+    ),
+    "cost": lambda rows: _money(_cost(rows)),
+    "priced_calls": lambda rows: len(_priced(rows)),
+    "coverage": lambda rows: _share(len(_priced(rows)), len(rows)),
+    "cost_per_call": lambda rows: _money(_over(_cost(rows), len(_priced(rows)))),
+    "cost_per_success": lambda rows: _money(_over(_cost(rows), _with_status("success")(_priced(rows)))),
+    "cost_per_1k_tokens": lambda rows: _money(
+        _over(_cost(rows), sum(row["total_tokens"] for row in _priced(rows)), 1000)
+    ),
+    "wasted_cost": _wasted,
+    **_spread("latency", "latency_ms"),
+    **_spread("ttft", "time_to_first_token_ms"),
+    "token_rate_mean": lambda rows: sum(_rates(rows)) / len(_rates(rows)) if _rates(rows) else None,
+    "token_rate_p50": lambda rows: _quantile(_rates(rows), 0.5),
+    "token_rate_p95": lambda rows: _quantile(_rates(rows), 0.95),
+    "token_rate_overall": lambda rows: _share(
+        sum(row["completion_tokens"] for row in _timed(rows)), sum(row["latency_ms"] for row in _timed(rows)), 1000
+    ),
+    "sessions": _distinct("chat_session_id"),
+    "users": _distinct("user_id"),
+    "agents": _distinct("agent_id"),
+    "models": _distinct("model_name"),
+}
+
+
+# The dimensions.
+
+
+def clock_start(moment: datetime, tz: ZoneInfo, unit: timedelta) -> datetime:
+    """The start of the minute or hour, found by walking back to a full one or to where the clock was changed."""
+    at, step = moment.replace(microsecond=0), timedelta(seconds=1)
+    if moment.second == 0 and unit > timedelta(minutes=1):
+        step = timedelta(minutes=1)
+    while True:
+        local = at.astimezone(tz)
+        if timedelta(minutes=local.minute if unit > timedelta(minutes=1) else 0, seconds=local.second) == timedelta(0):
+            return local
+        if (at - step).astimezone(tz).utcoffset() != local.utcoffset():
+            return local
+        at -= step
+
+
+def bucket(name: str, moment: datetime, tz: ZoneInfo) -> datetime | date | int:
+    local = moment.astimezone(tz)
+    today = local.date()
+    if name in ("minute", "hour"):
+        return clock_start(moment, tz, timedelta(**{f"{name}s": 1}))
+    return {
+        "day": today,
+        "week": date.fromisocalendar(*today.isocalendar()[:2], 1),
+        "month": today.replace(day=1),
+        "hour_of_day": local.hour,
+        "weekday": today.isoweekday(),
+    }[name]
+
+
+TIMES = ("minute", "hour", "day", "week", "month", "hour_of_day", "weekday")
+
+
+def grouped(rows: Sequence[Row], by: Sequence[str], tz: str = "UTC") -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        keys = (bucket(name, row["create_time"], ZoneInfo(tz)) if name in TIMES else row[name] for name in by)
+        groups[tuple(keys)].append(row)
+    return groups
