@@ -238,7 +238,8 @@ class _Import:
 
     def result(self, path: Path, tz: str) -> ImportResult:
         used = set(self._builder.used.values())
-        used_tops = used | {name.partition(".")[0] for name in used}
+        # A struct of which a part was used is used, and so are the parts of a struct that was used whole.
+        tops = {name.partition(".")[0] for name in used}
         return ImportResult(
             source=path,
             format=self._rows.format,
@@ -248,7 +249,11 @@ class _Import:
             reasons=self._refused.reasons(),
             rejects_path=self._refused.path,
             columns=dict(self._builder.used),
-            ignored=tuple(name for name in self._columns if name and name not in used_tops),
+            ignored=tuple(
+                name
+                for name in self._columns
+                if name and name not in used | tops and name.partition(".")[0] not in used
+            ),
             start=self._start,
             end=self._end,
             zoneless_times=self._builder.zoneless_times,

@@ -30,7 +30,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
 from mofa_usage.importing.columns import DETAILS, check_targets, field_kind, find_columns, look_up
 from mofa_usage.importing.values import ValueRefusedError
-from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall
+from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall, PriceDetails, TokenDetails
 
 __all__ = ["CallBuilder", "RowRefusedError"]
 
@@ -176,7 +176,8 @@ class CallBuilder:
         if kind is Decimal:
             return partial(convert.to_money, rounded=self._round_prices)
         if target in DETAILS:
-            return partial(self._details, target)
+            known = {key: self._converter(f"{target}.{key}") for key in DETAILS[target].model_fields}
+            return partial(_to_details, known)
         simple = {float: convert.to_rate, str: convert.to_text, ApiCallStatus: convert.to_status}
         return simple[kind] if kind is not None else convert.to_plain
 
@@ -184,15 +185,6 @@ class CallBuilder:
         time, zoneless = convert.to_time(value, self._zone)
         self.zoneless_times += zoneless
         return time
-
-    def _details(self, field: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, DETAILS[field]):
-            return value.model_dump(exclude_none=True)
-        return {
-            key: self._converter(f"{field}.{key}")(item)
-            for key, item in convert.to_json_object(value).items()
-            if item is not None
-        }
 
     def _convert_defaults(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         check_targets(defaults, "defaults")
@@ -209,6 +201,17 @@ class CallBuilder:
                 raise UsageError(f"defaults: {target} {rule}: {_shown(value)}") from None
         self.zoneless_times = 0
         return fixed
+
+
+def _to_details(known: Mapping[str, Callable[[Any], Any]], value: Any) -> dict[str, Any]:
+    """A details object; `known` converts its declared keys. For them null says nothing, a further key keeps it."""
+    if isinstance(value, TokenDetails | PriceDetails):
+        value = value.model_dump()
+    return {
+        key: known.get(key, convert.to_plain)(item)
+        for key, item in convert.to_json_object(value).items()
+        if item is not None or key not in known
+    }
 
 
 def _split(target: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import json
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -307,7 +307,7 @@ class ParquetSource:
             self._file = parquet.ParquetFile(path)
         except self._arrow.ArrowInvalid as error:
             raise UsageError(f"{path} is no Parquet file: {error}") from error
-        self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
+        self.columns: tuple[str, ...] = tuple(_nested_names(self._file.schema_arrow))
         self.size: int = self._file.metadata.num_rows
         self._done = 0
 
@@ -330,6 +330,14 @@ class ParquetSource:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _nested_names(fields: Iterable[Any], prefix: str = "") -> Iterator[str]:
+    """The names of columns and, as dotted paths, of what is inside structs."""
+    for field in fields:
+        yield prefix + field.name
+        if hasattr(field.type, "fields"):
+            yield from _nested_names(field.type.fields, f"{prefix}{field.name}.")
 
 
 def _json_row(number: int, line: str) -> SourceRow:
