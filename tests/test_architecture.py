@@ -1,0 +1,236 @@
+"""The house stays as it was designed: who may import whom, what an import loads, and what fits on a screen."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mofa_usage"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each module or folder of the package may import of the others: the layers, lowest first. Lazy imports and those
+# for type checkers count. `mofa_usage` itself only names what is where.
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "measures": {"errors"},
+    "progress": {"errors"},
+    "sample": {"errors"},
+    "urls": {"errors"},
+    "zones": {"errors"},
+    "records": {"errors"},
+    "theme": {"errors", "measures"},
+    "schema": {"errors", "records"},
+    # the write path
+    "stores": {"errors", "records", "schema", "urls"},
+    "importing": {"errors", "progress", "records", "stores", "zones"},
+    "demo": {"errors", "progress", "records", "stores"},
+    # the read path
+    "frames": {"errors", "progress", "records", "schema", "zones"},
+    "databases": {"errors", "frames", "progress", "records", "schema", "urls"},
+    "plots": {"errors", "measures", "theme"},
+    "analysis": {"errors", "frames", "measures", "plots", "zones"},
+    "warehouse": {"databases", "errors", "frames", "progress", "records", "schema", "zones"},
+    "usage": {
+        *("analysis", "databases", "errors", "frames", "measures", "plots", "progress", "records", "stores", "urls"),
+        *("theme", "warehouse", "zones"),
+    },
+    "report": {"analysis", "errors", "frames", "measures", "plots", "theme", "usage", "zones"},
+    "cli": {
+        *("analysis", "demo", "errors", "frames", "importing", "measures", "progress", "records", "report", "sample"),
+        *("schema", "stores", "urls", "usage", "warehouse", "zones"),
+    },
+}
+READ_PATH = {"frames", "databases", "analysis", "warehouse", "usage", "report", "plots", "cli"}
+HEAVY = ("adbc_driver_manager", "connectorx", "duckdb", "narwhals", "numpy", "pandas", "plotly", "polars", "pyarrow")
+NAMES_THAT_SAY_NOTHING = {"common", "helper", "helpers", "misc", "shared", "tools", "util", "utils"}
+MODULE_LINES = 450
+SCREEN_LINES = 35
+LONGEST_FUNCTION = 70
+
+
+def unit_of(path: Path) -> str:
+    """The module or folder of the package that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it: `from a import b` gives `a.b`."""
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in {"import_module", "require", "__import__"}:
+                yield str(node.args[0].value)
+
+
+def used_units(path: Path) -> set[str]:
+    """The units of the package that a module imports, its own not counted."""
+    names = (name.split(".") for name in imports_of(path))
+    used = {parts[1] for parts in names if parts[0] == "mofa_usage" and len(parts) > 1}
+    return used - {unit_of(path), "__version__"}
+
+
+def functions_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines of each function. The docstring does not count: prose is welcome there."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines = node.end_lineno - node.lineno + 1
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and first.end_lineno:
+                lines -= first.end_lineno - first.lineno + 1
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines
+
+
+def python(code: str) -> str:
+    """What `code` prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_module_has_a_place_in_the_layers() -> None:
+    units = {unit_of(path) for path in MODULES} - {"__init__"}
+    assert units == set(LAYERS)
+
+
+def test_the_layers_have_an_order() -> None:
+    """No circle: somewhere is a bottom, and imports go down to it."""
+    assert len(list(TopologicalSorter(LAYERS).static_order())) == len(LAYERS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_go_downwards(path: Path) -> None:
+    used = used_units(path)
+    if path == PACKAGE / "__init__.py":
+        assert used <= {*LAYERS, "importlib"}
+        return
+    allowed = LAYERS[unit_of(path)]
+    assert used <= allowed, f"{path.name} imports {sorted(used - allowed)}, which does not lie below {unit_of(path)}"
+    assert "mofa_usage" not in imports_of(path), "import from the module that defines a name, not from the package"
+
+
+def test_the_layering_test_sees_lazy_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "mofa_usage")
+    module = tmp_path / "mofa_usage" / "stores" / "sql.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "from mofa_usage.a import x\nfrom .. import b\nfrom . import base\nfrom ..c import y\n"
+        "def f():\n    import mofa_usage.d\n    from mofa_usage import e\n"
+        "    import_module('mofa_usage.g')\n    require('polars', extra='analysis')\n"
+    )
+    assert used_units(module) == {"a", "b", "c", "d", "e", "g"}
+    assert "polars" in imports_of(module)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_the_write_path_does_not_know_the_engines(path: Path) -> None:
+    """An agent that records its calls must never load Polars; importing files may, lazily, when it reads Parquet."""
+    if unit_of(path) in READ_PATH | {"importing", "theme"}:
+        return
+    engines = {name.partition(".")[0] for name in imports_of(path)} & set(HEAVY)
+    assert not engines
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_names_say_what_a_module_is_about(path: Path) -> None:
+    assert not NAMES_THAT_SAY_NOTHING & set(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_is_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < MODULE_LINES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_says_what_it_is_about(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_functions_fit_on_a_screen() -> None:
+    lengths = sorted((lines, name) for path in MODULES for name, lines in functions_of(path))
+    longest, name = lengths[-1]
+    assert longest <= LONGEST_FUNCTION, name
+    long = [name for lines, name in lengths if lines >= SCREEN_LINES]
+    assert len(long) <= 0.1 * len(lengths), f"{len(long)} of {len(lengths)} functions do not fit on a screen: {long}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_exported_names_are_sorted_and_exist(path: Path) -> None:
+    if "__all__" not in path.read_text():
+        assert path.parent != PACKAGE, "a public module lists its names in __all__"
+        return
+    module = importlib.import_module(module_name(path))
+    exported = module.__all__
+    missing = [name for name in exported if not hasattr(module, name)]
+    assert not missing
+    # Constants first, then classes, then functions: the order that ruff (RUF022) sorts into.
+    kinds = [(0 if name.isupper() else 1 if name[0].isupper() else 2, name) for name in exported]
+    assert list(exported) == [name for _, name in sorted(kinds)]
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = python("import sys, mofa_usage; print(*sys.modules)").split()
+    assert "mofa_usage" in loaded
+    assert not {"sqlalchemy", "pydantic", *HEAVY} & set(loaded)
+
+
+def test_importing_the_package_takes_less_than_150_ms() -> None:
+    """Processor time beyond the interpreter's own, the least of five: other work on the machine does not count."""
+
+    def cost(code: str) -> float:
+        process = os.posix_spawn(sys.executable, [sys.executable, "-c", code], {**os.environ})
+        _, status, usage = os.wait4(process, 0)
+        assert status == 0
+        return usage.ru_utime + usage.ru_stime
+
+    beyond = min(cost("import mofa_usage") for _ in range(5)) - min(cost("pass") for _ in range(5))
+    assert beyond < 0.150
+
+
+def test_writing_to_sqlite_loads_nothing_of_the_read_path(tmp_path: Path) -> None:
+    loaded = python(
+        "import asyncio, sys, uuid, mofa_usage\n"
+        "async def main():\n"
+        f"    async with mofa_usage.connect('sqlite:{tmp_path}/calls.db') as store:\n"
+        "        session = mofa_usage.ChatSession.new(uuid.uuid4(), uuid.uuid4())\n"
+        "        await store.create_session(session)\n"
+        "        assert await store.get_session(session.id) == session\n"
+        "asyncio.run(main())\n"
+        "print(*sys.modules)"
+    ).split()
+    assert "sqlalchemy" in loaded
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_the_top_level_holds_only_what_it_may() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    top = {name.partition("/")[0] for name in tracked.splitlines()}
+    allowed = {"mofa_usage", "notebooks", "tests", "pyproject.toml", "README.md", ".ci", ".gitignore", "LICENSE"}
+    assert top <= {*allowed, "CHANGELOG.md"}
+
+
+def test_the_version_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module = importlib.import_module("mofa_usage")
+    assert module.__version__ == project["version"]

@@ -1,0 +1,232 @@
+"""What the documentation shows is true: every block of README and docs runs, and so do the examples in docstrings."""
+
+import ast
+import asyncio
+import doctest
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.documents import Block, DocumentError, Page, blocks, run_python
+from tests.servers import Server, mariadb_server, postgres_server
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "mofa_usage" / "docs").glob("*.md"))]
+MODULES = sorted((ROOT / "mofa_usage").rglob("*.py"))
+SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
+    "postgres.md": postgres_server,
+    "mysql.md": mariadb_server,
+}
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An empty current directory, the installed command line first on PATH, and no database chosen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
+    for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    return dict(os.environ)
+
+
+@pytest.fixture
+def page(environment: dict[str, str], tmp_path: Path) -> Page:
+    return Page(tmp_path, environment)
+
+
+def page_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_every_block_of_a_page_runs(
+    path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of a server runs with DATABASE_URL set to an empty database of such a server."""
+    with ExitStack() as stack:
+        server = stack.enter_context(SERVERS[path.name]()) if path.name in SERVERS else None
+        if server is not None:
+            monkeypatch.setenv("DATABASE_URL", server.url)
+        page = Page(tmp_path, {**environment, **os.environ}, server and server.admin)
+        assert page.read(path) > 0, "a page without an example has nothing to hold it true"
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    commands = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    for command in ("python3 .ci/env mofa-usage demo", "python3 .ci/env pytest"):
+        assert f"$ {command}" in commands or command in commands
+
+
+# Docstrings
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if ">>>" in path.read_text()], ids=page_id)
+def test_examples_in_docstrings_print_what_they_show(path: Path, environment: dict[str, str]) -> None:
+    module = importlib.import_module(dotted_name(path))
+    failures, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert failures == 0, "the captured output says which"
+
+
+def dotted_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """First line and text of every docstring of a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                yield first.lineno, first.value.value
+
+
+def docstring_blocks(path: Path) -> list[Block]:
+    """The fenced blocks of a module's docstrings. One without a language may be a drawing, but not code."""
+    found = [block for line, text in docstrings(path) for block in blocks(text, path, line)]
+    for block in found:
+        if block.language != "python" and (block.language or is_python(block.code)):
+            raise DocumentError(f"{block}: an example in a docstring is a python block")
+    return [block for block in found if block.language]
+
+
+def is_python(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+DOCSTRING_BLOCKS = [block for path in MODULES for block in docstring_blocks(path)]
+
+
+@pytest.mark.parametrize("block", DOCSTRING_BLOCKS, ids=lambda block: f"{page_id(block.path)}:{block.line}")
+def test_blocks_in_docstrings_run(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    module = importlib.import_module(dotted_name(block.path))
+    with asyncio.Runner() as runner:
+        names = runner.run(reader_names(tmp_path))
+        try:
+            run_python(block, {**names, **vars(module)}, runner)
+        finally:
+            runner.run(names["store"].close())
+
+
+async def reader_names(folder: Path) -> dict[str, Any]:
+    """What a reader of a docstring may be taken to have: the public names, an open store, a conversation and a file."""
+    package = importlib.import_module("mofa_usage")
+    names = {name: getattr(package, name) for name in package.__all__}
+    session = names["ChatSession"].new(names["NIL_UUID"], names["NIL_UUID"], title="an example")
+    messages = [
+        names["LLMMessage"].new(session.id, session.agent_id, session.user_id, role=role, content=content)
+        for role, content in (("user", {"text": "What is Rust?"}), ("assistant", {"text": "A language."}))
+    ]
+    store = await names["connect"](f"sqlite:{folder}/usage.db")
+    (folder / "export.csv").write_text(
+        "id,when,deployment,prompt_tokens,completion_tokens,hits\n"
+        "0191d2a4-7d3c-7000-8000-000000000002,2026-05-01T08:00:00Z,gpt-5-mini,120,30,100\n"
+        "0191d2a4-7d3c-7000-8000-000000000003,2026-05-01T09:00:00Z,gpt-5-mini,80,many,\n"
+    )
+    return {**names, "store": store, "session": session, "messages": messages}
+
+
+# The harness itself, on pages made for it
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "page.md"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_python_blocks_share_names_and_may_await(page: Page, tmp_path: Path) -> None:
+    text = (
+        "# Page\n```python\nimport asyncio\nx = 1\n```\ntext\n```python\nawait asyncio.sleep(0)\n"
+        "loop = asyncio.get_running_loop()\n```\n- item\n  ```python\n  async def f():\n      return 2\n"
+        "  assert await f() == 2 and loop is asyncio.get_running_loop()\n  ```\n"
+        "```python\nasyncio.run(f())\nopen('made', 'w').close()\n```\n````python\n>>> x + 1\n2\n````\n"
+    )
+    assert page.read(write(tmp_path, text)) == 5
+    assert (tmp_path / "made").exists()
+
+
+def test_a_failing_python_block_is_shown_with_its_line(page: Page, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        page.read(write(tmp_path, "text\n\n```python\nx = 1\nx / 0\n```\n"))
+    assert caught.traceback[-1].lineno == 4  # counted from 0
+    assert any("page.md:4" in note for note in caught.value.__notes__)
+
+
+def test_a_session_must_print_what_it_shows(page: Page, tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match="Expected"):
+        page.read(write(tmp_path, "```python\n>>> 1 + 1\n3\n```\n"))
+
+
+def test_console_blocks_run_and_print_what_they_show(page: Page, tmp_path: Path) -> None:
+    text = (
+        "```console\n$ name=world\n$ echo hello \\\n    $name\nhello ...ld\n$ printf 'a\\nb  c\\nd\\n'\n...\nb c\n"
+        "$ pwd > here\n```\n```bash\n# a script\nfor n in 1 2; do\n  echo $n >> count\ndone\n```\n"
+    )
+    assert page.read(write(tmp_path, text)) == 2
+    assert (tmp_path / "here").read_text().strip() == str(tmp_path)
+    assert (tmp_path / "count").read_text() == "1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("```\ncode\n```\n", "must be one of"),
+        ("```rust\ncode\n```\n", "must be one of"),
+        ("```python skip\n1 / 0\n```\n", "must be one of"),
+        ("```text\nanything\n```\n", "must be one of"),
+        ("```python\n1 / 0\n", "never closed"),
+        ("> ```python\n> 1 / 0\n> ```\n", "would not be run"),
+        ("```sql\nselect 1\n```\n", "no database server"),
+        ("```console\nls\n```\n", "needs a line that starts with"),
+        ("```console\n$ echo a\nb\n```\n", "was not printed"),
+        ("```console\n$ printf 'a\\nb\\n'\nb\na\n```\n", "was not printed"),
+        ("```console\n$ false\n$ echo not reached\n```\n", "ended with 1"),
+        ("```console\n$ python3 .ci/env pytest --nonsense\n```\n", "not what .ci/run runs"),
+        ("```console\n$ pip install mofa-usage[nonsense]\n```\n", "not this project"),
+        ("```console\n$ pip install other\n```\n", "not this project"),
+        ("```toml\na = \n```\n", "Invalid value"),
+        ("```json\n{\n```\n", "Expecting property name"),
+        ("```ini\na = 1\n```\n", "no section headers"),
+    ],
+)
+def test_nothing_is_left_out_silently(text: str, complaint: str, page: Page, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=complaint):
+        page.read(write(tmp_path, text))
+
+
+def test_set_up_commands_are_checked_and_not_run_again(page: Page, tmp_path: Path) -> None:
+    text = (
+        "```console\n$ python3 .ci/env pytest\n$ bash .ci/run\n$ pip install 'mofa-usage[postgres,analysis]'\n"
+        "$ pip install mofa-usage\n```\n"
+    )
+    assert page.read(write(tmp_path, text)) == 1
+
+
+def test_sql_runs_where_there_is_a_server(tmp_path: Path) -> None:
+    ran: list[str] = []
+    Page(tmp_path, os.environ, ran.append).read(write(tmp_path, "```sql\ngrant select on t to reader;\n```\n"))
+    assert ran == ["grant select on t to reader;\n"]
+
+
+def test_code_without_a_language_in_a_docstring_is_refused(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text('"""Drawing:\n\n```\na <- b\n├── c\n```\n\n```python\nx = 1\n```\n"""\n')
+    assert [(block.code, block.line) for block in docstring_blocks(module)] == [("x = 1\n", 9)]
+    module.write_text('"""Code:\n\n```\nx = 1\n```\n"""\n')
+    with pytest.raises(DocumentError, match="python block"):
+        docstring_blocks(module)
