@@ -19,7 +19,7 @@ import hashlib
 import html
 import textwrap
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -79,7 +79,7 @@ STATUS_STYLES: Mapping[str, Style] = MappingProxyType(
         "failed": Style("#D55E00"),
         "timeout": Style("#E69F00"),
         "rate_limited": Style("#7B3FE4"),
-        "cancelled": Style("#8B9099"),
+        "cancelled": Style("#A9AFB9"),
     }
 )
 
@@ -177,6 +177,7 @@ def _axis(palette: Mapping[str, str], *, grid: bool) -> dict[str, object]:
         "ticks": "" if grid else "outside",
         "tickcolor": palette["line"],
         "ticklen": 4,
+        "ticklabelstandoff": 4 if grid else 0,
         "tickfont": {"color": palette["muted"], "size": 11},
         "title": {"font": {"color": palette["muted"], "size": 12}, "standoff": 8},
     }
@@ -200,12 +201,12 @@ def _build(theme: Theme) -> go.layout.Template:
             "font": {"size": 16, "weight": 600},
             "subtitle": {"font": {"size": 12, "color": palette["muted"]}},
         },
-        "margin": {"l": 12, "r": 16, "t": 72, "b": 12, "pad": 4},
+        "margin": {"l": 12, "r": 16, "t": 72, "b": 12, "pad": 0},
         "xaxis": {**_axis(palette, grid=False), "showline": True},
         "yaxis": _axis(palette, grid=True),
         "legend": {
             "orientation": "h",
-            "x": 0,
+            "x": 0.01,
             "xref": "container",
             "xanchor": "left",
             "y": 0,
@@ -214,7 +215,7 @@ def _build(theme: Theme) -> go.layout.Template:
             "traceorder": "normal",
             "font": {"size": 12},
             "bgcolor": "rgba(0,0,0,0)",
-            "itemsizing": "constant",
+            "itemsizing": "trace",
         },
         "barmode": "stack",
         "bargap": 0.14,
@@ -254,12 +255,11 @@ def money(amount: Decimal | None, currency: str) -> str:
     """
     if amount is None:
         return "unknown"
-    digits = 2
-    if amount and abs(amount) < 1:
-        digits = max(2, 2 - amount.adjusted())
-    rounded = amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN)
-    sign = "-" if rounded < 0 else ""
-    return f"{sign}{'$' if currency == 'USD' else currency + ' '}{abs(rounded):,f}"
+    digits = max(2, 2 - amount.adjusted()) if amount and abs(amount) < 1 else 2
+    whole, _, places = f"{abs(amount):,.{digits}f}".partition(".")
+    text = f"{whole}.{places.rstrip('0').ljust(2, '0')}"
+    sign = "-" if amount < 0 and text.strip("0.") else ""
+    return f"{sign}{'$' if currency == 'USD' else currency + ' '}{text}"
 
 
 def count(number: int | float | None) -> str:

@@ -11,6 +11,7 @@ hand. `draw` picks the figure from the columns:
 | a time bucket and `latency_*`, `ttft_*`, `token_rate_*` | `latency_over_time`, `ttft_over_time`, `token_rate` |
 | a time bucket and `success_rate` | `success_over_time` |
 | a time bucket and any other measure | `over_time` |
+| `bin_start` and `bin_end` (`usage.distribution`) | `latency_distribution` |
 | no time: the same | `cost_by`, `latency_distribution`, `ttft_distribution`, `token_rate`, `failures_by`,
 `by_dimension` |
 
@@ -31,10 +32,11 @@ import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
-from mofa_usage.plots.frame import Shape, shape
+from mofa_usage.plots.frame import Styles, shape
 from mofa_usage.plots.heat import heatmap
+from mofa_usage.plots.histogram import histogram
 from mofa_usage.plots.rows import by_dimension, cost_by, failures_by, percentiles_by
-from mofa_usage.plots.series import Styles, cost_over_time, over_time, percentiles_over_time, success_over_time
+from mofa_usage.plots.series import cost_over_time, over_time, percentiles_over_time, success_over_time
 
 __all__ = [
     "by_dimension",
@@ -82,10 +84,13 @@ def latency_distribution(
     styles: Styles | None = None,
     **options: Any,
 ) -> go.Figure:
-    """Percentiles of the latency of each group on one line.
+    """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
 
-    Takes `usage.latency(by=["model_name"])`. Options and errors as of `mofa_usage.plots.rows.percentiles_by`.
+    Takes `usage.latency(by=["model_name"])` or `usage.distribution(by=["model_name"])`. Options and errors as of
+    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.histogram.histogram`.
     """
+    if _binned(frame):
+        return histogram(frame, "Latency", theme=theme, styles=styles, **options)
     return percentiles_by(frame, "latency", dimension, theme=theme, styles=styles, **options)
 
 
@@ -97,12 +102,19 @@ def ttft_distribution(
     styles: Styles | None = None,
     **options: Any,
 ) -> go.Figure:
-    """Percentiles of the time to first token of each group on one line.
+    """Percentiles of the time to first token of each group on one line, or the histogram of a frame of bins.
 
-    Takes `usage.breakdown(by=["model_name"], measures=["ttft_p50", "ttft_p95"])`. Options and errors as of
-    `mofa_usage.plots.rows.percentiles_by`.
+    Takes `usage.breakdown(by=["model_name"], measures=["ttft_p50", "ttft_p95"])` or
+    `usage.distribution(of="time_to_first_token_ms")`. Options and errors as of
+    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.histogram.histogram`.
     """
+    if _binned(frame):
+        return histogram(frame, "Time to first token", theme=theme, styles=styles, **options)
     return percentiles_by(frame, "ttft", dimension, theme=theme, styles=styles, **options)
+
+
+def _binned(frame: pl.DataFrame) -> bool:
+    return isinstance(frame, pl.DataFrame) and "bin_start" in frame.columns
 
 
 def token_rate(
@@ -145,11 +157,14 @@ def draw(frame: pl.DataFrame, kind: str | None = None, *, theme: look.Theme = "l
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no figure {kind!r}; there are: {', '.join(KINDS)}")
-    drawing = KINDS[kind] if kind else _fitting(shape(frame))
+    drawing = KINDS[kind] if kind else _fitting(frame)
     return drawing(frame, theme=theme, **options)
 
 
-def _fitting(columns: Shape) -> Callable[..., go.Figure]:
+def _fitting(frame: pl.DataFrame) -> Callable[..., go.Figure]:
+    columns = shape(frame)
+    if _binned(frame):
+        return latency_distribution
     if len(columns.cycles) == 2 and not columns.time:
         return heatmap
     timed = bool(columns.time or columns.cycles)

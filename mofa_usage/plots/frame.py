@@ -18,6 +18,9 @@ from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
 
 Row: TypeAlias = dict[str, Any]
 
+Styles: TypeAlias = Mapping[str, look.Style]
+"""Styles by name, as `mofa_usage.theme.styles` makes them."""
+
 NONE_LABEL = "(none)"
 ALL_LABEL = "all calls"
 
@@ -41,7 +44,7 @@ class Group:
     rows: list[Row] = field(default_factory=list)
     size: int = 1
 
-    def style(self, styles: Mapping[str, look.Style]) -> look.Style:
+    def style(self, styles: Styles) -> look.Style:
         """The style of its name; grey for "other" and for null."""
         return look.OTHER if self.name is None else styles.get(self.name, look.ACCENT)
 
@@ -168,15 +171,13 @@ def fold(groups: list[Group], top: int) -> list[Group]:
 def weight_of(measure: Measure, measures: Sequence[str]) -> Callable[[Sequence[Row]], Any]:
     """What makes a group heavy: the sum of the measure, or the calls behind it where it does not add up."""
     prefix = measure.name.split("_")[0]
-    for name in (measure.name, "calls", f"{prefix}_calls", "total_tokens"):
-        if MEASURES[measure.name if name == measure.name else name].additive and name in measures:
+    for name in (measure.name, "calls", f"{prefix}_calls"):
+        if name in measures and MEASURES[name].additive:
             return lambda rows: total(rows, name)
     return lambda rows: max((row[measure.name] for row in rows if row[measure.name] is not None), default=None)
 
 
-def styles_for(
-    parts: Sequence[Facet], dimensions: Sequence[str], measure: Measure, measures: Sequence[str]
-) -> Mapping[str, look.Style]:
+def styles_for(parts: Sequence[Facet], dimensions: Sequence[str], measure: Measure, measures: Sequence[str]) -> Styles:
     """A style for each name of all facets, also of those that will be folded, so that folding changes no colour.
 
     Names are taken by their largest share within a currency, since amounts of several currencies cannot be compared.

@@ -19,7 +19,7 @@ from mofa_usage.plots.layout import WEEKDAYS, empty, finish, value_axis
 WALL_WEEKS = 9
 """Up to so many weeks a calendar hangs like one on a wall, a row for each week; longer ones have a column for each."""
 
-BELOW = 96
+BELOW = 110
 """Pixels from the cells of a panel to those of the next: tick labels and the colour bar."""
 
 
@@ -66,7 +66,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
     for number, (part, grid) in enumerate(zip(parts, grids, strict=True), 1):
         _draw(figure, number, part, grid, chosen, columns.measures, inner)
     note = coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None
-    return finish(figure, title, [note], theme, inner + 150)
+    return finish(figure, title, [note], theme, inner + 125)
 
 
 def _week() -> Grid:
@@ -129,6 +129,7 @@ def _draw(
         xgap=2,
         ygap=2,
         zmin=0,
+        zmax=max(value for line in values for value in line if value is not None),
         hovertext=hover,
         hoverinfo="text",
         hoverongaps=False,
@@ -173,7 +174,7 @@ def _colorbar(
         "len": 1,
         "x": 0,
         "xanchor": "left",
-        "y": bottom - 26 / inner,
+        "y": bottom - 36 / inner,
         "yanchor": "top",
         "outlinewidth": 0,
         "nticks": 6,

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
 import polars as pl
@@ -36,12 +37,22 @@ class Bucket:
         """Of one period: milliseconds, or 1 for a cycle; months differ, so it is that of the shortest."""
         return _WIDTHS.get(self.name, 1.0)
 
-    def place(self, value: Any) -> Any:
+    def key(self, value: Any) -> Any:
+        """The value so that different ones differ: in a zone, Python takes both 02:00 of an autumn night for equal."""
+        return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
+
+    def local(self, key: Any) -> Any:
+        """The value of a key: a date, a datetime in the zone, or the number of a cycle."""
+        return key.astimezone(ZoneInfo(self.zone)) if isinstance(key, datetime) and self.zone else key
+
+    def place(self, key: Any) -> Any:
         """The position on the axis: local wall-clock time (Plotly knows no zones), or the number of a cycle."""
+        value = self.local(key)
         return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
-    def text(self, value: Any) -> str:
+    def text(self, key: Any) -> str:
         """The period in words, for hover texts; with its zone, so that the repeated autumn hour differs."""
+        value = self.local(key)
         if self.name == "weekday":
             return WEEKDAYS[value - 1]
         if self.name == "hour_of_day":
@@ -106,13 +117,18 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
         unit = look.label_text(currency or "")
         axis["title"] = {"text": f"{name} ({unit})"}
         axis["tickprefix"] = "$" if currency == "USD" else ""
-    elif measure.unit.lower() != name.lower():
+    elif not name.lower().endswith(measure.unit):
         axis["title"] = {"text": f"{name} ({measure.unit})"}
     if 0 < largest < 20:
         axis["tickformat"] = f",.{max(1, 2 - math.floor(math.log10(largest)))}~f"
     else:
         axis.update(exponentformat="B", separatethousands=True, minexponent=4)
     return axis
+
+
+def logarithmic(smallest: float, largest: float) -> dict[str, Any]:
+    """What makes an axis logarithmic; over less than three decades with ticks at 2 and 5 too."""
+    return {"type": "log", "dtick": "D2" if largest < 300 * smallest else 1, "exponentformat": "B", "minexponent": 4}
 
 
 def finish(figure: go.Figure, title: str, notes: Sequence[str | None], theme: look.Theme, height: float) -> go.Figure:
@@ -123,11 +139,14 @@ def finish(figure: go.Figure, title: str, notes: Sequence[str | None], theme: lo
             lines[-1] += f" · {note}"
         else:
             lines.append(note)
+    if len(lines) == 1:  # Plotly sets a lone line lower than the first of two.
+        lines.append("\u200b")
+    height_of_lines = 17 * sum(line != "\u200b" for line in lines)
     figure.update_layout(
         template=look.template(theme),
         title={"text": title, "subtitle": {"text": "<br>".join(lines)}},
-        margin_t=44 + 17 * len(lines) + (6 if lines else 0),
-        height=round(height + 17 * max(0, len(lines) - 1)),
+        margin_t=40 + height_of_lines + (6 if lines else 0),
+        height=round(height + height_of_lines),
     )
     return figure
 

@@ -1,6 +1,6 @@
 """Panels above each other on one time axis: the drawing behind every figure along time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
-from mofa_usage.plots.frame import Facet, Group, Row, details, merged, total
+from mofa_usage.plots.frame import Facet, Group, Row, Styles, details, merged, total
 from mofa_usage.plots.layout import Bucket, value_axis
 
 MANY = 60
@@ -19,9 +19,7 @@ MANY = 60
 class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
 
-    def __init__(
-        self, count: int, axis: Bucket, time: str, measures: Sequence[str], styles: Mapping[str, look.Style]
-    ) -> None:
+    def __init__(self, count: int, axis: Bucket, time: str, measures: Sequence[str], styles: Styles) -> None:
         self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
         self._axis = axis
         self._time = time
@@ -37,7 +35,7 @@ class Panels:
         part: Facet,
         groups: Iterable[Group],
         measure: Measure,
-        styles: Mapping[str, look.Style] | None = None,
+        styles: Styles | None = None,
     ) -> None:
         """A bar for each period, of the groups upon each other, the first at the bottom."""
         periods = self._by_period(part.rows)
@@ -84,7 +82,7 @@ class Panels:
         for value, rows in periods.items():
             if len(rows) > 1:
                 raise UsageError(
-                    f"{measure.title} does not add up, but the frame has {len(rows)} rows for {group.label} in "
+                    f"{measure.title} does not add up, but the frame has {len(rows)} rows for {group.label!r} in "
                     f"{self._axis.text(value)}. Ask for it by=['{self._time}'] and the dimension to be drawn only"
                 )
             if last is not None and self._axis.gap(last, value):
@@ -116,7 +114,7 @@ class Panels:
         found: dict[Any, list[Row]] = {}
         for row in rows:
             if row[self._time] is not None:
-                found.setdefault(row[self._time], []).append(row)
+                found.setdefault(self._axis.key(row[self._time]), []).append(row)
         self._values.update(found)
         return dict(sorted(found.items()))
 

@@ -4,8 +4,8 @@ The name stands above its bar and not beside it, so that a long name costs no wi
 read at 360 pixels. Heights are counted in pixels per row.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -19,6 +19,7 @@ from mofa_usage.plots.frame import (
     Facet,
     Group,
     Row,
+    Styles,
     coverage,
     details,
     facets,
@@ -32,11 +33,9 @@ from mofa_usage.plots.frame import (
     total,
     weight_of,
 )
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room, value_axis
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room, logarithmic, value_axis
 from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.series import FAILURES, NOUNS, over_time
-
-Styles: TypeAlias = Mapping[str, look.Style]
+from mofa_usage.plots.series import FAILURES, NOUNS, over_time, question
 
 PITCH = 38
 """Pixels from one row to the next: a line of text and a bar."""
@@ -44,8 +43,11 @@ PITCH = 38
 BETWEEN = 76
 """Pixels between two panels: the axis of the upper one and the heading of the lower one."""
 
-NAME_WIDTH = 30
-"""Characters of a name, so that name and value stand beside each other at 360 pixels."""
+ROOM = 44
+"""Characters of name and value that stand beside each other at 360 pixels; the name is shortened to fit."""
+
+BAR = 0.34
+"""Thickness of a bar in parts of `PITCH`."""
 
 
 def cost_by(
@@ -132,7 +134,7 @@ def _largest(groups: list[Group], measure: Measure) -> list[Group]:
     for group in groups:
         if len(group.rows) > 1:
             raise UsageError(
-                f"{measure.title} does not add up, but the frame has {len(group.rows)} rows for {group.label}. "
+                f"{measure.title} does not add up, but the frame has {len(group.rows)} rows for {group.label!r}. "
                 "Ask for it by the dimension to be drawn only"
             )
     return sorted(groups, key=lambda group: -float(group.rows[0][measure.name] or -1))
@@ -158,20 +160,20 @@ def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     for number, count in enumerate(counts, 1):
         figure.update_yaxes(visible=False, range=[count - 0.7, -0.7], fixedrange=True, row=number, col=1)
         figure.update_xaxes(showgrid=True, showline=False, ticks="", nticks=6, row=number, col=1)
-    return figure, inner + 125
+    return figure, inner + 100
 
 
 def _label(figure: go.Figure, number: int, position: int, group: Group, text: str) -> None:
     suffix = "" if number == 1 else str(number)
+    name = look.label_text(group.label, max(12, ROOM - len(text)))
     figure.add_annotation(
-        text=f"<b>{look.label_text(group.label, NAME_WIDTH)}</b>  {text}",
+        text=f"<b>{name}</b>  {text}",
         x=0,
         xref=f"x{suffix} domain",
         xanchor="left",
-        y=position,
+        y=position - BAR / 2,
         yref=f"y{suffix}",
         yanchor="bottom",
-        yshift=6,
         borderpad=0,
         align="left",
     )
@@ -205,7 +207,7 @@ def _bars(
             x=[None if amount is None else float(amount) for amount in amounts],
             y=list(range(len(groups))),
             customdata=[group.name for group in groups],
-            width=0.34,
+            width=BAR,
             marker={"color": [style.color for style in drawn], "pattern": _patterns(drawn)},
             hovertext=hover,
             hoverinfo="text",
@@ -252,9 +254,8 @@ def percentiles_by(
     """
     columns = shape(frame)
     words = [word for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
-    call = f"usage.breakdown(by=['{dimension or 'model_name'}'], measures=['{prefix}_p50', '{prefix}_p95'])"
-    how = call if prefix == "ttft" else f"usage.{prefix}(by=['{dimension or 'model_name'}'])"
-    need(frame, [*([] if words else [f"{prefix}_p95"]), *([dimension] if dimension else [])], how)
+    how = f"usage.{question(prefix)}(by=['{dimension or 'model_name'}'])"
+    need(frame, [*([] if words else [f"{prefix}_p50"]), *([dimension] if dimension else [])], how)
     dimensions = [dimension] if dimension else list(columns.categories)
     title = f"{NOUNS[prefix]}{by_text(dimensions)}"
     leading = MEASURES[f"{prefix}_{words[0]}"]
@@ -271,8 +272,7 @@ def percentiles_by(
     present = [float(value) for value in values if value is not None]
     axis = value_axis(leading, max(present), title=NOUNS[prefix])
     if min(present) > 0 and max(present) > 30 * min(present):
-        axis.update(type="log", dtick="D2" if max(present) < 1000 * min(present) else 1)
-        axis["title"] = {"text": f"{axis['title']['text']}, logarithmic"}
+        axis.update(logarithmic(min(present), max(present)))
     figure.update_xaxes(axis)
     left = len(valued) - len(shown)
     notes = [
@@ -390,7 +390,7 @@ def _failure_text(row: Row) -> str:
     if not row["calls"]:
         return "no calls"
     failed = row["calls"] - row["success_count"]
-    return f"{look.percent(row['success_count'] / row['calls'])} ok · {failed:,} of {row['calls']:,} failed"
+    return f"{failed:,} failed · {look.percent(row['success_count'] / row['calls'])} ok"
 
 
 def _failure_bars(
@@ -411,7 +411,7 @@ def _failure_bars(
         x=[row[f"{status}_count"] for row in rows],
         y=list(range(len(groups))),
         customdata=[group.name for group in groups],
-        width=0.34,
+        width=BAR,
         marker={"color": look.STATUS_STYLES[status].color},
         name=status.replace("_", " "),
         hovertext=hover,

@@ -3,8 +3,7 @@
 A period without a value is a gap: no bar, and a break in the line.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import polars as pl
@@ -17,6 +16,7 @@ from mofa_usage.plots.frame import (
     Facet,
     Group,
     Shape,
+    Styles,
     coverage,
     facets,
     fold,
@@ -31,8 +31,6 @@ from mofa_usage.plots.frame import (
 )
 from mofa_usage.plots.layout import bucket, by_text, empty, finish, legend_room, value_axis
 from mofa_usage.plots.panels import Panels
-
-Styles: TypeAlias = Mapping[str, look.Style]
 
 FAILURES = ("failed", "timeout", "rate_limited", "cancelled")
 """The statuses that are no success, each counted by the measure `<status>_count`."""
@@ -99,7 +97,10 @@ def over_time(
     panels = Panels(len(parts), bucket(frame, time), time, columns.measures, palette)
     notes: list[str | None] = []
     for number, part in enumerate(parts, 1):
-        groups = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
+        every = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
+        groups = [group for group in every if known([Facet(None, group.rows)], chosen.name)]
+        if len(groups) < len(every):
+            notes.append(f"{len(every) - len(groups):,} without a {'price' if chosen.kind == 'money' else 'value'}")
         if chosen.additive:
             panels.stack(number, part, fold(groups, top), chosen)
             notes.append(_sum_text(part, chosen))
@@ -108,7 +109,7 @@ def over_time(
             notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
     notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
     figure = panels.dress()
-    return finish(figure, title, notes, theme, 220 + 160 * len(parts) + legend_room(figure))
+    return finish(figure, title, notes, theme, 190 + 160 * len(parts) + legend_room(figure))
 
 
 def percentiles_over_time(
@@ -136,7 +137,7 @@ def percentiles_over_time(
     """
     columns = shape(frame)
     drawn = [f"{prefix}_{word}" for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
-    need(frame, [] if drawn else [f"{prefix}_p95"], _percentiles_call(prefix, ["day"]))
+    need(frame, [] if drawn else [f"{prefix}_p50"], f"usage.{question(prefix)}(by=['day'])")
     time, dimensions = _roles(frame, columns, MEASURES[drawn[0]], None)
     if dimensions:
         one = f"{prefix}_{percentile}"
@@ -152,7 +153,7 @@ def percentiles_over_time(
         panels.line(1, Group(word, word, rows), MEASURES[name], style=look.PERCENTILE_STYLES[word])
     figure = panels.dress()
     figure.update_yaxes(value_axis(MEASURES[drawn[0]], max(values), title=NOUNS[prefix]))
-    return finish(figure, title, [], theme, 380 + legend_room(figure))
+    return finish(figure, title, [], theme, 350 + legend_room(figure))
 
 
 def success_over_time(
@@ -194,7 +195,7 @@ def success_over_time(
     figure.update_yaxes(range=[max(0.0, lowest - 0.12 * (1 - lowest)) if lowest < 1 else 0.9, 1.005], row=1, col=1)
     notes = [_rate_text(part, columns), f"{failures:,} unsuccessful calls"]
     notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
-    return finish(figure, title, notes, theme, 500 + legend_room(figure))
+    return finish(figure, title, notes, theme, 460 + legend_room(figure))
 
 
 def _failures(panels: Panels, part: Facet, time: str) -> int:
@@ -240,10 +241,9 @@ def _per(time: str) -> str:
     return {"hour_of_day": "by hour of the day", "weekday": "by weekday"}.get(time, f"per {time}")
 
 
-def _percentiles_call(prefix: str, by: list[str]) -> str:
-    if prefix == "ttft":
-        return f"usage.breakdown(by={by}, measures=['ttft_p50', 'ttft_p95'])"
-    return f"usage.{prefix}(by={by})"
+def question(prefix: str) -> str:
+    """The method of a UsageFrame that returns these percentiles."""
+    return "latency" if prefix == "ttft" else prefix
 
 
 def _sum_text(part: Facet, measure: Measure) -> str:

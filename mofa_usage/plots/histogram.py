@@ -1,0 +1,100 @@
+"""How many calls took how long: the histogram that `mofa_usage.analysis.distribution` counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from mofa_usage import theme as look
+from mofa_usage.measures import MEASURES
+from mofa_usage.plots.frame import (
+    Facet,
+    Group,
+    Styles,
+    fold,
+    grouped,
+    merged,
+    need,
+    shape,
+    styles_for,
+    total,
+    weight_of,
+)
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room, logarithmic, value_axis
+from mofa_usage.plots.panels import pattern
+
+CALLS = MEASURES["calls"]
+
+
+def histogram(
+    frame: pl.DataFrame,
+    title: str = "Latency",
+    *,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Calls by how long they took, as stacked bars over a logarithmic axis; bars are as wide as their bins.
+
+    Args:
+        frame: `usage.distribution(by=["model_name"])`: any dimension, `bin_start` and `bin_end` in
+            milliseconds, `calls`.
+        title: What the durations are, as the title of the figure and of its axis.
+        top: So many groups with most calls are drawn, the others folded into "other".
+        theme: "light" or "dark".
+        styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    need(frame, ["bin_start", "bin_end", "calls"], "usage.distribution(by=['model_name'])")
+    columns = shape(frame)
+    dimensions = list(columns.categories)
+    heading = f"{title} distribution{by_text(dimensions)}"
+    part = Facet(None, frame.to_dicts())
+    calls = total(part.rows, "calls")
+    if not calls:
+        return empty(heading, theme)
+    palette = styles or styles_for([part], dimensions, CALLS, columns.measures)
+    figure = go.Figure()
+    for group in fold(grouped(part.rows, dimensions, weight_of(CALLS, columns.measures)), top):
+        figure.add_trace(_bars(group, group.style(palette), calls, title))
+    largest = max(total(rows, "calls") for rows in _bins(part.rows).values())
+    ends = [value for (start, end) in _bins(part.rows) for value in (_left(start, end), end)]
+    figure.update_xaxes(value_axis(MEASURES["latency_p50"], max(ends), title=title))
+    figure.update_xaxes(logarithmic(min(ends), max(ends)))
+    figure.update_yaxes(value_axis(CALLS, largest))
+    figure.update_layout(showlegend=len(figure.data) > 1)
+    return finish(figure, heading, [f"{calls:,} calls"], theme, 340 + legend_room(figure))
+
+
+def _bars(group: Group, style: look.Style, calls: int, title: str) -> go.Bar:
+    bins = {edges: merged(rows)["calls"] for edges, rows in _bins(group.rows).items()}
+    hover = [
+        f"<b>{look.hover_text(group.label)}</b><br>{title}: {look.duration(start)} to {look.duration(end)}"
+        f"<br>Calls: {count:,} · {look.percent(count / calls)} of all"
+        for (start, end), count in bins.items()
+    ]
+    return go.Bar(
+        x=[(_left(start, end) + end) / 2 for start, end in bins],
+        width=[end - _left(start, end) for start, end in bins],
+        y=list(bins.values()),
+        marker={"color": style.color, "pattern": pattern(style)},
+        name=look.label_text(group.label),
+        hovertext=hover,
+        hoverinfo="text",
+        showlegend=True,
+    )
+
+
+def _bins(rows: Sequence[dict[str, Any]]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["bin_start"], row["bin_end"]), []).append(row)
+    return dict(sorted(found.items()))
+
+
+def _left(start: int, end: int) -> float:
+    """The left edge on a logarithmic axis, which has no 0."""
+    return start or end / 2
