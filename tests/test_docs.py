@@ -54,7 +54,7 @@ def test_every_block_of_a_page_runs(
         server = stack.enter_context(SERVERS[path.name]()) if path.name in SERVERS else None
         if server is not None:
             monkeypatch.setenv("DATABASE_URL", server.url)
-        page = Page(tmp_path, {**environment, **os.environ}, server and server.admin)
+        page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
 
 
