@@ -19,10 +19,11 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
-from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS, NIL, Selection, normalise
+from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS, NIL, normalise
 from mofa_usage.readers import Reader, StoredColumn
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
+from mofa_usage.selection import Selection
 
 __all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
 
@@ -45,7 +46,7 @@ class SqlFlavour:
     since: Callable[[datetime, str], str]
     before: Callable[[datetime, str], str]
     read: Callable[[str, Kind, str], str]
-    newest: tuple[str, ...] = ("create_time DESC", "id")
+    newest: tuple[str, ...] = ("create_time DESC", "id DESC")
     second: str | None = None
     every: str = "ALL"
     declared: str = ""
@@ -131,7 +132,7 @@ FLAVOURS: Mapping[str, SqlFlavour] = {
         since=_sqlite_since,
         before=_sqlite_before,
         read=lambda column, kind, declared: column,
-        newest=(f"{_SQLITE_KEY} DESC", "id"),
+        newest=(f"{_SQLITE_KEY} DESC", "id DESC"),
         second="substr(create_time, 1, 19)",
         every="-1",
     ),

@@ -12,25 +12,31 @@ needs, and the names of the agent and its provider stand beside the agent's id. 
 
 `normalise` makes such a frame from the rows of a table, from Parquet files or from a frame that somebody else made. It
 casts what a type holds exactly and refuses the rest: a value that would change on the way is an error that names the
-column and the call, not a rounded number. `Selection` says which calls and columns are wanted.
+column and the call, not a rounded number.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from mofa_usage.errors import MofaUsageError, UsageError, require
-from mofa_usage.records import NIL_UUID, ApiCallStatus, QueryFilter
+from mofa_usage.records import NIL_UUID, ApiCallStatus
 from mofa_usage.schema import API_CALL, Kind
-from mofa_usage.zones import Moment, time_range, zone
 
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
 
-__all__ = ["CALL_COLUMNS", "CALL_SCHEMA", "JSON_COLUMNS", "NAME_COLUMNS", "CallColumn", "Selection", "normalise"]
+__all__ = [
+    "CALL_COLUMNS",
+    "CALL_SCHEMA",
+    "JSON_COLUMNS",
+    "NAME_COLUMNS",
+    "CallColumn",
+    "normalise",
+    "origin",
+]
 
 MONEY = pl.Decimal(38, 10)
 TIME = pl.Datetime("us", "UTC")
@@ -132,94 +138,12 @@ CALL_SCHEMA = pl.Schema({name: column.dtype for name, column in CALL_COLUMNS.ite
 """The columns that a frame has unless others are asked for, with their types, in order."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which calls and which of their columns are wanted.
-
-    `equal` maps columns to the value that they must have, `start` and `end` are the half-open range of `create_time`
-    in UTC. With a `limit` or an `offset` the calls come newest first, ties by id; without, in no particular order.
-    `columns` is None when nobody asked: then it is whatever the source has.
-    """
-
-    columns: tuple[str, ...] | None
-    equal: Mapping[str, str]
-    start: datetime | None
-    end: datetime | None
-    limit: int | None
-    offset: int
-
-    @classmethod
-    def of(
-        cls,
-        filter: QueryFilter | None,  # noqa: A002 (the contract's name)
-        start: Moment | None,
-        end: Moment | None,
-        tz: str,
-        columns: Sequence[str] | None,
-    ) -> "Selection":
-        """The calls that meet the filter (both ends of its times included) and lie in [start, end).
-
-        Raises:
-            UsageError: a column that no frame has, a time without a zone, a range that ends before it starts.
-        """
-        if filter is not None and not isinstance(filter, QueryFilter):
-            raise UsageError(f"filter is a {type(filter).__name__}; give a QueryFilter")
-        first, last = time_range(start, end, zone(tz))
-        chosen = filter or QueryFilter()
-        after_end = None if chosen.end_time is None else _next(chosen.end_time)
-        return cls(
-            columns=None if columns is None else _known(columns),
-            equal={
-                column: str(value)
-                for field, column in QueryFilter.COLUMNS.items()
-                if (value := getattr(chosen, field)) is not None
-            },
-            start=max((time for time in (first, chosen.start_time) if time is not None), default=None),
-            end=min((time for time in (last, after_end) if time is not None), default=None),
-            limit=chosen.limit,
-            offset=chosen.offset or 0,
-        )
-
-    @property
-    def ordered(self) -> bool:
-        """Whether a part of the calls in their order is asked for, not all of them."""
-        return self.limit is not None or self.offset > 0
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """The columns that decide which calls are taken."""
-        times = ("create_time",) if self.start is not None or self.end is not None or self.ordered else ()
-        return (*self.equal, *times, *(("id",) if self.ordered else ()))
-
-    def apply(self, calls: pl.DataFrame) -> pl.DataFrame:
-        """The selected ones of normalised calls, which have the columns of `conditions`."""
-        wanted = [pl.col(column) == value for column, value in self.equal.items()]
-        if self.start is not None:
-            wanted.append(pl.col("create_time") >= pl.lit(self.start, dtype=TIME))
-        if self.end is not None:
-            wanted.append(pl.col("create_time") < pl.lit(self.end, dtype=TIME))
-        calls = calls.filter(*wanted) if wanted else calls
-        if self.ordered:
-            calls = calls.sort("create_time", "id", descending=[True, False]).slice(self.offset, self.limit)
-        return calls
-
-
-def _next(time: datetime) -> datetime | None:
-    try:
-        return time + timedelta(microseconds=1)
-    except OverflowError:
-        return None  # the last microsecond of the year 9999: nothing comes after it
-
-
-def _known(columns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(columns, str):
-        raise UsageError(f"columns is the text {columns!r}; give a list of column names")
-    if not columns:
-        raise UsageError("columns is empty: a frame needs one at least")
-    for name in columns:
-        if name not in CALL_COLUMNS:
-            raise UsageError(f"no column is called {name!r}; there are {', '.join(CALL_COLUMNS)}")
-    return tuple(dict.fromkeys(columns))
+def origin(name: str, given: Collection[str]) -> str | None:
+    """Which of the given columns a column of the frame is made of: itself, or the JSON that holds it."""
+    column = CALL_COLUMNS[name]
+    if name in given:
+        return name
+    return column.source if column.key is not None and column.source in given else None
 
 
 def normalise(
@@ -249,6 +173,10 @@ def normalise(
     for name in values:
         if calls[name].null_count() > rows[name].null_count():
             _refuse(rows, calls, name, error)
+    # Lower case is looked for first: it is the rule, and writing it again would double the memory of the ids.
+    ids = [name for name, column in given.items() if column.kind is Kind.ID]
+    upper = [name for name in ids if calls[name].str.contains("[A-F]").any()]
+    calls = calls.with_columns(pl.col(upper).str.to_lowercase())
     return calls.select(_complete(column, rows, calls.columns) for column in wanted)
 
 
@@ -297,8 +225,7 @@ def _to_id(value: pl.Expr, dtype: pl.DataType, _: bool) -> pl.Expr | None:
         digits = value.bin.encode("hex")
         parts = [digits.str.slice(at, size) for at, size in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
         return pl.when(value.bin.size() == 16).then(pl.concat_str(parts, separator="-"))
-    text = _to_text(value, dtype, _)
-    return None if text is None else text.str.to_lowercase()
+    return _to_text(value, dtype, _)
 
 
 def _to_count(value: pl.Expr, dtype: pl.DataType, _: bool) -> pl.Expr | None:
@@ -363,8 +290,9 @@ def _take_details_apart(raw: pl.DataFrame, wanted: Sequence[CallColumn], error: 
     """The rows with a column for each wanted value that is still inside JSON: floats for numbers, else text."""
     inside: dict[str, list[CallColumn]] = {}
     for column in wanted:
-        if column.key is not None and column.name not in raw.columns and column.source in raw.columns:
-            inside.setdefault(column.source, []).append(column)
+        source = origin(column.name, raw.columns)
+        if source is not None and source != column.name:
+            inside.setdefault(source, []).append(column)
     for source in inside:
         if raw.schema[source] not in (pl.String(), pl.Null()):
             raise UsageError(f"the column {source} is {raw.schema[source]}; details are read from JSON text")

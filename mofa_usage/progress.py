@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["progress_bar"]
+__all__ = ["is_watched", "progress_bar"]
 
 Advance = Callable[[int, str], None]
 """`advance(done, note)`: how far the work has come, in the unit of the total, and what to say beside the bar."""
@@ -21,7 +21,7 @@ def progress_bar(title: str, total: int | None, progress: bool | None = None) ->
     Args:
         progress: True shows it, False does not, None looks whether anybody watches.
     """
-    if not (_is_watched() if progress is None else progress):
+    if not is_watched(progress):
         yield lambda done, note: None
         return
     # Imported here: who is not watched does not pay for it.
@@ -40,7 +40,10 @@ def progress_bar(title: str, total: int | None, progress: bool | None = None) ->
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 
-def _is_watched() -> bool:
+def is_watched(progress: bool | None = None) -> bool:
+    """Whether a bar would be seen: what `progress` says, or whether anybody watches."""
+    if progress is not None:
+        return progress
     if sys.stderr is not None and sys.stderr.isatty():
         return True
     return _in_notebook()
