@@ -185,7 +185,7 @@ class _OpenValue(_Value):
 
     model_config = ConfigDict(extra="allow")
 
-    __pydantic_extra__: dict[Text, Json] = Field(init=False)
+    __pydantic_extra__: dict[Text, Json]
 
 
 class _Record(_Value):

@@ -39,6 +39,7 @@ __all__ = [
     "PROVIDER",
     "Kind",
     "RowCodec",
+    "TYPES",
     "TableSpec",
     "metadata",
     "read_json",
@@ -110,7 +111,7 @@ _R = TypeVar("_R", bound=BaseModel)
 metadata = sa.MetaData()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableSpec(Generic[_R]):
     """A table: the record that a row is, the columns with their kinds, and SQLAlchemy's description of it."""
 

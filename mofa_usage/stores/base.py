@@ -20,11 +20,11 @@ before they are raised; then `error.transient` is true.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from mofa_usage.records import (
@@ -38,7 +38,7 @@ from mofa_usage.records import (
     UsageStatistics,
 )
 
-__all__ = ["Records", "Store"]
+__all__ = ["Connecting", "Records", "Store"]
 
 
 class Records(ABC):
@@ -293,3 +293,27 @@ class Store(Records):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+_S = TypeVar("_S", bound=Store)
+
+
+class Connecting(Generic[_S]):
+    """A store that is about to be connected: await it and close it yourself, or use it in `async with`."""
+
+    def __init__(self, connect: Callable[[], Coroutine[Any, Any, _S]]) -> None:
+        self._connect = connect
+        self._store: _S | None = None
+
+    def __await__(self) -> Generator[Any, None, _S]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> _S:
+        self._store = await self._connect()
+        return self._store
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            await self._store.close()

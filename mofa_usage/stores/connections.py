@@ -1,0 +1,86 @@
+"""Connections of the driver, lent from SQLAlchemy's pool.
+
+A pooled connection is given back as it came: outside a transaction. One whose task failed in a way that leaves this
+open (cancelled, connection lost) never goes back; the pool replaces it.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
+
+from mofa_usage.errors import MofaUsageError, PersistenceError
+from mofa_usage.stores.dialects import FAILED, REFUSED, Dialect, Failure
+
+__all__ = ["Lease", "failure_of", "translate"]
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """The driver's own exception: SQLAlchemy's adapters wrap it."""
+    while True:
+        inner = getattr(error, "driver_exception", None) or getattr(error, "orig", None) or error.__cause__
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+def failure_of(error: BaseException, dialect: Dialect) -> Failure | None:
+    """What an exception means, `None` for one that has nothing to do with the database."""
+    if isinstance(error, asyncio.CancelledError | MofaUsageError):
+        return None
+    return dialect.meaning(_driver_error(error)) or (FAILED if isinstance(error, SQLAlchemyError) else None)
+
+
+def translate(error: BaseException, failure: Failure, dialect: Dialect, doing: str) -> PersistenceError:
+    """Our exception for one of the driver, whose cause it is to become."""
+    said = dialect.message(_driver_error(error)).strip() or type(error).__name__
+    return failure.error(f"{doing}: {said}", transient=failure.transient)
+
+
+class Lease:
+    """A connection of the driver for the time of a `with` block."""
+
+    __slots__ = ("_dialect", "_engine", "_pooled")
+
+    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
+        self._engine = engine
+        self._dialect = dialect
+
+    async def __aenter__(self) -> Any:
+        try:
+            self._pooled: PoolProxiedConnection = await greenlet_spawn(self._engine.pool.connect)
+        except Exception as error:
+            # Whatever went wrong while connecting, no statement was sent.
+            failure = failure_of(error, self._dialect)
+            if failure is None:
+                raise
+            met = REFUSED if failure == FAILED else failure
+            where = self._engine.url.render_as_string()  # without its password
+            raise translate(error, met, self._dialect, f"cannot connect to {where}") from _driver_error(error)
+        return self._pooled.driver_connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._pooled.close()
+        else:
+            await asyncio.shield(asyncio.ensure_future(self._give_back(error)))
+
+    async def _give_back(self, error: BaseException) -> None:
+        pooled, failure = self._pooled, failure_of(error, self._dialect)
+        if not isinstance(error, Exception):
+            # A cancelled task may have left a statement running.
+            if await self._dialect.abandon(pooled.driver_connection):
+                pooled.close()
+            else:
+                await greenlet_spawn(pooled.invalidate)
+        elif failure is not None and failure.lost:
+            # Its siblings have most likely gone with it: the pool replaces them all before their next use.
+            await greenlet_spawn(self._engine.pool._invalidate, pooled, error)
+        else:
+            pooled.close()

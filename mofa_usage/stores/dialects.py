@@ -1,0 +1,180 @@
+"""Where databases differ, as data.
+
+A `Dialect` says all that the one SQL store (`mofa_usage.stores.sql`) must know about a database: how values of each
+kind are written and read, how its driver runs a statement, what its errors mean. SQLAlchemy describes the tables,
+writes the SQL in the database's dialect and pools the connections; the statements run on the driver itself, because
+the way through SQLAlchemy's result processing takes longer than the database does.
+
+`sqlite`, `postgres` and `mysql` beside this module define one record each; nothing else asks which database it is.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic_core import to_jsonable_python
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
+from mofa_usage.schema import Kind, TableSpec
+
+__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "Times", "write_uuids"]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often an idempotent operation that met a passing failure is tried again.
+
+    Attributes:
+        attempts: Tries in all; 1 never tries again.
+        timeout: Seconds after which no new try begins.
+        wait_initial, wait_max: Seconds before the second try, doubled each time up to the maximum, with jitter.
+    """
+
+    attempts: int = 20
+    timeout: float = 30.0
+    wait_initial: float = 0.05
+    wait_max: float = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a store can be told besides its URL. Times are in seconds.
+
+    Attributes:
+        max_connections: The hard bound of the connection pool; `None` is the backend's default.
+        create_tables: Create missing tables, and bring older ones of ours up to date, when connecting.
+        connect_timeout: How long to try to reach the server.
+        lock_timeout: How long to wait for a lock that another session holds.
+        statement_cache: Keep prepared statements (PostgreSQL); off for PgBouncer in transaction mode.
+        retry: How passing failures are tried again.
+    """
+
+    max_connections: int | None = None
+    create_tables: bool = True
+    connect_timeout: float = 10.0
+    lock_timeout: float = 30.0
+    statement_cache: bool = True
+    retry: Retry = Retry()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a driver's exception means.
+
+    `transient`: trying again can help. `again`: worth it at once (waiting for a lock has already taken its time).
+    `lost`: the connection is gone, and whether the statement was carried out is unknown.
+    """
+
+    error: type[PersistenceError]
+    transient: bool = False
+    again: bool = False
+    lost: bool = False
+
+
+LOST = Failure(StoreConnectionError, transient=True, again=True, lost=True)
+UNREACHABLE = Failure(StoreConnectionError, transient=True, again=True)
+REFUSED = Failure(StoreConnectionError)
+ROLLED_BACK = Failure(QueryError, transient=True, again=True)
+LOCKED = Failure(QueryError, transient=True)
+FAILED = Failure(QueryError)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL in a dialect's own words, with the names of its parameters in order and the values that it brings along."""
+
+    sql: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    def bind(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The parameters in the order in which the statement wants them."""
+        return tuple(values[name] if name in values else self.constants[name] for name in self.names)
+
+
+Connection = Any  # a connection of the driver; each has its own type
+Writer = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+class Times:
+    """How a time column is compared and sorted. Most databases just do it."""
+
+    irregular: str | None = None
+    """A query whose answer is 1 if the table of calls holds times that only the slow comparison gets right."""
+
+    def key(self, column: Any, irregular: bool) -> Any:
+        """What sorts like the time."""
+        return column
+
+    def between(self, column: Any, start: bool, end: bool, irregular: bool) -> list[Any]:
+        """Conditions that the time is not before `start_time` and not after `end_time`."""
+        conditions = [column >= sa.bindparam("start_time", type_=column.type)] if start else []
+        return [*conditions, column <= sa.bindparam("end_time", type_=column.type)] if end else conditions
+
+    def before(self, column: Any, irregular: bool) -> Any:
+        """The condition that the time is before `before`."""
+        return column < sa.bindparam("before", type_=column.type)
+
+    def bounds(self, values: Mapping[str, datetime], irregular: bool) -> Mapping[str, Any]:
+        """The values to bind for `start_time`, `end_time` and `before`."""
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """All that the SQL store must know about a database."""
+
+    name: str
+    """`backend_name` of its store."""
+    default_connections: int
+    open: Callable[[sa.URL, Options], AsyncEngine]
+    """Makes the engine; nothing is connected yet.
+
+    Raises `MissingExtraError` without the driver and `StoreConnectionError` for a URL that makes no sense.
+    """
+
+    writers: Mapping[Kind, Writer]
+    readers: Mapping[Kind, Callable[[Any], Any]]
+
+    begin: str
+    """Begins a transaction that will write."""
+    serial: bool
+    """The database has one writer at a time, so the tasks of this process may as well queue for it."""
+    fetch: Callable[[Connection, str, tuple[Any, ...]], Awaitable[Sequence[Sequence[Any]]]]
+    execute: Callable[[Connection, str, tuple[Any, ...]], Awaitable[int]]
+    """Runs a statement; the number of rows that it met."""
+    save_many: Callable[[Connection, TableSpec[Any], str, Iterable[tuple[Any, ...]], int], Awaitable[None]]
+    """Upserts rows inside a transaction: connection, table, upsert statement, rows and their number."""
+    abandon: Callable[[Connection], Awaitable[bool]]
+    """Ends what a cancelled task left running; true if the connection can be used again."""
+    meaning: Callable[[BaseException], Failure | None]
+    """What an exception of the driver means; `None` for one that is not the driver's."""
+    message: Callable[[BaseException], str]
+    """What the database said, without the values of a row (they may be secret)."""
+
+    upsert: Callable[[sa.Table], Any]
+    """An INSERT with named parameters that replaces the row of the same id."""
+    same_text: Callable[[Any, Any], Any]
+    """Equality of a text column and a parameter, to the letter."""
+    times: Times = field(default_factory=Times)
+    money_sums: Callable[[Any], Sequence[Any]]
+    """Expressions that sum a money column."""
+    money_total: Callable[[Sequence[Any]], Any]
+    """The exact `Decimal` that the sums make, `None` of nothing."""
+    delete_before: Callable[[sa.Table, Any], Any]
+    """Deletes at most `:batch` rows of a table that meet a condition, the oldest first."""
+    read_column: Callable[[Any], Any] = lambda column: column
+    """What is selected in order to read a column."""
+    lock_schema: str | None = None
+    unlock_schema: str | None = None
+    """Statements that let one process at a time create or upgrade the tables."""
+
+
+def write_uuids(column: Sequence[UUID]) -> list[str]:
+    """UUIDs as hyphenated lower-case text; pydantic's serializer is seven times as fast as `str`."""
+    texts: list[str] = to_jsonable_python(column if isinstance(column, list) else list(column))
+    return texts

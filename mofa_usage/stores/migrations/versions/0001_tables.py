@@ -1,0 +1,130 @@
+"""The five tables, as they were first.
+
+A revision is history: what `mofa_usage.schema` says now is reached from here by the revisions after this one, so the
+columns are written out. Tables that exist are MoFA's; they are left as they are, if they have the columns.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.engine import Connection
+
+from mofa_usage.errors import QueryError
+from mofa_usage.schema import TYPES, Kind
+
+revision = "0001"
+down_revision = None
+
+_TABLES: dict[str, dict[Kind, str]] = {
+    "entity_llm_message": {
+        Kind.ID: "id chat_session_id agent_id user_id tenant_id? parent_message_id?",
+        Kind.NAME: "role",
+        Kind.JSON: "content",
+        Kind.TIME: "create_time update_time",
+    },
+    "entity_llm_api_call": {
+        Kind.ID: "id chat_session_id agent_id user_id tenant_id request_message_id response_message_id",
+        Kind.TEXT: "model_name error_message? error_code? api_response_id?",
+        Kind.NAME: "status",
+        Kind.INTEGER: "prompt_tokens completion_tokens total_tokens latency_ms? time_to_first_token_ms?",
+        Kind.JSON: "prompt_tokens_details? completion_tokens_details? price_details?",
+        Kind.MONEY: "total_price?",
+        Kind.RATE: "tokens_per_second?",
+        Kind.TIME: "create_time update_time",
+    },
+    "entity_chat_session": {
+        Kind.ID: "id user_id agent_id tenant_id?",
+        Kind.TEXT: "title?",
+        Kind.JSON: "metadata?",
+        Kind.TIME: "create_time update_time",
+    },
+    "entity_provider": {
+        Kind.ID: "id tenant_id",
+        Kind.KEY: "provider_name",
+        Kind.TEXT: "provider_type api_base api_key",
+        Kind.FLAG: "enabled",
+        Kind.TIME: "create_time update_time",
+    },
+    "entity_agent": {
+        Kind.ID: "id tenant_id provider_id",
+        Kind.KEY: "agent_code",
+        Kind.TEXT: "agent_name model_name system_prompt response_format?",
+        Kind.INTEGER: "agent_order context_limit? max_completion_tokens?",
+        Kind.FLAG: "agent_status stream?",
+        Kind.RATE: "temperature?",
+        Kind.JSON: "custom_params? thinking?",
+        Kind.TIME: "create_time update_time",
+    },
+}
+_UNIQUE = {
+    "entity_provider": ("uk_entity_provider_tenant", ("tenant_id", "provider_name")),
+    "entity_agent": ("uk_entity_agent_code", ("agent_code",)),
+}
+_INDEXES = {
+    "entity_llm_message": {"idx_message_session": ["chat_session_id"]},
+    "entity_llm_api_call": {
+        "idx_api_call_session": ["chat_session_id", "create_time"],
+        "idx_api_call_user": ["user_id", "create_time"],
+        "idx_api_call_agent": ["agent_id", "create_time"],
+        "idx_api_call_status": ["status", "create_time"],
+        "idx_api_call_model": ["model_name", "create_time"],
+        "idx_api_call_tenant": ["tenant_id", "create_time"],
+        "idx_api_call_time": ["create_time"],
+    },
+    "entity_chat_session": {"idx_session_user": ["user_id"]},
+    "entity_provider": {"idx_provider_tenant": ["tenant_id"], "idx_provider_enabled": ["enabled"]},
+    "entity_agent": {"idx_agent_tenant": ["tenant_id"], "idx_agent_order": ["agent_order"]},
+}
+
+
+def upgrade() -> None:
+    """Create the tables that are missing."""
+    context = op.get_context()
+    existing = {} if context.as_sql else _existing(op.get_bind())
+    for name, kinds in _TABLES.items():
+        columns = [
+            sa.Column(column.rstrip("?"), TYPES[kind], primary_key=column == "id", nullable=column.endswith("?"))
+            for kind, names in kinds.items()
+            for column in names.split()
+        ]
+        if name in existing:
+            _check(name, {column.name for column in columns} - existing[name])
+        else:
+            _create(name, columns)
+    if context.dialect.name == "sqlite":
+        # Finds out at once whether any time was written with `Z`, which sorts differently as text.
+        op.execute(
+            "CREATE INDEX IF NOT EXISTS idx_api_call_other_zone ON entity_llm_api_call (id) "
+            "WHERE substr(create_time, -6) <> '+00:00'"
+        )
+
+
+def _existing(connection: Connection) -> dict[str, set[str]]:
+    inspector = sa.inspect(connection)
+    tables = set(inspector.get_table_names()) & set(_TABLES)
+    return {table: {column["name"] for column in inspector.get_columns(table)} for table in tables}
+
+
+def _check(table: str, missing: set[str]) -> None:
+    if missing:
+        raise QueryError(
+            f"the database has a table {table} that is not MoFA's: it lacks the column(s) {', '.join(sorted(missing))}"
+        )
+
+
+def _create(name: str, columns: list[sa.Column[object]]) -> None:
+    unique = [sa.UniqueConstraint(*columns, name=key) for key, columns in [_UNIQUE[name]]] if name in _UNIQUE else []
+    collation = _collation(op.get_context().dialect)
+    op.create_table(
+        name, *columns, *unique,
+        mysql_charset="utf8mb4", mysql_collate=collation, mysql_engine="InnoDB",
+        mariadb_charset="utf8mb4", mariadb_collate=collation, mariadb_engine="InnoDB",
+    )  # fmt: skip
+    for index, index_columns in _INDEXES[name].items():
+        # MySQL indexes only the beginning of long text.
+        lengths = {"model_name": 191} if "model_name" in index_columns else {}
+        op.create_index(index, name, index_columns, mysql_length=lengths, mariadb_length=lengths)
+
+
+def _collation(dialect: object) -> str:
+    # Compares text to the letter, trailing spaces included, like every other database.
+    return "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"

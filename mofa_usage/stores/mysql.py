@@ -1,0 +1,214 @@
+"""MySQL and MariaDB, through aiomysql.
+
+aiomysql rather than asyncmy, which is faster at reading: aiomysql closes a connection whose query was cancelled, where
+asyncmy has been seen to hand the answer of a cancelled query to the next one (its issues 89 and 103). Bulk saves are
+multi-row INSERTs. `LOAD DATA LOCAL` would be faster, but whoever allows it allows the server to ask for any file of the
+client, so it stays off.
+
+Every session sets what answers depend on: UTC, utf8mb4, and an SQL mode in which a value that does not fit is an error
+rather than something else. Text is compared to the letter whatever a column's collation says.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from mofa_usage.errors import ConstraintError, SerializationError, StoreConnectionError, require
+from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.stores.dialects import (
+    FAILED,
+    LOCKED,
+    LOST,
+    REFUSED,
+    ROLLED_BACK,
+    UNREACHABLE,
+    Dialect,
+    Failure,
+    Options,
+    write_uuids,
+)
+from mofa_usage.stores.sql import SqlStore
+
+__all__ = ["MySqlStore"]
+
+_MODE = "STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+_FILES = {"sslrootcert": "cafile", "ssl_ca": "cafile", "ssl-ca": "cafile"}
+
+
+def _open(url: sa.URL, options: Options) -> AsyncEngine:
+    require("aiomysql", extra="mysql")
+    query = dict(url.query)
+    session = (
+        f"SET SESSION time_zone = '+00:00', sql_mode = '{_MODE}', "
+        f"innodb_lock_wait_timeout = {max(1, round(options.lock_timeout))}"
+    )
+    arguments: dict[str, Any] = {
+        "connect_timeout": options.connect_timeout,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "init_command": session,
+        "local_infile": False,
+        "ssl": _tls(query),
+    }
+    socket = query.pop("unix_socket", None) or query.pop("socket", None)
+    if socket is not None:
+        arguments["unix_socket"] = socket
+    query.pop("charset", None)  # utf8mb4 whatever it says
+    if query:
+        unknown = ", ".join(sorted(query))
+        raise StoreConnectionError(f"a mysql: URL takes sslmode, sslrootcert and unix_socket, not {unknown}")
+    return create_async_engine(
+        url.set(drivername="mysql+aiomysql", query={}),
+        connect_args=arguments,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=options.max_connections or DIALECT.default_connections,
+        max_overflow=0,
+        pool_timeout=None,
+        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+    )
+
+
+def _tls(query: dict[str, Any]) -> ssl.SSLContext | None:
+    """TLS as libpq's words ask for it: sslmode=disable, require, verify-ca or verify-full; sslrootcert."""
+    mode = query.pop("sslmode", None) or query.pop("ssl_mode", None) or query.pop("ssl-mode", None)
+    files = [query.pop(name) for name in _FILES if name in query]
+    word = str(mode or ("verify-full" if files else "disable")).lower().replace("_", "-")
+    if word in ("disable", "disabled"):
+        return None
+    if word not in ("require", "required", "verify-ca", "verify-full", "verify-identity"):
+        raise StoreConnectionError(f"sslmode is disable, require, verify-ca or verify-full, not {mode}")
+    try:
+        context = ssl.create_default_context(cafile=str(files[0]) if files else None)
+    except OSError as error:
+        raise StoreConnectionError(f"cannot read the certificates of sslrootcert: {error}") from error
+    context.check_hostname = word in ("verify-full", "verify-identity")
+    if word in ("require", "required"):
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
+    async with connection.cursor() as cursor:
+        await cursor.execute(sql, values)
+        rows: Sequence[Sequence[Any]] = await cursor.fetchall()
+        return rows
+
+
+async def _execute(connection: Any, sql: str, values: tuple[Any, ...]) -> int:
+    async with connection.cursor() as cursor:
+        count: int = await cursor.execute(sql, values)
+        return count
+
+
+async def _save_many(
+    connection: Any, spec: TableSpec[Any], upsert: str, rows: Iterable[tuple[Any, ...]], count: int
+) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.executemany(upsert, rows)
+
+
+async def _abandon(connection: Any) -> bool:
+    connection.close()
+    return False
+
+
+_CODES: Mapping[int, Failure] = {
+    **dict.fromkeys((1022, 1048, 1062, 1169, 1216, 1217, 1451, 1452, 1557, 1586, 3819, 4025), Failure(ConstraintError)),
+    **dict.fromkeys((1264, 1265, 1292, 1366, 1406, 1411, 1690, 3140, 3141, 4078), Failure(SerializationError)),
+    **dict.fromkeys((1044, 1045, 1049, 1129, 1130, 1251, 1698, 2026, 2059, 3159), REFUSED),
+    **dict.fromkeys(
+        (1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031), LOST
+    ),
+    **dict.fromkeys((1040, 1203, 1226, 2002, 2003), UNREACHABLE),
+    1205: LOCKED,
+    1213: ROLLED_BACK,
+    1020: ROLLED_BACK,  # "record has changed since last read": MariaDB's snapshot isolation
+}
+
+
+def _meaning(error: BaseException) -> Failure | None:
+    import pymysql
+
+    if isinstance(error, pymysql.MySQLError):
+        code = error.args[0] if error.args else None
+        if not isinstance(code, int) or code == 0:  # of the driver's own: the connection is closed or out of step
+            return LOST if isinstance(error, pymysql.InterfaceError | pymysql.InternalError) else FAILED
+        return _CODES.get(code, FAILED)
+    if isinstance(error, ssl.SSLError):
+        return REFUSED
+    if isinstance(error, OSError | TimeoutError | asyncio.IncompleteReadError):
+        return LOST
+    return None
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error.args[1]) if len(error.args) > 1 else str(error)
+
+
+def _upsert(table: sa.Table) -> Any:
+    insert = mysql.insert(table)
+    changed = {column.name: sa.func.values(column) for column in table.c if not column.primary_key}
+    return insert.on_duplicate_key_update(changed)
+
+
+def _same_text(column: Any, parameter: Any) -> Any:
+    # The first half uses the index; the second is right about case and trailing spaces.
+    binary = sa.types.BINARY()
+    return (column == parameter) & (sa.cast(column, binary) == sa.cast(parameter, binary))
+
+
+def _delete_before(table: sa.Table, old: Any) -> Any:
+    return sa.text(f"DELETE FROM {table.name} WHERE create_time < :before ORDER BY create_time LIMIT :batch")  # noqa: S608
+
+
+def _write_times(column: Sequence[datetime]) -> Iterable[str]:
+    return [time.isoformat(" ", "microseconds")[:-6] for time in column]  # without its +00:00
+
+
+def _read_time(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+DIALECT = Dialect(
+    name="mysql",
+    default_connections=10,
+    open=_open,
+    writers={
+        Kind.ID: write_uuids,
+        Kind.NAME: lambda column: map(str, column),
+        Kind.JSON: lambda column: map(write_json, column),
+        Kind.TIME: _write_times,
+    },
+    readers={Kind.JSON: read_json, Kind.TIME: _read_time, Kind.FLAG: bool},
+    begin="START TRANSACTION",
+    serial=False,
+    fetch=_fetch,
+    execute=_execute,
+    save_many=_save_many,
+    abandon=_abandon,
+    meaning=_meaning,
+    message=_message,
+    upsert=_upsert,
+    same_text=_same_text,
+    money_sums=lambda column: [sa.func.sum(column)],
+    money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    delete_before=_delete_before,
+    lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",
+    unlock_schema="SELECT RELEASE_LOCK('mofa_usage_schema')",
+)
+
+
+class MySqlStore(SqlStore):
+    """A store in a MySQL or MariaDB database. See `mofa_usage.stores.mysql`."""
+
+    dialect = DIALECT

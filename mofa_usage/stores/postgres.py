@@ -1,0 +1,189 @@
+"""PostgreSQL, through asyncpg.
+
+Ids are UUIDs, times TIMESTAMPTZ, JSON is JSONB and money NUMERIC, so values travel in asyncpg's binary format as they
+are. Bulk saves are copied into a temporary table, which is what PostgreSQL takes rows in fastest, and go on from there
+in one upsert.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from mofa_usage.errors import ConstraintError, SerializationError, require
+from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.stores.dialects import (
+    FAILED,
+    LOCKED,
+    LOST,
+    REFUSED,
+    ROLLED_BACK,
+    UNREACHABLE,
+    Dialect,
+    Failure,
+    Options,
+)
+from mofa_usage.stores.sql import SqlStore
+
+__all__ = ["PostgresStore"]
+
+_COPY_FROM = 100  # rows; fewer are inserted faster without a temporary table
+_TEMPERATURE = "temperature"
+
+
+def _open(url: sa.URL, options: Options) -> AsyncEngine:
+    require("asyncpg", extra="postgres")
+    # asyncpg reads host, sslmode, sslrootcert and so on from a URL as libpq does.
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    arguments: dict[str, Any] = {
+        "dsn": dsn,
+        "timeout": options.connect_timeout,
+        "server_settings": {
+            "timezone": "UTC",
+            "application_name": "mofa_usage",
+            "lock_timeout": f"{options.lock_timeout * 1000:.0f}",
+        },
+    }
+    if not options.statement_cache:
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return create_async_engine(
+        sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
+        connect_args=arguments,
+        json_deserializer=read_json,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=options.max_connections or DIALECT.default_connections,
+        max_overflow=0,
+        pool_timeout=None,
+        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+    )
+
+
+async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
+    rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *values)
+    return rows
+
+
+async def _execute(connection: Any, sql: str, values: tuple[Any, ...]) -> int:
+    status: str = await connection.execute(sql, *values)
+    count = status.rpartition(" ")[2]  # "DELETE 5"
+    return int(count) if count.isdigit() else 0
+
+
+async def _save_many(
+    connection: Any, spec: TableSpec[Any], upsert: str, rows: Iterable[tuple[Any, ...]], count: int
+) -> None:
+    if count < _COPY_FROM:
+        await connection.executemany(upsert, list(rows))
+        return
+    table, columns = spec.table.name, ", ".join(f'"{name}"' for name in spec.columns)
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in spec.columns if name != "id")
+    staging = f"mofa_usage_{table}"
+    like = f"SELECT {columns} FROM {table} WITH NO DATA"  # noqa: S608 (names of our own)
+    await connection.execute(f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS {like}")
+    await connection.copy_records_to_table(staging, records=rows, columns=spec.columns)
+    await connection.execute(
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{staging} "  # noqa: S608
+        f"ON CONFLICT (id) DO UPDATE SET {changed}"
+    )
+    await connection.execute(f"DROP TABLE pg_temp.{staging}")
+
+
+async def _abandon(connection: Any) -> bool:
+    connection.terminate()
+    return False
+
+
+_STATES: Mapping[str, Failure] = {
+    "08": LOST,
+    "22": Failure(SerializationError),
+    "23": Failure(ConstraintError),
+    "28": REFUSED,
+    "3D": REFUSED,
+    "40": ROLLED_BACK,
+    "53300": UNREACHABLE,  # too many connections
+    "55P03": LOCKED,
+    "57P01": LOST,  # the administrator ended the connection
+    "57P02": LOST,
+    "57P03": UNREACHABLE,  # starting up or shutting down
+}
+
+
+def _meaning(error: BaseException) -> Failure | None:
+    import asyncpg
+
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return _STATES.get(state) or _STATES.get(state[:2], FAILED)
+    if isinstance(error, ssl.SSLError | asyncpg.exceptions.ClientConfigurationError):
+        return REFUSED
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Failure(SerializationError)  # asyncpg cannot write the value in the column's type
+    if isinstance(error, OSError | TimeoutError | asyncio.IncompleteReadError | asyncpg.InterfaceError):
+        return LOST  # an operation on a connection that is closed is an InterfaceError
+    return FAILED if isinstance(error, asyncpg.InternalClientError) else None
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    # Not `str` of PostgreSQL's errors, whose detail may show a whole row.
+    return str(error.args[0] if hasattr(error, "sqlstate") and error.args else error)
+
+
+def _upsert(table: sa.Table) -> Any:
+    insert = postgresql.insert(table)
+    changed = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=["id"], set_=changed)
+
+
+def _read_column(column: Any) -> Any:
+    if column.name != _TEMPERATURE:
+        return column
+    # MoFA's is a REAL, of which the text has the digits that were meant: 0.7, not 0.699999988079071.
+    return sa.cast(sa.cast(column, sa.TEXT), sa.DOUBLE_PRECISION)
+
+
+def _delete_before(table: sa.Table, old: Any) -> Any:
+    row: sa.ColumnElement[Any] = sa.literal_column("ctid")
+    some = sa.select(row).select_from(table).where(old).order_by(table.c.create_time)
+    some = some.limit(sa.bindparam("batch", type_=sa.INTEGER))
+    return table.delete().where(row == sa.func.any(sa.func.array(some.scalar_subquery())))
+
+
+DIALECT = Dialect(
+    name="postgres",
+    default_connections=10,
+    open=_open,
+    writers={
+        Kind.NAME: lambda column: map(str, column),
+        Kind.JSON: lambda column: map(write_json, column),
+    },
+    readers={},
+    begin="BEGIN",
+    serial=False,
+    fetch=_fetch,
+    execute=_execute,
+    save_many=_save_many,
+    abandon=_abandon,
+    meaning=_meaning,
+    message=_message,
+    upsert=_upsert,
+    same_text=lambda column, parameter: column == parameter,
+    read_column=_read_column,
+    money_sums=lambda column: [sa.func.sum(column)],
+    money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    delete_before=_delete_before,
+    lock_schema="SELECT pg_advisory_xact_lock(7233107911)",
+)
+
+
+class PostgresStore(SqlStore):
+    """A store in a PostgreSQL database. See `mofa_usage.stores.postgres`."""
+
+    dialect = DIALECT

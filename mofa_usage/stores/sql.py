@@ -1,0 +1,482 @@
+"""The one store for every SQL database.
+
+`SqlRecords` is the contract as SQL: each method is a piece of work for a runner, so the same code serves the store
+and its transactions. `SqlStore` opens and closes the database. Its subclasses name a `Dialect` and nothing else: where
+databases differ is written there.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar, Self, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+import stamina
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool
+
+from mofa_usage.errors import NotFoundError, PersistenceError, QueryError, StoreConnectionError
+from mofa_usage.records import (
+    Agent,
+    AgentConfig,
+    ApiCallStatus,
+    ChatSession,
+    LLMApiCall,
+    LLMMessage,
+    Provider,
+    QueryFilter,
+    UsageStatistics,
+)
+from mofa_usage.schema import (
+    AGENT,
+    API_CALL,
+    CHAT_SESSION,
+    LLM_MESSAGE,
+    PROVIDER,
+    Kind,
+    RowCodec,
+    TableSpec,
+    read_status,
+)
+from mofa_usage.stores.base import Connecting, Records, Store
+from mofa_usage.stores.checks import check_page, check_time
+from mofa_usage.stores.dialects import Dialect, Options
+from mofa_usage.stores.migrations import prepare_tables
+from mofa_usage.stores.runner import PoolRunner, Runner
+from mofa_usage.stores.statements import Conditions, Statements
+from mofa_usage.urls import parse_url, url_from_env
+
+__all__ = ["SqlRecords", "SqlStore"]
+
+_R = TypeVar("_R", bound=BaseModel)
+
+_PAGE = 5_000  # calls that a stream reads at a time
+_DELETE_BATCH = 10_000  # calls that cleanup deletes in one transaction
+
+
+class SqlRecords(Records):
+    """The contract as SQL, run by a runner."""
+
+    def __init__(self, runner: Runner, statements: Statements) -> None:
+        self._runner = runner
+        self._sql = statements
+        self._dialect = runner.dialect
+        self._codecs: dict[Any, RowCodec[Any]] = {
+            spec: RowCodec(spec, self._dialect.writers, self._dialect.readers)
+            for spec in (LLM_MESSAGE, API_CALL, CHAT_SESSION, PROVIDER, AGENT)
+        }
+
+    # How everything below is saved, read and deleted
+
+    def _codec(self, spec: TableSpec[_R]) -> RowCodec[_R]:
+        return self._codecs[spec]
+
+    def _value(self, kind: Kind, value: Any) -> Any:
+        writer = self._dialect.writers.get(kind)
+        return value if writer is None else next(iter(writer([value])))
+
+    def _row(self, spec: TableSpec[_R], record: _R) -> tuple[Any, ...]:
+        return next(self._codec(spec).write([record]))
+
+    async def _save(self, spec: TableSpec[_R], record: _R) -> None:
+        statement, values = self._sql.upsert(spec), self._row(spec, record)
+        await self._runner.run(
+            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            f"saving the {_word(spec)} {record.id}",
+            "write",
+        )
+
+    async def _save_many(self, spec: TableSpec[_R], records: Iterable[_R]) -> None:
+        last = {record.id: record for record in records}  # type: ignore[attr-defined]
+        if not last:
+            return
+        statement = self._sql.upsert(spec)
+
+        async def work(connection: Any) -> None:
+            rows = self._codec(spec).write(last.values())
+            await self._dialect.save_many(connection, spec, statement.sql, rows, len(last))
+
+        await self._runner.run(work, f"saving {len(last)} records of {spec.table.name}", "atomic")
+
+    async def _save_keyed(self, spec: TableSpec[_R], record: _R) -> None:
+        # Not an upsert: MySQL's would replace the row of any unique key, so that a second agent with a code would
+        # silently become the first.
+        row = dict(zip(spec.columns, self._row(spec, record), strict=True))
+        update, insert = self._sql.update(spec), self._sql.insert(spec)
+
+        async def work(connection: Any) -> None:
+            values = update.bind({**row, "the_id": row["id"]})
+            if not await self._dialect.execute(connection, update.sql, values):
+                await self._dialect.execute(connection, insert.sql, insert.bind(row))
+
+        await self._runner.run(work, f"saving the {_word(spec)} {record.id}", "atomic")
+
+    async def _select(
+        self, spec: TableSpec[_R], order: tuple[str, ...] = (), page: dict[str, int] | None = None, **equal: Any
+    ) -> list[_R]:
+        statement = self._sql.select(spec, tuple(equal), order, page is not None)
+        bound = {f"the_{column}": self._value(spec.kinds[column], value) for column, value in equal.items()}
+        values = statement.bind({**bound, **(page or {})})
+        rows = await self._runner.run(
+            lambda connection: self._dialect.fetch(connection, statement.sql, values), f"reading {spec.table.name}"
+        )
+        read = self._codec(spec).read
+        return [read(row) for row in rows]
+
+    async def _one(self, spec: TableSpec[_R], **equal: Any) -> _R | None:
+        found = await self._select(spec, **equal)
+        return found[0] if found else None
+
+    async def _delete(self, spec: TableSpec[Any], column: str, value: UUID) -> int:
+        statement = self._sql.delete(spec, column)
+        values = statement.bind({f"the_{column}": self._value(Kind.ID, value)})
+        return await self._runner.run(
+            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            f"deleting from {spec.table.name}",
+            "write",
+        )
+
+    # Messages
+
+    async def save_message(self, message: LLMMessage) -> None:
+        await self._save(LLM_MESSAGE, message)
+
+    async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
+        await self._save_many(LLM_MESSAGE, messages)
+
+    async def get_message(self, message_id: UUID) -> LLMMessage | None:
+        return await self._one(LLM_MESSAGE, id=message_id)
+
+    async def get_session_messages(self, session_id: UUID) -> list[LLMMessage]:
+        return await self._select(LLM_MESSAGE, ("create_time", "id"), chat_session_id=session_id)
+
+    async def get_session_messages_paginated(self, session_id: UUID, offset: int, limit: int) -> list[LLMMessage]:
+        check_page(offset=offset, limit=limit)
+        page = {"row_offset": offset, "row_limit": limit}
+        return await self._select(LLM_MESSAGE, ("create_time", "id"), page, chat_session_id=session_id)
+
+    async def count_session_messages(self, session_id: UUID) -> int:
+        statement = self._sql.count(LLM_MESSAGE, "chat_session_id")
+        values = statement.bind({"the_chat_session_id": self._value(Kind.ID, session_id)})
+        rows = await self._runner.run(
+            lambda connection: self._dialect.fetch(connection, statement.sql, values), "counting messages"
+        )
+        return int(rows[0][0])
+
+    async def delete_message(self, message_id: UUID) -> bool:
+        return await self._delete(LLM_MESSAGE, "id", message_id) > 0
+
+    async def delete_session_messages(self, session_id: UUID) -> int:
+        return await self._delete(LLM_MESSAGE, "chat_session_id", session_id)
+
+    # API calls
+
+    async def save_api_call(self, call: LLMApiCall) -> None:
+        await self._save(API_CALL, call)
+
+    async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
+        await self._save_many(API_CALL, calls)
+
+    async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
+        return await self._one(API_CALL, id=call_id)
+
+    async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
+        query = filter or QueryFilter()
+        rows = await self._call_rows(query, query.limit, query.offset)
+        read = self._codec(API_CALL).read
+        return [read(row[:-1]) for row in rows]
+
+    async def stream_api_calls(self, filter: QueryFilter | None = None) -> AsyncIterator[LLMApiCall]:  # noqa: A002
+        query = filter or QueryFilter()
+        read, left, skip = self._codec(API_CALL).read, query.limit, query.offset
+        last: Sequence[Any] | None = None
+        while left is None or left > 0:
+            wanted = _PAGE if left is None else min(_PAGE, left)
+            rows = await self._call_rows(query, wanted, skip, last)
+            for row in rows:
+                yield read(row[:-1])
+            if len(rows) < wanted:
+                return
+            last, skip, left = rows[-1], None, None if left is None else left - wanted
+
+    async def _call_rows(
+        self, query: QueryFilter, limit: int | None, skip: int | None, after: Sequence[Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """Rows of calls, newest first, each with the key of the order behind its columns."""
+        conditions = Conditions(query, self._value)
+        page = {"row_limit": limit, "row_offset": skip or 0}
+        if after is not None:
+            page |= {"last_key": after[-1], "last_id": after[0]}
+
+        async def work(connection: Any) -> Sequence[Sequence[Any]]:
+            irregular = await self._irregular_times(connection)
+            statement = self._sql.calls(conditions.shape, irregular, after is not None, limit is not None, bool(skip))
+            times = self._dialect.times.bounds(conditions.times, irregular)
+            return await self._dialect.fetch(
+                connection, statement.sql, statement.bind({**conditions.values, **times, **page})
+            )
+
+        return await self._runner.run(work, "reading API calls")
+
+    async def _irregular_times(self, connection: Any) -> bool:
+        query = self._dialect.times.irregular
+        return query is not None and bool((await self._dialect.fetch(connection, query, ()))[0][0])
+
+    async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
+        conditions = Conditions(filter or QueryFilter(), self._value)
+
+        async def work(connection: Any) -> Sequence[Sequence[Any]]:
+            irregular = await self._irregular_times(connection)
+            statement = self._sql.statistics(conditions.shape, irregular)
+            times = self._dialect.times.bounds(conditions.times, irregular)
+            return await self._dialect.fetch(connection, statement.sql, statement.bind({**conditions.values, **times}))
+
+        return _statistics(await self._runner.run(work, "computing statistics"), self._dialect.money_total)
+
+    async def delete_api_call(self, call_id: UUID) -> bool:
+        return await self._delete(API_CALL, "id", call_id) > 0
+
+    async def cleanup_old_records(self, before: datetime) -> int:
+        check_time("before", before)
+
+        async def work(connection: Any) -> int:
+            irregular = await self._irregular_times(connection)
+            statement = self._sql.old_calls(irregular)
+            times = self._dialect.times.bounds({"before": before}, irregular)
+            values = statement.bind({**times, "batch": _DELETE_BATCH})
+            return await self._dialect.execute(connection, statement.sql, values)
+
+        total = deleted = await self._runner.run(work, "deleting old API calls", "write")
+        while deleted == _DELETE_BATCH:
+            deleted = await self._runner.run(work, "deleting old API calls", "write")
+            total += deleted
+        return total
+
+    # Chat sessions
+
+    async def create_session(self, session: ChatSession) -> None:
+        statement, values = self._sql.insert(CHAT_SESSION), self._row(CHAT_SESSION, session)
+        await self._runner.run(
+            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            f"creating the session {session.id}",
+            "write",
+            repeatable=False,
+        )
+
+    async def get_session(self, session_id: UUID) -> ChatSession | None:
+        return await self._one(CHAT_SESSION, id=session_id)
+
+    async def get_user_sessions(self, user_id: UUID) -> list[ChatSession]:
+        return await self._select(CHAT_SESSION, ("-update_time", "-id"), user_id=user_id)
+
+    async def update_session(self, session: ChatSession) -> None:
+        row = dict(zip(CHAT_SESSION.columns, self._row(CHAT_SESSION, session), strict=True))
+        statement = self._sql.update(CHAT_SESSION)
+        values = statement.bind({**row, "the_id": row["id"]})
+        if not await self._runner.run(
+            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            f"updating the session {session.id}",
+            "write",
+        ):
+            raise NotFoundError(f"there is no session {session.id} to update")
+
+    async def delete_session(self, session_id: UUID) -> bool:
+        messages, session = self._sql.delete(LLM_MESSAGE, "chat_session_id"), self._sql.delete(CHAT_SESSION)
+        the_id = (self._value(Kind.ID, session_id),)
+
+        async def work(connection: Any) -> bool:
+            await self._dialect.execute(connection, messages.sql, the_id)
+            return await self._dialect.execute(connection, session.sql, the_id) > 0
+
+        return await self._runner.run(work, "deleting a session", "atomic")
+
+    # Providers
+
+    async def save_provider(self, provider: Provider) -> None:
+        await self._save_keyed(PROVIDER, provider)
+
+    async def get_provider(self, provider_id: UUID) -> Provider | None:
+        return await self._one(PROVIDER, id=provider_id)
+
+    async def get_provider_by_name(self, tenant_id: UUID, name: str) -> Provider | None:
+        return await self._one(PROVIDER, tenant_id=tenant_id, provider_name=name)
+
+    async def list_providers(self, tenant_id: UUID) -> list[Provider]:
+        # Sorted here, because databases sort text each by rules of its own.
+        providers = await self._select(PROVIDER, tenant_id=tenant_id)
+        return sorted(providers, key=lambda provider: (provider.provider_name, provider.id))
+
+    async def get_enabled_providers(self, tenant_id: UUID) -> list[Provider]:
+        return [provider for provider in await self.list_providers(tenant_id) if provider.enabled]
+
+    async def delete_provider(self, provider_id: UUID) -> bool:
+        return await self._delete(PROVIDER, "id", provider_id) > 0
+
+    # Agents
+
+    async def save_agent(self, agent: Agent) -> None:
+        await self._save_keyed(AGENT, agent)
+
+    async def get_agent(self, agent_id: UUID) -> Agent | None:
+        return await self._one(AGENT, id=agent_id)
+
+    async def get_agent_by_code(self, code: str) -> Agent | None:
+        return await self._one(AGENT, agent_code=code)
+
+    async def get_agent_by_code_and_tenant(self, tenant_id: UUID, code: str) -> Agent | None:
+        return await self._one(AGENT, tenant_id=tenant_id, agent_code=code)
+
+    async def list_agents(self, tenant_id: UUID) -> list[Agent]:
+        return await self._select(AGENT, ("agent_order", "id"), tenant_id=tenant_id)
+
+    async def get_active_agents(self, tenant_id: UUID) -> list[Agent]:
+        return [agent for agent in await self.list_agents(tenant_id) if agent.agent_status]
+
+    async def _with_provider(self, equal: dict[str, Any]) -> AgentConfig | None:
+        statement = self._sql.agent_with_provider(tuple(equal))
+        values = statement.bind({f"the_{column}": self._value(AGENT.kinds[column], v) for column, v in equal.items()})
+        rows = await self._runner.run(
+            lambda connection: self._dialect.fetch(connection, statement.sql, values), "reading an agent"
+        )
+        if not rows:
+            return None
+        row, split = tuple(rows[0]), len(AGENT.columns)
+        agent, provider = self._codec(AGENT).read(row[:split]), self._codec(PROVIDER).read(row[split:])
+        return AgentConfig(agent=agent, provider=provider)
+
+    async def get_agent_with_provider(self, agent_id: UUID) -> AgentConfig | None:
+        return await self._with_provider({"id": agent_id})
+
+    async def get_agent_by_code_with_provider(self, code: str) -> AgentConfig | None:
+        return await self._with_provider({"agent_code": code})
+
+    async def get_agent_by_code_and_tenant_with_provider(self, tenant_id: UUID, code: str) -> AgentConfig | None:
+        return await self._with_provider({"tenant_id": tenant_id, "agent_code": code})
+
+    async def delete_agent(self, agent_id: UUID) -> bool:
+        return await self._delete(AGENT, "id", agent_id) > 0
+
+
+def _word(spec: TableSpec[Any]) -> str:
+    return spec.table.name.removeprefix("entity_").replace("_", " ")
+
+
+def _statistics(
+    rows: Sequence[Sequence[Any]], money_total: Callable[[Sequence[Any]], Decimal | None]
+) -> UsageStatistics:
+    """The totals of rows of `Statements.statistics`, one for each status."""
+    counts = dict.fromkeys(ApiCallStatus, 0)
+    for status, calls, *_ in rows:
+        counts[ApiCallStatus(read_status(status))] += calls
+    sums = [sum(row[column] or 0 for row in rows) for column in range(2, 9)]
+    total, prompt, completion, latency, latency_calls, rate, rate_calls = sums
+    prices = [price for row in rows if (price := money_total(row[9:])) is not None]
+    return UsageStatistics(
+        total_calls=sum(counts.values()),
+        success_count=counts[ApiCallStatus.SUCCESS],
+        failed_count=counts[ApiCallStatus.FAILED],
+        status_counts=counts,
+        total_tokens=int(total),
+        total_prompt_tokens=int(prompt),
+        total_completion_tokens=int(completion),
+        total_cost=sum(prices, Decimal(0)) if prices else None,
+        avg_latency_ms=float(latency) / latency_calls if latency_calls else None,
+        avg_tokens_per_second=rate / rate_calls if rate_calls else None,
+    )
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, QueryError) and error.transient
+
+
+class SqlStore(SqlRecords, Store):
+    """A store on an SQL database, made by `connect`."""
+
+    dialect: ClassVar[Dialect]
+
+    def __init__(self, engine: AsyncEngine, url: sa.URL, options: Options) -> None:
+        self._pool_runner = PoolRunner(engine, self.dialect, options)
+        super().__init__(self._pool_runner, Statements(self.dialect, engine.dialect))
+        self._options = options
+        self.url = url
+        """Where the database is. It holds the password; its `str` and `repr` do not show it."""
+
+    @classmethod
+    def connect(cls, url: str | sa.URL, **options: Any) -> Connecting[Self]:
+        """Connect to a database: `store = await ...`, or `async with ... as store` that closes it.
+
+        Args:
+            url: One of this backend's URLs; see `mofa_usage.urls`.
+            **options: The fields of `Options`, such as `max_connections`.
+
+        Raises:
+            StoreConnectionError: when awaited; the URL is another backend's, or the database cannot be reached.
+            MissingExtraError: when awaited; the driver is not installed.
+        """
+        return Connecting(lambda: cls._open(url, Options(**options)))
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Connecting[Self]:
+        """`connect` with the URL of the environment variable `DATABASE_URL`."""
+        return Connecting(lambda: cls._open(url_from_env(), Options(**options)))
+
+    @classmethod
+    async def _open(cls, url: str | sa.URL, options: Options) -> Self:
+        backend, parsed = parse_url(url)
+        if backend != cls.dialect.name:
+            raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
+        store = cls(cls.dialect.open(parsed, options), parsed, options)
+        try:
+            # Two processes that create a file at once get into each other's way; a server that is not there stays so.
+            async for attempt in stamina.retry_context(on=_is_busy, timeout=options.lock_timeout, attempts=None):
+                with attempt:
+                    await (prepare_tables(store._pool_runner) if options.create_tables else store._answer())
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url.render_as_string()}>"
+
+    @property
+    def backend_name(self) -> str:
+        return self.dialect.name
+
+    @property
+    def is_connected(self) -> bool:
+        return self._pool_runner.open
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, for statements of your own. Its pool is this store's."""
+        return self._pool_runner.engine
+
+    @property
+    def pool(self) -> Pool:
+        """SQLAlchemy's connection pool: `pool.size()`, `pool.checkedout()`, `pool.status()`."""
+        return self.engine.pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlRecords]:
+        async with self._pool_runner.transaction() as runner:
+            yield SqlRecords(runner, self._sql)
+
+    async def ping(self) -> None:
+        try:
+            await self._answer()
+        except PersistenceError as error:
+            if not error.transient:
+                raise
+            await self._answer()  # that connection may have been stale; this one is new
+
+    async def _answer(self) -> None:
+        await self._pool_runner.attempt(lambda connection: self._dialect.fetch(connection, "SELECT 1", ()), "ping")
+
+    async def close(self) -> None:
+        if self._pool_runner.open:
+            self._pool_runner.open = False
+            await self.engine.dispose()

@@ -1,0 +1,281 @@
+"""SQLite: a file, or a database in memory that lives as long as its store.
+
+The file is in WAL mode, so that readers and the one writer do not wait for each other. Tasks of one process queue for
+writing; other processes are waited for by SQLite itself, up to `lock_timeout`.
+
+Times are text, as Rust's chrono writes RFC 3339: `2026-11-23T14:35:27.123456+00:00`, with 0 to 9 digits of a second.
+Such texts sort like the times that they are, whatever their number of digits, because `+` sorts before `.` and both
+before digits. A `Z` in place of `+00:00` does not; an index knows whether there is one, and the slow comparison is used
+only then.
+"""
+
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from operator import methodcaller
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from mofa_usage.errors import ConstraintError, QueryError, SerializationError
+from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.stores.base import Connecting
+from mofa_usage.stores.dialects import (
+    FAILED,
+    REFUSED,
+    Dialect,
+    Failure,
+    Options,
+    Times,
+    write_uuids,
+)
+from mofa_usage.stores.sql import SqlStore
+from mofa_usage.urls import MEMORY_PATH
+
+__all__ = ["SqliteStore"]
+
+_CACHE_KIB = 65_536  # a quarter faster bulk saves into large tables than with the default of 2 MiB
+_MONEY_UNIT = 10**10  # a price is a whole number of these parts of a dollar
+_AFTER_ALL = "["  # sorts after digits, `+`, `.` and `Z`
+_OTHER_ZONE = "SELECT EXISTS (SELECT 1 FROM entity_llm_api_call WHERE substr(create_time, -6) <> '+00:00')"
+
+
+def _open(url: sa.URL, options: Options) -> AsyncEngine:
+    path = url.database or MEMORY_PATH
+    in_memory = path == MEMORY_PATH
+    location = sa.URL.create("sqlite+aiosqlite", database=path)
+    if in_memory:  # SQLite's own file system in memory, where connections of a process share a file by its name
+        location = location.set(database=f"file:/mofa_usage-{uuid.uuid4()}", query={"vfs": "memdb", "uri": "true"})
+    arguments: dict[str, Any] = {
+        "timeout": options.lock_timeout,
+        "isolation_level": None,  # transactions begin where we say
+        "cached_statements": 256,
+    }
+    engine = create_async_engine(
+        location,
+        connect_args=arguments,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=options.max_connections or DIALECT.default_connections,
+        max_overflow=0,
+        pool_timeout=None,
+        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        if not in_memory:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = NORMAL")  # survives a crash of the process at any moment
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        cursor.close()
+
+    return engine
+
+
+def _write_times(column: Sequence[datetime]) -> Iterable[str]:
+    return map(methodcaller("isoformat", "T", "microseconds"), column)
+
+
+def _read_money(value: float | int | str | Decimal) -> Decimal:
+    return Decimal(f"{value:.10f}") if isinstance(value, float) else Decimal(value)
+
+
+def _beginning(time: datetime) -> str:
+    """What every text of this time begins with, whatever its number of digits."""
+    return time.isoformat("T").removesuffix("+00:00").rstrip("0") if time.microsecond else _second(time)
+
+
+def _second(time: datetime) -> str:
+    return time.isoformat("T", "seconds").removesuffix("+00:00")
+
+
+def _after(time: datetime) -> str:
+    """What sorts after every text of this time and before that of any later one."""
+    try:
+        return _beginning(time + timedelta(microseconds=1))
+    except OverflowError:
+        return _AFTER_ALL
+
+
+def _without(text: Any, part: str) -> Any:
+    return sa.func.replace(text, sa.literal_column(f"'{part}'"), sa.literal_column("''"))
+
+
+def _part(text: Any, *place: str) -> Any:
+    return sa.func.substr(text, *map(sa.literal_column, place), type_=sa.TEXT)
+
+
+class _TextTimes(Times):
+    irregular = _OTHER_ZONE
+
+    def key(self, column: Any, irregular: bool) -> Any:
+        if not irregular:
+            return column
+        # The first 19 characters are the second; of what follows, the digits of its fraction, filled up to six.
+        digits = _part(_without(_without(column, "Z"), "+00:00"), "21")
+        return _part(column, "1", "19") + _part(digits + sa.literal_column("'000000'", sa.TEXT), "1", "6")
+
+    def between(self, column: Any, start: bool, end: bool, irregular: bool) -> list[Any]:
+        conditions = []
+        if start:
+            conditions.append(column >= sa.bindparam("start_time", type_=sa.TEXT))
+        if end:
+            conditions.append(column < sa.bindparam("end_time", type_=sa.TEXT))
+        if irregular:
+            key = self.key(column, True)
+            conditions += [key >= sa.bindparam("start_key", type_=sa.TEXT)] if start else []
+            conditions += [key <= sa.bindparam("end_key", type_=sa.TEXT)] if end else []
+        return conditions
+
+    def before(self, column: Any, irregular: bool) -> Any:
+        before = column < sa.bindparam("before", type_=sa.TEXT)
+        return before & (self.key(column, True) < sa.bindparam("before_key", type_=sa.TEXT)) if irregular else before
+
+    def bounds(self, values: Mapping[str, datetime], irregular: bool) -> Mapping[str, Any]:
+        bounds: dict[str, Any] = {}
+        for name, time in values.items():
+            if irregular:  # within a second text does not tell the order: let the key do that
+                bounds[name] = _second(time) if name == "start_time" else _second(time) + _AFTER_ALL
+                bounds[f"{name.removesuffix('_time')}_key"] = f"{_second(time)}{time.microsecond:06d}"
+            else:
+                bounds[name] = _after(time) if name == "end_time" else _beginning(time)
+        return bounds
+
+
+async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
+    rows: Sequence[Sequence[Any]] = await connection.execute_fetchall(sql, values)
+    return rows
+
+
+async def _execute(connection: Any, sql: str, values: tuple[Any, ...]) -> int:
+    cursor = await connection.execute(sql, values)
+    count: int = cursor.rowcount
+    return count
+
+
+async def _save_many(
+    connection: Any, spec: TableSpec[Any], upsert: str, rows: Iterable[tuple[Any, ...]], count: int
+) -> None:
+    # The rows are written by the connection's own thread while it inserts them.
+    await connection.executemany(upsert, rows)
+
+
+async def _abandon(connection: Any) -> bool:
+    await connection.rollback()  # waits for the statement that the connection's thread is busy with
+    return True
+
+
+_MEANINGS: Mapping[int, Failure] = {
+    sqlite3.SQLITE_BUSY: Failure(QueryError, transient=True, again=True),
+    sqlite3.SQLITE_LOCKED: Failure(QueryError, transient=True, again=True),
+    sqlite3.SQLITE_CONSTRAINT: Failure(ConstraintError),
+    sqlite3.SQLITE_CANTOPEN: REFUSED,
+    sqlite3.SQLITE_NOTADB: REFUSED,
+    sqlite3.SQLITE_PERM: REFUSED,
+    sqlite3.SQLITE_TOOBIG: Failure(SerializationError),
+    sqlite3.SQLITE_MISMATCH: Failure(SerializationError),
+}
+
+
+def _meaning(error: BaseException) -> Failure | None:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None and "unable to open" in str(error):
+            return REFUSED
+        return _MEANINGS.get(code & 0xFF, FAILED) if code is not None else FAILED
+    return Failure(SerializationError) if isinstance(error, OverflowError) else None
+
+
+def _upsert(table: sa.Table) -> Any:
+    insert = sqlite.insert(table)
+    changed = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=["id"], set_=changed)
+
+
+def _delete_before(table: sa.Table, old: Any) -> Any:
+    row: sa.ColumnElement[int] = sa.literal_column("rowid")
+    some = sa.select(row).select_from(table).where(old).order_by(table.c.create_time)
+    return table.delete().where(row.in_(some.limit(sa.bindparam("batch", type_=sa.INTEGER))))
+
+
+def _money_sums(column: Any) -> Sequence[Any]:
+    # A sum of REALs is not exact, and one of 64-bit integers ends at 922 million: so whole dollars and the rest.
+    units = sa.cast(sa.func.round(column * sa.literal_column(f"{_MONEY_UNIT}.0")), sa.INTEGER)
+    unit: sa.ColumnElement[int] = sa.literal_column(str(_MONEY_UNIT))
+    return [sa.func.sum(units.op("/")(unit)), sa.func.sum(units.op("%")(unit))]
+
+
+def _money_total(sums: Sequence[Any]) -> Decimal | None:
+    whole, rest = sums
+    return None if whole is None else Decimal(int(whole) * _MONEY_UNIT + int(rest)).scaleb(-10)
+
+
+DIALECT = Dialect(
+    name="sqlite",
+    default_connections=5,
+    open=_open,
+    writers={
+        Kind.ID: write_uuids,
+        Kind.NAME: lambda column: map(str, column),
+        Kind.JSON: lambda column: map(write_json, column),
+        Kind.TIME: _write_times,
+        Kind.MONEY: lambda column: map(float, column),  # at most 15 digits, which a double holds exactly
+    },
+    readers={
+        Kind.JSON: read_json,
+        Kind.TIME: datetime.fromisoformat,
+        Kind.MONEY: _read_money,
+        Kind.FLAG: bool,
+    },
+    begin="BEGIN IMMEDIATE",
+    serial=True,
+    fetch=_fetch,
+    execute=_execute,
+    save_many=_save_many,
+    abandon=_abandon,
+    meaning=_meaning,
+    message=str,
+    upsert=_upsert,
+    same_text=lambda column, parameter: column == parameter,
+    times=_TextTimes(),
+    money_sums=_money_sums,
+    money_total=_money_total,
+    delete_before=_delete_before,
+    lock_schema="BEGIN IMMEDIATE",
+)
+
+
+class SqliteStore(SqlStore):
+    """A store in an SQLite file, or in memory. See `mofa_usage.stores.sqlite`."""
+
+    dialect = DIALECT
+
+    def __init__(self, engine: AsyncEngine, url: sa.URL, options: Options) -> None:
+        super().__init__(engine, url, options)
+        # A database in memory is gone with its last connection, so one that nobody uses stays open.
+        in_memory = url.database == MEMORY_PATH
+        self._anchor = sqlite3.connect(self.path, uri=True, check_same_thread=False) if in_memory else None
+
+    @classmethod
+    def in_memory(cls, **options: Any) -> Connecting[Self]:
+        """A new, empty database in memory, one for all connections of the store and gone when it is closed."""
+        return cls.connect("sqlite::memory:", **options)
+
+    @property
+    def path(self) -> str:
+        """The file; for a database in memory a `file:` URI, with which `sqlite3` opens it in this process."""
+        url = self.engine.url
+        return f"{url.database}?vfs=memdb" if url.query else str(url.database)
+
+    async def close(self) -> None:
+        await super().close()
+        if self._anchor is not None:
+            self._anchor.close()
+            self._anchor = None
