@@ -1,0 +1,91 @@
+"""The command line: `mofa-usage`.
+
+Every command does one thing that the library does, under the same words: `demo`, `import`, `summary`, `export`, `report`,
+`notebook`. The database is `--url`, or the environment variable DATABASE_URL.
+
+Errors are one sentence on standard error and an exit code, never a traceback: 2 when the command was asked for wrongly
+(as in the library's `UsageError`), 1 when it failed, 130 after Ctrl-C. `mofa-usage --debug ...` shows where.
+
+`--help` must be quick, so nothing heavy is imported before a command runs.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mofa_usage.cli import data, views
+from mofa_usage.cli.options import Debug, Version, settings
+from mofa_usage.errors import MofaUsageError, UsageError
+
+__all__ = ["app", "main", "run"]
+
+_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+
+app = typer.Typer(
+    name="mofa-usage",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=(
+        "Start with [bold]mofa-usage demo[/bold]: it needs no database of yours. Then set DATABASE_URL to your own, "
+        "for example sqlite:usage.db, and ask for [bold]mofa-usage summary[/bold]."
+    ),
+)
+
+
+@app.callback()
+def _everywhere(debug: Debug = False, version: Version = False) -> None:
+    """Keep and understand what your LLM agents use: tokens, cost, latency."""
+    settings.debug = debug
+
+
+for _command in (data.demo, data.import_, views.summary, views.report, data.export, views.notebook):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` are those of the process unless given."""
+    settings.debug = False
+    try:
+        return int(app(args=arguments, standalone_mode=False) or 0)
+    except (typer.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return 130
+    except typer.Exit as end:
+        return end.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not fail on flushing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    except Exception as error:
+        if settings.debug:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Say what went wrong in one sentence; the exit code."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's: a wrong or missing option
+        _say(error.format_message())
+        return int(error.exit_code)
+    if isinstance(error, MofaUsageError):
+        _say(str(error))
+        return 2 if isinstance(error, UsageError) else 1
+    if isinstance(error, OSError) and error.strerror:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        return 1
+    _say(f"unexpected {type(error).__name__}: {error}; to see where: mofa-usage --debug ...")
+    return 1
+
+
+def _say(sentence: str) -> None:
+    print(f"mofa-usage: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201  (this is the command line)
+
+
+def main() -> None:
+    """The program `mofa-usage`."""
+    sys.exit(run())

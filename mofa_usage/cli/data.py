@@ -1,0 +1,234 @@
+"""The commands that write calls: `demo`, `import` and `export`."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mofa_usage.cli.options import (
+    Agent,
+    End,
+    Model,
+    Period,
+    Session,
+    Start,
+    Status,
+    Tenant,
+    TimeZone,
+    Url,
+    User,
+    Which,
+    console,
+    database_url,
+    load,
+)
+from mofa_usage.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mofa_usage.demo import DemoUsage
+    from mofa_usage.importing import ImportResult
+
+__all__ = ["demo", "export", "import_"]
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(
+        "mofa-usage-demo"
+    ),
+    calls: Annotated[int, typer.Option("--calls", min=1, help="How many calls.")] = 50_000,
+    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Of how many days.")] = 30,
+    end: Annotated[
+        str | None, typer.Option("--end", metavar="TIME", help="When they end; now unless given, always in UTC.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed makes other calls of the same kind.")] = 2026,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the demo that is there.")] = False,
+) -> None:
+    """Make up a month of realistic usage and show what can be seen in it.
+
+    Writes a SQLite database, an HTML report and a Parquet file into a folder. The calls, prices and speeds are made up;
+    the same seed and --end give the same again.
+
+    [bold]mofa-usage demo[/bold]
+
+    [bold]mofa-usage demo --dir try --calls 5000 --days 7 --end 2026-06-01[/bold]
+    """
+    database, report, parquet = (directory / name for name in ("usage.db", "report.html", "calls.parquet"))
+    _make_room(directory, (database, report, parquet), overwrite=overwrite)
+    from mofa_usage.demo import generate_usage
+
+    shown = console()
+    with shown.status(f"Making up {calls:,} calls"):
+        usage = generate_usage(calls=calls, days=days, end=_end(end), seed=seed)
+    url = f"sqlite:{database}"
+    asyncio.run(_save(url, usage))
+    shown.print(f"[bold]{database}[/bold]: {calls:,} made-up calls of {days} days", soft_wrap=True)
+    from mofa_usage.cli.views import show_summary
+    from mofa_usage.report import write_report
+    from mofa_usage.usage import load_usage
+    from mofa_usage.warehouse import export_parquet
+
+    frame = load_usage(url)
+    with shown.status("Writing the report"):
+        write_report(frame, report)
+    with shown.status("Writing Parquet"):
+        export_parquet(url, parquet)
+    shown.print(f"[bold]{report}[/bold]: the report, open it in a browser", soft_wrap=True)
+    shown.print(f"[bold]{parquet}[/bold]: the same calls for Polars, DuckDB, Spark, ...\n", soft_wrap=True)
+    show_summary(frame, ["model_name"], top=20)
+    _what_next(url)
+
+
+def _make_room(directory: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Make the folder, with none of the files in it."""
+    database = files[0]
+    there = [file for file in (*files, *(database.with_name(database.name + end) for end in ("-wal", "-shm"))) if file.exists()]
+    if there and not overwrite:
+        raise UsageError(f"{there[0]} is there already; --overwrite replaces it, --dir writes elsewhere")
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in there:
+        file.unlink()
+
+
+def _end(text: str | None) -> "datetime | None":
+    if text is None:
+        return None
+    from mofa_usage.zones import instant, zone
+
+    return instant(text, zone("UTC"), "--end")
+
+
+async def _save(url: str, usage: "DemoUsage") -> None:
+    from mofa_usage.demo import write_usage
+    from mofa_usage.progress import progress_bar
+    from mofa_usage.stores import connect
+
+    with progress_bar("Writing the database", len(usage.calls)) as advance:
+        async with connect(url) as store:
+            await write_usage(store, usage, advance=advance)
+
+
+def _what_next(url: str) -> None:
+    shown = console()
+    shown.print("\n[bold]What next[/bold]")
+    for command in (
+        f"mofa-usage summary --url {url} --by agent_name",
+        f"mofa-usage summary --url {url} --by week --by provider_name",
+        f"mofa-usage notebook 02_cost --url {url}",
+        "mofa-usage import YOUR_CALLS.csv --url sqlite:usage.db",
+    ):
+        shown.print(f"  {command}", soft_wrap=True, markup=False)
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines (either may be .gz) or Parquet.")],
+    url: Url = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", "-m", metavar="FIELD=COLUMN", help="Which column a field is, where its name does not tell. Repeat."
+        ),
+    ] = None,
+    defaults: Annotated[
+        list[str] | None,
+        typer.Option("--default", "-d", metavar="FIELD=VALUE", help="A field's value where a row has none. Repeat."),
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv, jsonl or parquet, when the name does not tell.")
+    ] = None,
+    tz: Annotated[
+        str, typer.Option("--tz", metavar="ZONE", help="Zone of times that have none, for example Europe/Berlin.")
+    ] = "UTC",
+    rejects: Annotated[
+        Path | None, typer.Option("--rejects", metavar="FILE", help="Write refused rows there (.csv or .jsonl).")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows per transaction.")] = 5_000,
+    round_prices: Annotated[
+        bool, typer.Option("--round-prices", help="Round prices with more than 10 decimals instead of refusing them.")
+    ] = False,
+    text_ids: Annotated[
+        bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")
+    ] = False,
+) -> None:
+    """Store the calls of a file.
+
+    Known column names are found by themselves: ours, OpenAI's, Anthropic's, OpenTelemetry's, LiteLLM's and those of
+    the Azure traces. Rows that are no calls are refused with their line numbers, the others are stored; doing it
+    twice stores them once. The exit code is 1 when every row was refused.
+
+    [bold]mofa-usage import calls.csv --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage import log.jsonl.gz -m create_time=when -m prompt_tokens=usage.input -d model_name=gpt-4.1[/bold]
+
+    [bold]mofa-usage import calls.csv -m prompt_tokens_details.cached_tokens=hits --rejects refused.csv[/bold]
+    """
+    result = asyncio.run(
+        _import(
+            database_url(url),
+            source,
+            mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
+            defaults=_pairs("--default", defaults),
+            format=file_format,
+            tz=tz,
+            batch_size=batch_size,
+            rejects=rejects,
+            round_prices=round_prices,
+            text_ids=text_ids,
+        )
+    )
+    from mofa_usage.cli.tables import import_summary
+
+    console().print(import_summary(result))
+    if result.rows and not result.stored:
+        raise typer.Exit(1)
+
+
+async def _import(url: str, source: Path, **options: Any) -> "ImportResult":
+    from mofa_usage.importing import import_calls
+    from mofa_usage.stores import connect
+
+    async with connect(url) as store:
+        return await import_calls(store, source, **options)
+
+
+def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
+    """`["a=b"]` as a dict; what is after the `=` may be empty and may hold another `=`."""
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        field, equals, value = pair.partition("=")
+        field = field.strip()
+        if not field or not equals:
+            raise UsageError(f"{option} takes FIELD=VALUE, not {pair!r}")
+        if field in found:
+            raise UsageError(f"{option}: {field} is given twice")
+        found[field] = value
+    return found
+
+
+def export(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The Parquet file, or the folder with --partition-by.")],
+    url: Url = None,
+    partition_by: Annotated[
+        str | None, typer.Option("--partition-by", metavar="month|day", help="Write a folder with a file for each.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    start: Start = None,
+    end: End = None,
+    tz: TimeZone = "UTC",
+    model: Model = None,
+    status: Status = None,
+    tenant: Tenant = None,
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+) -> None:
+    """Write calls to Parquet: sorted by time, exact types, compressed.
+
+    [bold]mofa-usage export calls.parquet --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
+    """
+    raise NotImplementedError

@@ -1,0 +1,132 @@
+"""Results as tables of a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from mofa_usage.measures import DIMENSIONS, MEASURES
+from mofa_usage.theme import compact, count, duration, money, percent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mofa_usage.importing import ImportResult
+
+__all__ = ["breakdown_table", "import_summary", "summary_panel"]
+
+MEASURES_SHOWN = (
+    "cost",
+    "calls",
+    "success_rate",
+    "coverage",
+    "cost_per_call",
+    "total_tokens",
+    "latency_p50",
+    "latency_p95",
+)
+"""The columns of a breakdown; it is sorted by the first."""
+
+_TITLES = {
+    "success_rate": "success",
+    "coverage": "priced",
+    "cost_per_call": "per call",
+    "total_tokens": "tokens",
+    "latency_p50": "p50",
+    "latency_p95": "p95",
+}
+_SHORTEST_NAME = 12
+
+
+def summary_panel(rows: Sequence[Mapping[str, Any]], tz: str) -> "RenderableType":
+    """The headline figures: `rows` are those of `summary`, one per currency."""
+    return Group(*(part for row in rows for part in (_headline(row, tz, several=len(rows) > 1), "")))
+
+
+def _headline(row: Mapping[str, Any], tz: str, *, several: bool) -> Table:
+    period = f"{row['first_call']:%Y-%m-%d %H:%M} to {row['last_call']:%Y-%m-%d %H:%M} {tz}"
+    currency = row["currency"]
+    table = Table(
+        title=f"{period}, in {currency}" if several else period,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        pad_edge=False,
+    )
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("calls", f"{count(row['calls'])}, {percent(row['success_rate'])} successful")
+    table.add_row("cost", _cost(row, currency))
+    table.add_row("tokens", _tokens(row))
+    table.add_row("latency", f"p50 {duration(row['latency_p50'])}, p95 {duration(row['latency_p95'])}")
+    table.add_row("first token", f"p50 {duration(row['ttft_p50'])}, p95 {duration(row['ttft_p95'])}")
+    made_by = (f"{count(row[name])} {name if row[name] != 1 else name[:-1]}" for name in ("models", "agents", "users"))
+    table.add_row("made by", ", ".join(made_by))
+    return table
+
+
+def _cost(row: Mapping[str, Any], currency: str) -> str:
+    if row["cost"] is None:
+        return "unknown: no call has a price"
+    text = money(row["cost"], currency)
+    if row["coverage"] != 1:
+        text += f" for {percent(row['coverage'])} of the calls, the others have no price"
+    wasted = row["wasted_cost"]
+    return f"{text}; {money(wasted, currency)} on calls that failed" if wasted else text
+
+
+def _tokens(row: Mapping[str, Any]) -> str:
+    text = f"{compact(row['prompt_tokens'])} prompt + {compact(row['completion_tokens'])} completion"
+    if row["cached_tokens"] is not None:
+        text += f", {percent(row['cache_hit_rate'])} of the prompts cached"
+    return text
+
+
+def breakdown_table(rows: Sequence[Mapping[str, Any]], by: Sequence[str], top: int) -> Table:
+    """A breakdown by the dimensions `by`, at most `top` rows of it."""
+    table = Table(header_style="bold", show_edge=False, pad_edge=False)
+    several = len({row["currency"] for row in rows}) > 1
+    for name in by:
+        table.add_column(DIMENSIONS[name].title, min_width=_SHORTEST_NAME, overflow="ellipsis", no_wrap=True)
+    for name in MEASURES_SHOWN:
+        table.add_column(_TITLES.get(name, name), justify="right", no_wrap=True)
+    for row in rows[:top]:
+        names = ("none" if row[name] is None else str(row[name]) for name in by)
+        table.add_row(
+            *(Text(name) for name in names), *(_value(row, name, several=several) for name in MEASURES_SHOWN)
+        )
+    if len(rows) > top:
+        table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
+        table.caption_justify = "left"
+    return table
+
+
+def _value(row: Mapping[str, Any], name: str, *, several: bool) -> str:
+    value, kind = row[name], MEASURES[name].kind
+    if kind == "money":
+        if value is None:
+            return "unknown" if name == "cost" else ""
+        return money(value, row["currency"]) + (f" {row['currency']}" if several and row["currency"] == "USD" else "")
+    shown = {"ms": duration, "rate": percent, "tokens": compact}.get(kind, count)
+    return shown(value)
+
+
+def import_summary(result: "ImportResult") -> "RenderableType":
+    """What an import did, and why rows were refused."""
+    first, *others = str(result).splitlines()
+    notes = [line for line in others if not line.startswith("refused ")]
+    parts: list[RenderableType] = [Text(first, style="bold"), *map(Text, notes)]
+    if result.reasons:
+        table = Table(header_style="bold", show_edge=False, pad_edge=False)
+        unit = "rows" if result.format == "parquet" else "lines"
+        for title in ("refused", "reason", unit, "for example"):
+            table.add_column(title, justify="right" if title == "refused" else "left", overflow="fold")
+        for reason in result.reasons:
+            lines = ", ".join(map(str, reason.lines)) + (", ..." if reason.count > len(reason.lines) else "")
+            example = reason.example if reason.example != reason.reason else ""
+            table.add_row(count(reason.count), Text(reason.reason), lines, Text(example))
+        parts += ["", table]
+    return Group(*parts)

@@ -1,0 +1,112 @@
+"""The notebooks that come with the package, and copies of them for one's own database.
+
+They are edited in `notebooks/` of the repository and ship inside the package. The first code cell, tagged `parameters` as
+papermill wants it, holds one assignment a line; a copy differs from its template in the values there and in nothing
+else.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mofa_usage.errors import UsageError
+
+__all__ = ["names", "template_path", "title", "write_notebook"]
+
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@|://.*[?&](password|passwd|pwd|sslpassword)=", re.IGNORECASE)
+_LOCAL_FILE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:(///?)?)?(?P<path>[^:]*)")
+
+
+def _folder() -> Path:
+    """Where the templates are: in the installed package, or in the repository beside an editable one."""
+    package = Path(__file__).parents[1]
+    installed = package / "notebooks"
+    return installed if installed.is_dir() else package.parent / "notebooks"
+
+
+def names() -> list[str]:
+    """The names of the notebooks, in reading order."""
+    return sorted(path.stem for path in _folder().glob("*.ipynb"))
+
+
+def template_path(name: str) -> Path:
+    """The file of the notebook `name` (with or without `.ipynb`).
+
+    Raises:
+        UsageError: there is no notebook of that name.
+    """
+    stem = name.removesuffix(".ipynb")
+    if stem not in names():
+        raise UsageError(f"there is no notebook {name!r}; there are: {', '.join(names())}")
+    return _folder() / f"{stem}.ipynb"
+
+
+def title(name: str) -> str:
+    """The notebook's heading."""
+    notebook = json.loads(template_path(name).read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        for line in "".join(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.startswith("# "):
+                return line.removeprefix("# ").strip()
+    return ""
+
+
+def write_notebook(
+    name: str,
+    path: Path,
+    *,
+    url: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    tz: str = "UTC",
+) -> None:
+    """Write a copy of the notebook `name` to `path`, with these parameters set.
+
+    Args:
+        url: a database URL or a Parquet file; None for made-up usage. A relative path is made absolute, so that the
+            notebook can be moved. A URL with a password is not written down: the copy reads DATABASE_URL instead.
+        start, end: ISO 8601, half-open, in the zone `tz`.
+
+    Raises:
+        UsageError: there is no notebook of that name, or `path` cannot be written.
+    """
+    notebook = json.loads(template_path(name).read_text(encoding="utf-8"))
+    cell = _parameters(notebook)
+    values = {"start": repr(start), "end": repr(end), "tz": repr(tz)}
+    source = "".join(cell["source"])
+    if url is not None and _PASSWORD.search(url):
+        values["url"] = 'os.environ["DATABASE_URL"]'
+        source = f"import os\n\n{source}"
+    elif url is not None:
+        values["url"] = repr(_absolute(url))
+    for parameter, value in values.items():
+        source = re.sub(
+            rf"^{parameter} = [^#\n]*?(?=\s*(#|$))",
+            lambda _, parameter=parameter, value=value: f"{parameter} = {value}",  # type: ignore[misc]
+            source,
+            count=1,
+            flags=re.MULTILINE,
+        )
+    cell["source"] = source.splitlines(keepends=True)
+    try:
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _parameters(notebook: dict[str, Any]) -> dict[str, Any]:
+    for cell in notebook["cells"]:
+        if "parameters" in cell["metadata"].get("tags", ()):
+            found: dict[str, Any] = cell
+            return found
+    raise ValueError("the notebook has no cell tagged 'parameters'")
+
+
+def _absolute(url: str) -> str:
+    """`url` with the path of a local file made absolute; other URLs as they are."""
+    local = _LOCAL_FILE.fullmatch(url)
+    if local is None or not local["path"] or "://" in url.removeprefix(local["scheme"] or ""):
+        return url
+    absolute = Path(local["path"]).absolute()
+    return f"sqlite:{absolute}" if local["scheme"] else str(absolute)

@@ -1,0 +1,137 @@
+"""The commands that show calls: `summary`, `report` and `notebook`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mofa_usage.cli.options import (
+    Agent,
+    End,
+    Model,
+    Period,
+    Session,
+    Start,
+    Status,
+    Tenant,
+    TimeZone,
+    Url,
+    User,
+    Which,
+    console,
+    load,
+)
+from mofa_usage.errors import UsageError
+
+if TYPE_CHECKING:
+    from mofa_usage.usage import UsageFrame
+
+__all__ = ["notebook", "report", "show_summary", "summary"]
+
+
+def summary(
+    url: Url = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="DIMENSION", help="Break down by this: model_name, agent_name, day, ... Repeat."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows of the breakdown.")] = 20,
+    start: Start = None,
+    end: End = None,
+    tz: TimeZone = "UTC",
+    model: Model = None,
+    status: Status = None,
+    tenant: Tenant = None,
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+) -> None:
+    """Show what was used, what it cost and how long it took.
+
+    A call without a price has an unknown cost, it was not free: "priced" says for how many calls the cost is known.
+    Amounts of different currencies are never added.
+
+    [bold]mofa-usage summary --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage summary --by day --by model_name --start 2026-05-01 --tz Europe/Berlin[/bold]
+
+    [bold]mofa-usage summary --by error_code --status failed[/bold]
+    """
+    usage = load(url, Period(start, end, tz), Which(model, status, tenant, user, agent, session))
+    show_summary(usage, by or ["model_name"], top)
+
+
+def show_summary(usage: "UsageFrame", by: Sequence[str], top: int) -> None:
+    """Print the headline figures of `usage` and its breakdown by the dimensions `by`."""
+    from mofa_usage.cli.tables import MEASURES_SHOWN, breakdown_table, summary_panel
+
+    breakdown = usage.breakdown(by=by, measures=MEASURES_SHOWN)
+    shown = console()
+    figures = usage.summary()
+    if figures.is_empty():
+        shown.print("no calls")
+        return
+    shown.print(summary_panel(figures.to_dicts(), usage.tz))
+    shown.print(breakdown_table(breakdown.to_dicts(), by, top))
+
+
+def report(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
+    url: Url = None,
+    start: Start = None,
+    end: End = None,
+    tz: TimeZone = "UTC",
+    model: Model = None,
+    status: Status = None,
+    tenant: Tenant = None,
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+) -> None:
+    """Write an HTML report: one file that needs no network, for a screen, a phone and paper.
+
+    [bold]mofa-usage report --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage report may.html --start 2026-05-01 --end 2026-06-01 --tz Europe/Berlin[/bold]
+    """
+    usage = load(url, Period(start, end, tz), Which(model, status, tenant, user, agent, session))
+    from mofa_usage.report import write_report
+
+    with console().status("Writing the report"):
+        write_report(usage, path)
+    console().print(f"[bold]{path}[/bold] written, open it in a browser", soft_wrap=True)
+
+
+def notebook(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one; without a name they are listed.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Where to write it; NAME.ipynb here unless given.")
+    ] = None,
+    url: Url = None,
+    start: Start = None,
+    end: End = None,
+    tz: TimeZone = "UTC",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")] = False,
+) -> None:
+    """Copy a notebook that analyses your own calls.
+
+    Its first cell says which database it reads; without --url it reads made-up usage. A password in the URL is not
+    written into the notebook: it then reads DATABASE_URL when it runs.
+
+    [bold]mofa-usage notebook[/bold]
+
+    [bold]mofa-usage notebook 02_cost --url sqlite:usage.db --to cost.ipynb[/bold]
+    """
+    from mofa_usage.cli import templates
+
+    shown = console()
+    if name is None:
+        for template in templates.names():
+            shown.print(f"[bold]{template}[/bold]  {templates.title(template)}", soft_wrap=True)
+        return
+    path = to or Path(f"{name.removesuffix('.ipynb')}.ipynb")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; --overwrite replaces it, --to writes elsewhere")
+    templates.write_notebook(name, path, url=url or None, start=start, end=end, tz=tz)
+    shown.print(f"[bold]{path}[/bold] written; run it with: jupyter lab {path}", soft_wrap=True)
