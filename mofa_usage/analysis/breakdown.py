@@ -133,10 +133,10 @@ def _aggregated(question: Question, calls: Calls) -> tuple[Plan, pl.DataFrame]:
     wanted = calls.between(question.start, question.end)
     clock = Clock(question.zone, wanted, question.start, question.end)
     keys = {f"k{position}": _key(dimension, wanted, clock) for position, dimension in enumerate(question.dimensions)}
-    selected = wanted.frame.select(**keys, **plan.values(calls.schema))
-    if not keys:
-        return plan, collect(selected.select(**plan.expressions()))
-    return plan, collect(selected.group_by(*keys).agg(**plan.expressions()))
+    columns = {**keys, **plan.values(calls.schema)}
+    selected = wanted.frame.select(**columns) if columns else wanted.frame
+    grouped = selected.group_by(*keys).agg if keys else selected.select
+    return plan, collect(grouped(**plan.expressions()))
 
 
 def _key(dimension: Dimension, calls: Calls, clock: Clock) -> nw.Expr:

@@ -163,13 +163,15 @@ def _month_steps(zone: ZoneInfo, first: int, last: int) -> Iterator[Step]:
         month = _month_of(begin + period.offset)
         while month <= end + period.offset:
             yield max(month - period.offset, period.start), month
-            month = _month_of(month + 31 * DAY)
+            following = _month_of(month + 31 * DAY)
+            if following == month:  # December 9999
+                break
+            month = following
 
 
 def _month_of(local: int) -> int:
-    if not _CALENDAR[0] <= local <= _CALENDAR[1]:  # offsets lead out of the years 1 to 9999: one month more
-        return local // (31 * DAY) * 31 * DAY
-    return microseconds(utc(local).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    within = utc(min(max(local, _CALENDAR[0]), _CALENDAR[1]))
+    return microseconds(within.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def _cycle_key(cycle: int, unit: int, origin: int) -> Callable[[Clock], nw.Expr]:
