@@ -27,10 +27,11 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def tracked(folder: str) -> set[str]:
-    """Files of the project below `folder`."""
-    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(listed.stdout.splitlines())
+def sources(folder: str) -> set[str]:
+    """Files of the project below `folder`, but for what Python and Jupyter leave there."""
+    files = (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    names = (str(path.relative_to(ROOT)) for path in files)
+    return {name for name in names if "__pycache__" not in name and ".ipynb_checkpoints" not in name}
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,9 @@ def metadata(wheel: Path) -> email.message.Message:
 
 
 def test_the_wheel_holds_the_package_and_the_notebooks(wheel_files: set[str]) -> None:
-    notebooks = {f"mofa_usage/{name}" for name in tracked("notebooks")}
+    notebooks = {f"mofa_usage/{name}" for name in sources("notebooks")}
     assert notebooks
-    missing = (tracked("mofa_usage") | notebooks) - wheel_files
+    missing = (sources("mofa_usage") | notebooks) - wheel_files
     assert not missing
 
 
@@ -105,7 +106,7 @@ def test_the_sdist_is_the_project(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = (
-        tracked("mofa_usage") | tracked("notebooks") | tracked("tests") | {"LICENSE", "README.md", "pyproject.toml"}
+        sources("mofa_usage") | sources("notebooks") | sources("tests") | {"LICENSE", "README.md", "pyproject.toml"}
     )
     assert not wanted - names
 
