@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import asyncmy
+import aiomysql
 import asyncpg
 import psutil
 import pytest
@@ -57,7 +57,7 @@ async def session(server: Server, password: str = PASSWORD, database: str = "tes
         finally:
             connection.terminate()
         return
-    async with asyncmy.connect(**where, db=database) as connection, connection.cursor() as cursor:
+    async with aiomysql.connect(**where, db=database) as connection, connection.cursor() as cursor:
 
         async def ask(sql: str) -> Any:
             await cursor.execute(sql)
@@ -95,13 +95,13 @@ def test_urls_hold_the_encoded_password_and_name_fresh_databases(server: Server)
 
 async def test_the_ordinary_user_gets_in_with_the_password_only(server: Server) -> None:
     assert "mofa" in await ask(server, "select current_user")
-    refused = (asyncpg.InvalidPasswordError, asyncmy.errors.OperationalError)
+    refused = (asyncpg.InvalidPasswordError, aiomysql.OperationalError)
     with pytest.raises(refused):
         await ask(server, "select 1", password="wrong")
 
 
 async def test_the_ordinary_user_is_not_the_administrator(server: Server) -> None:
-    refused = (asyncpg.InsufficientPrivilegeError, asyncmy.errors.MySQLError)
+    refused = (asyncpg.InsufficientPrivilegeError, aiomysql.Error)
     with pytest.raises(refused):
         await ask(server, "create database other")
 
