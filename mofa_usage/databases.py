@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
-from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS, NIL, normalise
+from mofa_usage.frames import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, NIL, normalise
 from mofa_usage.readers import Reader, StoredColumn
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
@@ -179,8 +179,7 @@ class DatabaseCalls:
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
         """The columns that the frame will have."""
-        everything = tuple(name for name in CALL_COLUMNS if CALL_COLUMNS[name].kind is not Kind.JSON)
-        return everything if selection.columns is None else selection.columns
+        return selection.columns or tuple(CALL_COLUMNS if selection.details else CALL_SCHEMA)
 
     def count(self, selection: Selection) -> int:
         """How many calls are selected."""

@@ -26,7 +26,7 @@ require("pyarrow", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "open_parquet", "told"]
+__all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "open_parquet", "session", "told"]
 
 SCHEMA_VERSION = "1"
 VERSION_KEY = "mofa_usage.schema_version"
@@ -51,13 +51,14 @@ _STATUSES = ", ".join(f"'{status}'" for status in ApiCallStatus)
 class RelationCalls:
     """The calls of a DuckDB relation.
 
-    `opened` gives the relation; one that makes a new cursor each time can be asked by many threads at once.
+    `opened` gives the relation, of a connection whose zone is the given one if it can be chosen; one that makes a new
+    cursor each time can be asked by many threads at once.
     `canonical` says that the columns hold what a frame of calls holds, so that nothing has to be looked at twice.
     """
 
-    def __init__(self, opened: Callable[[], duckdb.DuckDBPyRelation], *, canonical: bool = False) -> None:
+    def __init__(self, opened: Callable[[str], duckdb.DuckDBPyRelation], *, canonical: bool = False) -> None:
         self._opened = opened
-        relation = opened()
+        relation = opened("UTC")
         self._types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         self._canonical = canonical
 
@@ -69,11 +70,11 @@ class RelationCalls:
         """
         return offered(self._types, selection)
 
-    def relation(self, selection: Selection) -> duckdb.DuckDBPyRelation:
-        """The selected calls, lazily."""
+    def relation(self, selection: Selection, tz: str = "UTC") -> duckdb.DuckDBPyRelation:
+        """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen."""
         columns = self.columns(selection)
         needed = dict.fromkeys((*columns, *selection.conditions))
-        calls = self._opened().project(", ".join(f'{self._value(CALL_COLUMNS[n])} AS "{n}"' for n in needed))
+        calls = self._opened(tz).project(", ".join(f'{self._value(CALL_COLUMNS[n])} AS "{n}"' for n in needed))
         for condition in _conditions(selection):
             calls = calls.filter(condition)
         if selection.ordered:
@@ -245,10 +246,16 @@ def _pattern(path: Path) -> str:
     return f"'{quoted}'"
 
 
-def _scan(database: duckdb.DuckDBPyConnection, files: str) -> duckdb.DuckDBPyRelation:
-    cursor = database.cursor()
-    cursor.sql("SET TimeZone = 'UTC'")
+def _scan(database: duckdb.DuckDBPyConnection, files: str, tz: str) -> duckdb.DuckDBPyRelation:
+    cursor = session(database, tz)
     return cursor.sql(f"FROM read_parquet({files})")
+
+
+def session(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:
+    """A cursor of its own, so that threads do not meet, on the clock of a zone that `zones.zone` knows."""
+    cursor = database.cursor()
+    cursor.sql(f"SET TimeZone = '{tz}'")
+    return cursor
 
 
 def as_calls(table: Any) -> pl.DataFrame:

@@ -28,15 +28,16 @@ class Selection:
     `equal` maps columns to the value that they must have, `start` and `end` are the half-open range of `create_time`
     in UTC. With a `limit` or an `offset` the calls come newest first, ties by descending
     id; without, in no particular order.
-    `columns` is None when nobody asked: then it is whatever the source has.
+    `columns` is None when nobody asked: then it is whatever the source has, with `details` the JSON columns too.
     """
 
     columns: tuple[str, ...] | None
     equal: Mapping[str, str]
     start: datetime | None
     end: datetime | None
-    limit: int | None
-    offset: int
+    limit: int | None = None
+    offset: int = 0
+    details: bool = False
 
     @classmethod
     def of(
@@ -127,4 +128,5 @@ def offered(given: Collection[str], selection: Selection) -> tuple[str, ...]:
     for name in (*(selection.columns or ()), *selection.conditions):
         if name not in there and name not in absent:
             raise UsageError(f"the source has no column {name}; it has {', '.join(given)}")
-    return selection.columns or tuple(name for name in CALL_SCHEMA if name in there or name in absent)
+    everything = CALL_COLUMNS if selection.details else CALL_SCHEMA
+    return selection.columns or tuple(name for name in everything if name in there or name in absent)

@@ -82,7 +82,7 @@ def open_source(source: Source) -> Calls:
     if isinstance(source, Store):
         return _open_store(source)
     if isinstance(source, duckdb.DuckDBPyRelation):
-        return RelationCalls(lambda: source)
+        return RelationCalls(lambda tz: source)
     if isinstance(source, pl.DataFrame | pl.LazyFrame):
         return FrameCalls(source)
     raise UsageError(

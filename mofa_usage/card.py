@@ -1,0 +1,72 @@
+"""What a notebook shows of a `UsageFrame`: a card with its headline figures.
+
+It asks the analyses like anybody else, and shows what the columns that were loaded can answer.
+"""
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+from mofa_usage import theme
+from mofa_usage.analysis import Breakdown
+
+if TYPE_CHECKING:
+    from mofa_usage.usage import UsageFrame
+
+__all__ = ["card"]
+
+_MODELS = 5
+_WIDTH = 40
+
+# Colours are inherited, so the card suits light and dark notebooks.
+_STYLE = (
+    "display:inline-block;max-width:100%;border:1px solid color-mix(in srgb,currentColor 25%,transparent);"
+    "border-radius:6px;padding:.6em 1em;font-size:.95em;line-height:1.45"
+)
+_LABEL = "opacity:.7;padding:0 1em 0 0;text-align:left;vertical-align:top;font-weight:normal"
+_VALUE = "text-align:left;overflow-wrap:anywhere"
+
+
+def card(usage: "UsageFrame") -> str:
+    """The period, the number of calls, what they cost and which models they used, as HTML."""
+    rows = "".join(
+        f'<tr><th scope="row" style="{_LABEL}">{escape(label)}</th><td style="{_VALUE}">{escape(value)}</td></tr>'
+        for label, value in _facts(usage)
+    )
+    return f'<div style="{_STYLE}"><strong>Usage</strong><table style="border-collapse:collapse">{rows}</table></div>'
+
+
+def _facts(usage: "UsageFrame") -> Iterator[tuple[str, str]]:
+    columns = set(usage.columns)
+    calls = len(usage)
+    if calls and "create_time" in columns:
+        yield "Period", _period(usage)
+    if calls and "status" in columns:
+        rate = usage.breakdown((), ("success_rate",))["success_rate"][0]
+        yield "Calls", f"{theme.count(calls)}, {theme.percent(rate)} successful"
+    else:
+        yield "Calls", theme.count(calls)
+    if calls and {"total_price", "currency"} <= columns:
+        yield from _costs(usage.breakdown((), ("cost", "coverage")))
+    if calls and "model_name" in columns:
+        yield "Models", _models(usage.breakdown("model_name", ("calls",)), calls)
+
+
+def _period(usage: "UsageFrame") -> str:
+    ends = usage.sql("SELECT min(create_time) AS first, max(create_time) AS last FROM calls")
+    first, last = (ends[name].dt.convert_time_zone(usage.tz).dt.strftime("%Y-%m-%d %H:%M")[0] for name in ends.columns)
+    return f"{first} to {last} ({usage.tz})"
+
+
+def _costs(costs: Breakdown) -> Iterator[tuple[str, str]]:
+    for cost, coverage, currency in costs.select("cost", "coverage", "currency").iter_rows():
+        yield "Cost", f"{theme.money(cost, currency)} ({currency}; {theme.percent(coverage)} of the calls have a price)"
+
+
+def _models(models: Breakdown, calls: int) -> str:
+    top = [
+        f"{theme.shorten(name, _WIDTH) if name is not None else 'none'} {theme.percent(count / calls)}"
+        for name, count in models.head(_MODELS).select("model_name", "calls").iter_rows()
+    ]
+    more = models.height - len(top)
+    return ", ".join([*top, *([f"{more} more"] if more else [])])

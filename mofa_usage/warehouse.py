@@ -1,0 +1,326 @@
+"""Calls as Parquet files: exact, small, and quick to ask about any period.
+
+`export_parquet` streams the calls of a source into one file, or one for each month or day. They are in order of time,
+in row groups of some ten thousand calls, so that a question about a week reads the groups of that week. Types are
+exact (`DECIMAL(38, 10)`, UTC microseconds), the JSON details are there as text too, so nothing is lost, and the files'
+metadata names the version of the columns (`mofa_usage.schema_version`) and, for each column, its unit. Any tool reads
+them; `load_usage` on the path gives the same frame again.
+
+A crash leaves no half an export. Everything is written into a hidden folder beside the target and renamed when it is
+complete; what a killed process left behind there is removed by the next export to the same path.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from glob import escape as glob_escape
+from pathlib import Path
+from typing import Literal
+
+from mofa_usage.errors import SerializationError, UsageError, require
+from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS
+from mofa_usage.records import QueryFilter
+from mofa_usage.relations import SCHEMA_VERSION, VERSION_KEY
+from mofa_usage.selection import Selection
+from mofa_usage.sources import Source, open_source, watched
+from mofa_usage.zones import Moment
+
+for needed in ("polars", "pyarrow"):
+    require(needed, extra="analysis")
+
+import polars as pl  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+__all__ = ["ExportSummary", "export_parquet"]
+
+Partition = Literal["month", "day"]
+
+_LABELS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
+_FILE = "calls.parquet"
+_LOCK = "lock"
+_OLD = "old"
+
+# Few different values, so that a dictionary of them pays.
+_REPEATING = ("agent_id", "user_id", "tenant_id", "model_name", "status", "error_code", "currency", *NAME_COLUMNS)
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export wrote: `rows` calls in `files`, `bytes` in all."""
+
+    path: Path
+    rows: int
+    files: tuple[Path, ...]
+    bytes: int
+
+
+def export_parquet(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    filter: QueryFilter | None = None,  # noqa: A002 (the contract's name)
+    start: Moment | None = None,
+    end: Moment | None = None,
+    tz: str = "UTC",
+    partition_by: Partition | None = None,
+    overwrite: bool = False,
+    row_group_size: int = 65_536,
+    progress: bool | None = None,
+) -> ExportSummary:
+    """Write the calls of a source to Parquet, in bounded memory.
+
+    Args:
+        source: What `load_usage` takes.
+        path: The file to write, or the folder of a partitioned export. A folder holds a folder for each month or day
+            that has calls (`month=2026-05/calls.parquet`, as Hive names them).
+        filter: Only calls that meet it.
+        start: Only calls created at or after this: a datetime with a zone, a date, or ISO 8601 text.
+        end: Only calls created before this.
+        tz: The zone of dates, and of text without a zone, in `start` and `end`. Partitions are always of UTC.
+        partition_by: "month" or "day" of create_time in UTC.
+        overwrite: Replace what is at `path`; the old export stays whole until the new one is.
+        row_group_size: Calls in a row group: what a reader skips or reads as a whole.
+        progress: As for `load_usage`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: there is something at `path` already, it cannot be written, or the calls have no create_time.
+        PersistenceError: as `load_usage`.
+    """
+    if partition_by is not None and partition_by not in _LABELS:
+        raise UsageError(f"partition_by is {partition_by!r}; calls are partitioned by 'month' or 'day'")
+    if row_group_size < 1:
+        raise UsageError(f"row_group_size is {row_group_size}; a row group has at least one call")
+    target = Path(path).absolute()
+    _clear_up(target)
+    _check_target(target, overwrite, partition_by is not None)
+    calls = open_source(source)
+    selection = replace(Selection.of(filter, start, end, tz, None), details=True)
+    columns = calls.columns(selection)
+    if "create_time" not in columns:
+        raise UsageError("the calls have no create_time, by which an export is sorted")
+    batches = watched(calls.batches(selection, by_time=True), "Exporting", partial(calls.count, selection), progress)
+    with _staged(target) as staging:
+        with _Files(staging, partition_by, row_group_size, columns) as files:
+            for rows in _in_order(batches):
+                files.write(rows)
+        _move(staging if partition_by else staging / _FILE, target)
+    written = tuple(target / name for name in files.names) if partition_by else (target,)
+    return ExportSummary(target, files.rows, written, sum(file.stat().st_size for file in written))
+
+
+def _in_order(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Calls that come in order of their seconds, in order of their microseconds.
+
+    Only the rows of the last second so far are kept back: earlier ones cannot come any more.
+
+    Raises:
+        SerializationError: they do not come in order, because times are stored in a way that the database cannot
+            sort.
+    """
+    kept: pl.DataFrame | None = None
+    for batch in batches:
+        rows = batch if kept is None else pl.concat([kept, batch])
+        times = rows["create_time"]
+        if not times.is_sorted():
+            rows = rows.sort("create_time", maintain_order=True)
+        if rows.is_empty():
+            kept = rows
+            continue
+        complete = rows["create_time"].search_sorted(rows["create_time"].dt.truncate("1s")[-1], side="left")
+        kept = rows.slice(complete)
+        yield rows.head(complete)
+    if kept is not None:
+        yield kept
+
+
+class _Files:
+    """The files of an export inside a folder: one, or one for each partition, of which one is open at a time.
+
+    Attributes:
+        rows: How many calls were written.
+        names: The files, relative to the folder.
+    """
+
+    def __init__(
+        self, folder: Path, partition_by: Partition | None, row_group_size: int, columns: Sequence[str]
+    ) -> None:
+        self.rows = 0
+        self.names: list[str] = []
+        self._folder = folder
+        self._partition_by = partition_by
+        self._size = row_group_size
+        self._schema = _schema(columns)
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._latest: datetime | None = None
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Add calls, which are not older than those before."""
+        if rows.is_empty():
+            return
+        if self._latest is not None and rows["create_time"][0] < self._latest:
+            raise SerializationError(
+                f"the calls do not come in order of time: {rows['create_time'][0]} after {self._latest}; "
+                "a create_time is stored in a form that sorts differently"
+            )
+        self._latest = rows["create_time"][-1]
+        if self._partition_by is None:
+            self._add(_FILE, rows)
+            return
+        labels = rows["create_time"].dt.strftime(_LABELS[self._partition_by])
+        for label in labels.unique(maintain_order=True):
+            self._add(f"{self._partition_by}={label}/{_FILE}", rows.filter(labels == label))
+
+    def _add(self, name: str, rows: pl.DataFrame) -> None:
+        if self._writer is None or self.names[-1] != name:
+            self._finish()
+            self._open(name)
+        self._waiting.append(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema))
+        self.rows += rows.height
+        while sum(table.num_rows for table in self._waiting) >= self._size:
+            self._flush(self._size)
+
+    def _open(self, name: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            compression_level=1,  # half as long as 3 for some percent more bytes
+            use_dictionary=[column for column in self._schema.names if column in _REPEATING],
+            sorting_columns=[pq.SortingColumn(self._schema.get_field_index("create_time"))],
+        )
+        self.names.append(name)
+
+    def _flush(self, size: int) -> None:
+        table = pa.concat_tables(self._waiting)
+        assert self._writer is not None  # noqa: S101 (opened before anything waits)
+        self._writer.write_table(table.slice(0, size), row_group_size=size)
+        rest = table.slice(size)
+        self._waiting = [rest] if rest.num_rows else []
+
+    def _finish(self) -> None:
+        if self._writer is None:
+            return
+        if self._waiting:
+            self._flush(self._size)
+        self._writer.close()
+        self._writer = None
+        _to_disk(self._folder / self.names[-1])
+
+    def __enter__(self) -> "_Files":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            if not self.names:
+                self._open(_FILE)  # no calls: a file that says so
+            self._finish()
+        elif self._writer is not None:
+            self._writer.close()
+
+
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    """The columns with their exact types; the metadata says which version they are and what they count."""
+    units = {name: unit for name in columns if (unit := CALL_COLUMNS[name].unit) is not None}
+    types = pl.DataFrame(schema={name: CALL_COLUMNS[name].dtype for name in columns})
+    schema: pa.Schema = types.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    return schema.with_metadata({VERSION_KEY: SCHEMA_VERSION, "mofa_usage.units": json.dumps(units)})
+
+
+def _check_target(target: Path, overwrite: bool, folder: bool) -> None:
+    """Refuse a target that must not be replaced; a folder is only replaced when it holds nothing but Parquet files."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{target} is there already; overwrite=True replaces it")
+    if target.is_dir() != folder:
+        kinds = ("a folder", "one file") if target.is_dir() else ("a file", "a partitioned folder")
+        raise UsageError(f"{target} is {kinds[0]}, which an export to {kinds[1]} does not replace")
+    other = (file for file in target.rglob("*") if not file.is_dir() and file.suffix != ".parquet") if folder else ()
+    for file in other:
+        raise UsageError(f"{target} is not replaced: it holds {file.relative_to(target)}, which is no Parquet file")
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, on the same disk, that is gone afterwards."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.export")
+        with ExitStack() as left:
+            folder.mkdir()
+            left.callback(shutil.rmtree, folder, ignore_errors=True)
+            left.enter_context(_locked(folder))
+            (folder / "files").mkdir()
+            yield folder / "files"
+    except OSError as error:
+        raise UsageError(f"cannot write the export to {target}: {error.strerror or error}") from error
+
+
+def _clear_up(target: Path) -> None:
+    """Remove what killed exports left, whose locks went with them; a folder that one had put aside is put back."""
+    for folder in target.parent.glob(f".{glob_escape(target.name)}.*.export"):
+        try:
+            with _locked(folder):
+                if not target.exists() and (folder / _OLD).exists():
+                    (folder / _OLD).rename(target)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # somebody is still writing there
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process at the latest.
+
+    Raises:
+        OSError: another process holds it.
+    """
+    with open(folder / _LOCK, "ab") as lock:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _move(staged: Path, target: Path) -> None:
+    """Put what is complete in its place. A file replaces another at once; a folder is put aside before."""
+    old = staged.parent / _OLD
+    if target.is_dir():
+        target.rename(old)
+    try:
+        staged.replace(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    _to_disk(target.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power failure."""
+    if path.is_dir() and sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
