@@ -1,0 +1,276 @@
+"""Which backends a test runs on, and the `store` fixture with its leak checks.
+
+`BACKENDS` is the registry: a name, and a way to get databases of that kind. A test that asks for the fixtures `store`,
+`url` or `empty_url` runs once on every chosen backend; the markers `sql_only` and `shared_only` leave out those that
+have no engine, or that no second store can connect to. Which are chosen, `--backends` (or the environment variable
+MOFA_TEST_BACKENDS) says:
+
+    pytest --backends=memory,sqlite
+    pytest --backends=mariadb,postgres=postgresql://me:secret@db.example/postgres
+
+A URL points to a server of yours, on which the test run makes databases named `test_...` and drops them at its end. A
+backend that was asked for and cannot be had is a failure, never a skip.
+"""
+
+import asyncio
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+from sqlalchemy import make_url, text
+
+from mofa_usage.schema import metadata
+from mofa_usage.stores import Store, connect
+from tests.leaks import opened
+from tests.servers import Server, mariadb_server, postgres_server
+
+T = TypeVar("T")
+
+
+class Databases(Protocol):
+    """Where the databases of one kind come from."""
+
+    def empty(self) -> str:
+        """The URL of a new database without tables."""
+
+    def ready(self) -> str:
+        """The URL of a database with tables, for one test."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A kind of database to test on.
+
+    Attributes:
+        start: a context manager that makes databases for a whole session, in a directory that it may use.
+        is_sql: its store has an `engine`.
+        is_shared: a second store that connects to the same URL sees the same rows.
+        is_reused: `ready()` gives the same database again, so the rows of the test before must be deleted.
+    """
+
+    name: str
+    start: Callable[[Path], AbstractContextManager[Databases]]
+    is_sql: bool = True
+    is_shared: bool = True
+    is_reused: bool = False
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, run in a thread of its own because this one may have an event loop."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, work).result()
+
+
+class _Fixed:
+    """One URL, which means a new private database whenever it is connected to."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def empty(self) -> str:
+        return self._url
+
+    def ready(self) -> str:
+        return self._url
+
+
+class _Files:
+    """SQLite files; the ready ones are copies of a file in which the tables have been made once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._template = directory / "template.db"
+        run(_make_tables(f"sqlite:{self._template}"))
+
+    def empty(self) -> str:
+        return f"sqlite:{self._directory / uuid.uuid4().hex}.db"
+
+    def ready(self) -> str:
+        url = self.empty()
+        shutil.copy(self._template, url.removeprefix("sqlite:"))
+        return url
+
+
+class _OnServer:
+    """Databases of a server. Making one takes a while, so the ready one is always the same."""
+
+    def __init__(self, create: Callable[[], str]) -> None:
+        self._create = create
+        self._ready = create()
+
+    def empty(self) -> str:
+        return self._create()
+
+    def ready(self) -> str:
+        return self._ready
+
+
+async def _make_tables(url: str) -> None:
+    async with connect(url):
+        pass
+
+
+async def _delete_rows(store: Store) -> None:
+    async with store.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            await connection.execute(table.delete())
+
+
+async def _empty(url: str) -> None:
+    async with connect(url) as store:
+        await _delete_rows(store)
+
+
+def _private(url: str) -> Callable[[Path], AbstractContextManager[Databases]]:
+    @contextmanager
+    def start(directory: Path) -> Iterator[Databases]:
+        yield _Fixed(url)
+
+    return start
+
+
+@contextmanager
+def _files(directory: Path) -> Iterator[Databases]:
+    yield _Files(directory)
+
+
+def _throw_away(server: Callable[[], AbstractContextManager[Server]]) -> Callable[[Path], Any]:
+    @contextmanager
+    def start(directory: Path) -> Iterator[Databases]:
+        with server() as running:
+            yield _OnServer(running.create_database)
+
+    return start
+
+
+def _yours(url: str) -> Callable[[Path], AbstractContextManager[Databases]]:
+    async def admin(statement: str) -> None:
+        async with connect(url, create_tables=False) as store, store.engine.connect() as connection:
+            autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await autocommit.execute(text(statement))
+
+    @contextmanager
+    def start(directory: Path) -> Iterator[Databases]:
+        made: list[str] = []
+
+        def create() -> str:
+            made.append(f"test_{uuid.uuid4().hex}")
+            run(admin(f"CREATE DATABASE {made[-1]}"))
+            return make_url(url).set(database=made[-1]).render_as_string(hide_password=False)
+
+        try:
+            yield _OnServer(create)
+        finally:
+            for name in made:
+                run(admin(f"DROP DATABASE {name}"))
+
+    return start
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("memory", _private("memory:"), is_sql=False, is_shared=False),
+        Backend("sqlite", _files),
+        Backend("sqlite-memory", _private("sqlite::memory:"), is_shared=False),
+        Backend("postgres", _throw_away(postgres_server), is_reused=True),
+        Backend("mariadb", _throw_away(mariadb_server), is_reused=True),
+    )
+}
+
+
+# --- choosing -------------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backends",
+        default=os.environ.get("MOFA_TEST_BACKENDS") or ",".join(BACKENDS),
+        help="the backends to test, separated by commas, each a name or name=URL of a server of yours "
+        f"(postgres, mariadb, mysql); default: {','.join(BACKENDS)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sql_only: not for the memory store, which has no engine")
+    config.addinivalue_line("markers", "shared_only: for backends whose database a second store can connect to")
+    config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
+
+
+_CHOSEN = pytest.StashKey[list[Backend]]()
+
+
+def _backend(word: str) -> Backend:
+    name, _, url = word.partition("=")
+    if url and name in {"postgres", "mariadb", "mysql"}:
+        return Backend(name, _yours(url), is_reused=True)
+    if url or name not in BACKENDS:
+        raise pytest.UsageError(
+            f"--backends: there is no {word!r}, only {', '.join(BACKENDS)}; postgres, mariadb and mysql take =URL"
+        )
+    return BACKENDS[name]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.stash[_CHOSEN]
+    if metafunc.definition.get_closest_marker("sql_only"):
+        chosen = [backend for backend in chosen if backend.is_sql]
+    if metafunc.definition.get_closest_marker("shared_only"):
+        chosen = [backend for backend in chosen if backend.is_shared]
+    metafunc.parametrize("backend", chosen, ids=lambda backend: backend.name, indirect=True, scope="session")
+
+
+# --- fixtures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Backend], Databases]]:
+    """Starts a backend when the first test asks for it; all are stopped at the end of the session."""
+    with ExitStack() as stack:
+        started: dict[str, Databases] = {}
+
+        def databases(backend: Backend) -> Databases:
+            if backend.name not in started:
+                started[backend.name] = stack.enter_context(backend.start(tmp_path_factory.mktemp(backend.name)))
+            return started[backend.name]
+
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """The backend that this run of the test is for."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def empty_url(backend: Backend, _databases: Callable[[Backend], Databases]) -> str:
+    """The URL of a new database without tables."""
+    return _databases(backend).empty()
+
+
+@pytest.fixture
+def url(backend: Backend, _databases: Callable[[Backend], Databases]) -> str:
+    """The URL of a database with tables and no rows; for tests that connect themselves."""
+    ready = _databases(backend).ready()
+    if backend.is_reused:
+        run(_empty(ready))
+    return ready
+
+
+@pytest.fixture
+async def store(backend: Backend, _databases: Callable[[Backend], Databases]) -> AsyncIterator[Store]:
+    """A store without rows. Whatever of it a test leaves behind is that test's failure."""
+    async with opened(_databases(backend).ready()) as ready:
+        if backend.is_reused:
+            await _delete_rows(ready)
+        yield ready
