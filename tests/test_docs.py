@@ -6,13 +6,17 @@ import doctest
 import importlib
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import mofa_usage
+from mofa_usage import demo
 from tests.documents import Block, DocumentError, Page, blocks, run_python
 from tests.servers import Server, mariadb_server, postgres_server
 
@@ -123,21 +127,25 @@ def test_blocks_in_docstrings_run(block: Block, environment: dict[str, str], tmp
 
 
 async def reader_names(folder: Path) -> dict[str, Any]:
-    """What a reader of a docstring may be taken to have: the public names, an open store, a conversation and a file."""
-    package = importlib.import_module("mofa_usage")
-    names = {name: getattr(package, name) for name in package.__all__}
-    session = names["ChatSession"].new(names["NIL_UUID"], names["NIL_UUID"], title="an example")
-    messages = [
-        names["LLMMessage"].new(session.id, session.agent_id, session.user_id, role=role, content=content)
-        for role, content in (("user", {"text": "What is Rust?"}), ("assistant", {"text": "A language."}))
-    ]
-    store = await names["connect"](f"sqlite:{folder}/usage.db")
+    """What the reader of a docstring may be taken to have.
+
+    The public names; `usage.db` with a little usage of May 2026, and `store`, open on it; a `session` with `messages`
+    and a `call` that are not yet saved; `export.csv` in the words of somebody else's program.
+    """
+    names = {name: getattr(mofa_usage, name) for name in mofa_usage.__all__}
+    store = await mofa_usage.connect("sqlite:usage.db")
+    usage = demo.generate_usage(calls=200, end=datetime(2026, 6, 1, tzinfo=UTC))
+    await demo.write_usage(store, usage)
+    session = mofa_usage.ChatSession.new(uuid.uuid4(), usage.calls[0].agent_id, title="an example")
+    ids = {"chat_session_id": session.id, "agent_id": session.agent_id, "user_id": session.user_id}
+    messages = [mofa_usage.LLMMessage.new(**ids, role=role, content=role) for role in ("user", "assistant")]
+    call = usage.calls[0].model_copy(update={"id": uuid.uuid4()})
     (folder / "export.csv").write_text(
         "id,when,deployment,prompt_tokens,completion_tokens,hits\n"
         "0191d2a4-7d3c-7000-8000-000000000002,2026-05-01T08:00:00Z,gpt-5-mini,120,30,100\n"
         "0191d2a4-7d3c-7000-8000-000000000003,2026-05-01T09:00:00Z,gpt-5-mini,80,many,\n"
     )
-    return {**names, "store": store, "session": session, "messages": messages}
+    return {**names, "mofa_usage": mofa_usage, "store": store, "session": session, "messages": messages, "call": call}
 
 
 # The harness itself, on pages made for it
