@@ -32,6 +32,7 @@ __all__ = [
     "PALETTE",
     "PERCENTILE_STYLES",
     "STATUS_STYLES",
+    "THEMES",
     "Style",
     "Theme",
     "colors",
@@ -53,6 +54,8 @@ import plotly.graph_objects as go  # noqa: E402 (after the check that names the 
 import plotly.io as pio  # noqa: E402
 
 Theme: TypeAlias = Literal["light", "dark"]
+
+THEMES: tuple[Theme, ...] = ("light", "dark")
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7B3FE4", "#94436B")
 PATTERNS = ("", "/", "x", ".")

@@ -221,9 +221,12 @@ def _bars(
 
 
 def _patterns(styles: Sequence[look.Style]) -> dict[str, Any]:
-    if not any(style.pattern for style in styles):
+    """The patterns of several bars of one trace; with a background of their own, which Plotly wants for many colours."""
+    described = next((pattern(style) for style in styles if style.pattern), {})
+    if not described:
         return {}
-    return {**pattern(max(styles, key=lambda style: len(style.pattern))), "shape": [style.pattern for style in styles]}
+    hues = [style.color for style in styles]
+    return {**described, "fillmode": "replace", "bgcolor": hues, "shape": [style.pattern for style in styles]}
 
 
 def percentiles_by(
@@ -315,7 +318,6 @@ def _ranges(
         named = [f"{word} {look.duration(row[f'{prefix}_{word}'])}" for word in ("p50", "p95") if word in words]
         if prefix == "token_rate":
             named = [f"{word} {_rate(row[f'{prefix}_{word}'])}" for word in ("p50", "overall") if word in words]
-            named[-1:] = [f"{named[-1]} tokens/s"] if named else []
         _label(figure, 1, position, group, " · ".join(named))
     for word in words:
         name = f"{prefix}_{word}"
@@ -341,7 +343,7 @@ def _ranges(
 
 
 def _marker(word: str, color: Any) -> dict[str, Any]:
-    return {"symbol": SYMBOLS[word], "size": 9, "color": color, "line": {"width": 2, "color": color}}
+    return {"symbol": SYMBOLS[word], "size": 9, "color": color, "line": {"width": 2 if "open" in SYMBOLS[word] else 0}}
 
 
 def _rate(value: float | None) -> str:

@@ -99,14 +99,14 @@ def over_time(
     for number, part in enumerate(parts, 1):
         every = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
         groups = [group for group in every if known([Facet(None, group.rows)], chosen.name)]
-        if len(groups) < len(every):
-            notes.append(f"{len(every) - len(groups):,} without a {'price' if chosen.kind == 'money' else 'value'}")
         if chosen.additive:
             panels.stack(number, part, fold(groups, top), chosen)
             notes.append(_sum_text(part, chosen))
         else:
             _lines(panels, number, part, groups[:top], chosen)
             notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
+        if len(groups) < len(every):
+            notes.append(f"{len(every) - len(groups):,} without a {'price' if chosen.kind == 'money' else 'value'}")
     notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
     figure = panels.dress()
     return finish(figure, title, notes, theme, 190 + 160 * len(parts) + legend_room(figure))
@@ -148,7 +148,7 @@ def percentiles_over_time(
         return empty(title, theme, f"{NOUNS[prefix]}: unknown for every call" if rows else None)
     panels = Panels(1, bucket(frame, time), time, columns.measures, {})
     # From above to below, as the lines stand in the figure.
-    for name in sorted(drawn, key=lambda name: -max((row[name] or 0 for row in rows), default=0)):
+    for name in sorted(drawn, key=lambda name: -sum(row[name] or 0 for row in rows)):
         word = name.removeprefix(f"{prefix}_")
         panels.line(1, Group(word, word, rows), MEASURES[name], style=look.PERCENTILE_STYLES[word])
     figure = panels.dress()

@@ -1,0 +1,111 @@
+"""The report: everything about some usage on one HTML page.
+
+```python
+write_report(load_usage("sqlite:usage.db", tz="Europe/Berlin"), "report.html")
+```
+
+The page is one file that needs no network: it holds its data, its styles and the script that draws its figures, and a
+content security policy that forbids it to load anything else. It follows the reader's light or dark theme, fits a
+phone, and prints.
+
+Figures and tables cover all of the usage; the headline figures are for its last full days, compared with as many days
+before (`mofa_usage.report.period` says which, and so does the page). `contents` computes, `page.html.j2` lays out.
+
+Names of models and agents are untrusted: Jinja escapes them in the page, `mofa_usage.theme` in the figures.
+"""
+
+import json
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from mofa_usage.errors import UsageError, require
+
+for _module in ("polars", "plotly", "jinja2"):
+    require(_module, extra="analysis")
+
+import jinja2  # noqa: E402 (after the check that names the extra)
+import plotly.io as pio  # noqa: E402
+from markupsafe import Markup  # noqa: E402
+from plotly.graph_objects import Figure  # noqa: E402
+from plotly.offline import get_plotlyjs  # noqa: E402
+
+from mofa_usage import theme  # noqa: E402
+from mofa_usage.report.contents import contents  # noqa: E402
+
+if TYPE_CHECKING:
+    from mofa_usage.usage import UsageFrame
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    usage: "UsageFrame", path: str | os.PathLike[str], *, title: str | None = None, days: int | None = None
+) -> Path:
+    """Write the report of `usage` as one self-contained HTML page of about 5 MB.
+
+    It is written beside `path` and renamed, so an older report stays whole until the new one is.
+
+    Args:
+        usage: The calls; its `tz` is the time zone of all days and hours.
+        path: The file to write.
+        title: The title of the page, by default "LLM usage".
+        days: The headline figures are for the last so many full days, instead of 30, 7 or 1.
+
+    Returns:
+        The path written.
+
+    Raises:
+        UsageError: `days` is less than 1, the frame lacks a column, or the file cannot be written.
+        MissingExtraError: an optional part is not installed.
+    """
+    if days is not None and days < 1:
+        raise UsageError(f"days is {days}; headline figures are for at least one day")
+    page = _page(usage, title or "LLM usage", days)
+    target = Path(path)
+    # Not a file of `tempfile`: those are readable by their owner only, whatever the umask says.
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"cannot write the report to {target}: {error.strerror}") from error
+    return target
+
+
+def _page(usage: "UsageFrame", title: str, days: int | None) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mofa_usage.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        tz=usage.tz,
+        now=datetime.now(ZoneInfo(usage.tz)),
+        contents=contents(usage, days),
+        looks={"light": theme.colors("light"), "dark": theme.colors("dark")},
+        nonce=secrets.token_urlsafe(16),
+        plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library's own script)
+        templates=_embedded({look: pio.templates[theme.template(look)].to_plotly_json() for look in theme.THEMES}),
+        drawing=_drawing,
+    )
+
+
+def _drawing(figure: Figure) -> Markup:
+    """A figure as JSON without its template, which the page puts in as the reader's theme wants it."""
+    parts = json.loads(pio.to_json(figure, validate=False))
+    parts["layout"].pop("template", None)
+    return _embedded(parts)
+
+
+def _embedded(value: Any) -> Markup:
+    """JSON that is safe inside a script element: nothing in it can end the element or begin another."""
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 (see above)

@@ -1,0 +1,353 @@
+"""What stands in a report: headline figures, pictures and tables, computed from a UsageFrame and written as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import polars as pl
+from plotly.graph_objects import Figure
+
+from mofa_usage import plots, theme
+from mofa_usage.measures import DIMENSIONS, MEASURES
+from mofa_usage.report.period import Span, Window, window
+
+if TYPE_CHECKING:
+    from mofa_usage.usage import UsageFrame
+
+Mood: TypeAlias = Literal["good", "bad", "neutral"]
+
+MOST_ROWS = 50
+"""A table lists so many rows and says when there are more."""
+
+HEADLINES: Mapping[str, Mood] = {
+    "calls": "neutral",
+    "success_rate": "good",
+    "total_tokens": "neutral",
+    "latency_p95": "bad",
+    "ttft_p50": "bad",
+    "token_rate_overall": "good",
+}
+"""The headline measures that are no money, and what it is when they grow."""
+
+MONEY: Mapping[str, Mood] = {"cost": "neutral", "cost_per_call": "bad", "wasted_cost": "bad"}
+"""The same of those that are money."""
+
+COLUMNS = (
+    "cost",
+    "coverage",
+    "cost_per_call",
+    "cost_per_1k_tokens",
+    "calls",
+    "success_rate",
+    "total_tokens",
+    "latency_p50",
+    "latency_p95",
+    "ttft_p50",
+    "token_rate_overall",
+)
+"""The columns of the tables by model and by agent."""
+
+OPTIONAL = {"priced_calls": "prices", "latency_calls": "latency", "ttft_calls": "time to first token"}
+"""What a source may not record, by the measure that counts the calls which have it."""
+
+UNPRICED = "A call without a price is unknown, not free."
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A headline figure; `trend` is the change against the days before, `mood` whether that is good."""
+
+    title: str
+    value: str
+    trend: str = ""
+    mood: Mood = "neutral"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table; `color` is that of a dot before it."""
+
+    text: str
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: the first `names` columns are names, the others numbers; `total` are rows for all calls."""
+
+    title: str
+    note: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    total: Sequence[Sequence[Cell]] = ()
+    names: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Figures under a heading; those of `wide` take the whole width of the page."""
+
+    title: str
+    wide: Sequence[Figure]
+    narrow: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All of a report; without calls there is nothing but the empty fields."""
+
+    span: Span | None = None
+    window: Window | None = None
+    calls: int = 0
+    tiles: Sequence[Tile] = ()
+    sections: Sequence[Section] = ()
+    tables: Sequence[Table] = ()
+    absent: Sequence[str] = field(default=())
+
+
+def contents(usage: "UsageFrame", days: int | None) -> Contents:
+    """Everything in the report of `usage`; `days` is the length of the period of the headline figures."""
+    first, last = usage.summary().select(pl.col("first_call").min(), pl.col("last_call").max()).row(0)
+    whole = usage.breakdown(by=[], measures=["calls", "priced_calls", "latency_calls", "ttft_calls"]).row(0, named=True)
+    if not whole["calls"]:
+        return Contents()
+    span = Span(first, last, usage.start, usage.end)
+    chosen = window(span, days)
+    models = usage.breakdown(by=["model_name"], measures=["calls"])
+    styles = theme.styles(str(name) for name in models["model_name"])
+    return Contents(
+        span=span,
+        window=chosen,
+        calls=whole["calls"],
+        tiles=list(_tiles(usage, chosen)),
+        sections=list(_sections(usage, span, whole, styles)),
+        tables=list(_tables(usage, styles)),
+        absent=[
+            word
+            for name, word in (
+                ("priced_calls", "prices"),
+                ("latency_calls", "latency"),
+                ("ttft_calls", "time to first token"),
+            )
+            if not whole[name]
+        ],
+    )
+
+
+# Headline figures -----------------------------------------------------------------------------------------------------
+
+
+def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
+    now = usage.between(chosen.start, chosen.end)
+    before = usage.between(chosen.before, chosen.start) if chosen.before else None
+    plain, plain_before = (_plain(part) if part is not None else {} for part in (now, before))
+    money, money_before = (_money(part) if part is not None else {} for part in (now, before))
+    yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=f"{plain['error_count']:,} unsuccessful")
+    priced = {currency: row for currency, row in money.items() if row["cost"] is not None}
+    for currency, row in priced.items():
+        earlier = money_before.get(currency, {})
+        note = f"{theme.percent(row['coverage'])} of {row['calls']:,} calls priced"
+        yield _tile("cost", row, earlier, MONEY["cost"], currency, note=note)
+    for name in ("success_rate", "total_tokens"):
+        prompt, completion = (theme.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
+        note = f"{prompt} prompt · {completion} completion" if name == "total_tokens" else ""
+        yield _tile(name, plain, plain_before, HEADLINES[name], "", note=note)
+    for name in ("latency_p95", "ttft_p50", "token_rate_overall"):
+        if plain[name] is not None:
+            yield _tile(name, plain, plain_before, HEADLINES[name], "")
+    for currency, row in priced.items():
+        for name in ("cost_per_call", "wasted_cost"):
+            if row[name] is not None:
+                yield _tile(name, row, money_before.get(currency, {}), MONEY[name], currency)
+
+
+def _plain(usage: "UsageFrame") -> dict[str, Any]:
+    names = [*HEADLINES, "error_count", "prompt_tokens", "completion_tokens"]
+    return dict(usage.breakdown(by=[], measures=names).row(0, named=True))
+
+
+def _money(usage: "UsageFrame") -> dict[str, dict[str, Any]]:
+    frame = usage.breakdown(by=[], measures=["calls", *MONEY, "coverage"])
+    return {row["currency"]: row for row in frame.to_dicts()}
+
+
+def _tile(
+    name: str, now: Mapping[str, Any], before: Mapping[str, Any], growing: Mood, currency: str, note: str = ""
+) -> Tile:
+    measure = MEASURES[name]
+    value = theme.value_text(now[name], measure.kind, currency)
+    if measure.kind == "tokens":
+        value = theme.compact(now[name])
+    trend, grows = _trend(now[name], before.get(name), measure.kind) if before else ("", None)
+    mood: Mood = "neutral"
+    if grows is not None and growing != "neutral":
+        mood = "good" if grows == (growing == "good") else "bad"
+    title = measure.title if len({currency, "", "USD"}) == 2 else f"{measure.title} ({currency})"
+    return Tile(title, value, trend, mood, note)
+
+
+def _trend(now: Any, before: Any, kind: str) -> tuple[str, bool | None]:
+    """The change as text, and whether it goes up; None when it neither goes up nor down."""
+    if before is None or now is None:
+        return "not known before" if before is None else "not known now", None
+    if kind == "rate":
+        points = round((now - before) * 100, 2)
+        text = f"{abs(points):.2g} {'point' if abs(points) == 1 else 'points'}"
+        return (f"{_arrow(points)} {text}", points > 0) if points else ("no change", None)
+    if not before:
+        return ("none before", None) if now else ("no change", None)
+    change = float((Decimal(str(now)) - Decimal(str(before))) / Decimal(str(before)))
+    if abs(change) < 0.0005:
+        return "no change", None
+    text = f"{1 + change:,.1f}x as much" if change > 9 else f"{_arrow(change)} {theme.percent(abs(change))}"
+    return text, change > 0
+
+
+def _arrow(change: float) -> str:
+    return "▲" if change > 0 else "▼"
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _sections(
+    usage: "UsageFrame", span: Span, whole: Mapping[str, Any], styles: Mapping[str, theme.Style]
+) -> Iterator[Section]:
+    bucket, agent = span.bucket, _agent(usage)
+    if whole["priced_calls"]:
+        by = [plots.cost_by(usage.cost(by=["model_name"]), styles=styles)]
+        by += [plots.cost_by(usage.cost(by=[agent]))] if agent else []
+        yield Section("Cost", [plots.cost_over_time(usage.cost(by=[bucket, "model_name"]), styles=styles)], by)
+    tokens = usage.breakdown(by=[bucket, "model_name"], measures=["total_tokens", "calls"])
+    volume = [plots.over_time(tokens, styles=styles)]
+    if span.last - span.first >= timedelta(days=2):
+        volume.append(plots.heatmap(usage.breakdown(by=["hour_of_day", "weekday"], measures=["calls"])))
+    yield Section("Volume", volume, [])
+    succeeded = plots.success_over_time(usage.success_rate(by=[bucket]))
+    failures = [plots.failures_by(usage.success_rate(by=["model_name"]))]
+    failures += [plots.failures_by(usage.success_rate(by=[agent]))] if agent else []
+    yield Section("Reliability", [succeeded], failures)
+    over, by = list(_speed(usage, bucket, whole)), []
+    if whole["latency_calls"]:
+        by.append(plots.latency_distribution(usage.distribution(by=["model_name"]), styles=styles))
+        by.append(plots.latency_distribution(usage.latency(by=["model_name"]), styles=styles))
+    if whole["ttft_calls"]:
+        by.append(plots.ttft_distribution(usage.latency(by=["model_name"]), styles=styles))
+    rates = usage.token_rate(by=["model_name"])
+    if rates["token_rate_p50"].is_not_null().any():
+        by.append(plots.token_rate(rates, styles=styles))
+    if over or by:
+        yield Section("Speed", over, by)
+
+
+def _speed(usage: "UsageFrame", bucket: str, whole: Mapping[str, Any]) -> Iterator[Figure]:
+    if whole["latency_calls"]:
+        yield plots.latency_over_time(usage.latency(by=[bucket]))
+    if whole["ttft_calls"]:
+        yield plots.ttft_over_time(usage.latency(by=[bucket]))
+
+
+def _agent(usage: "UsageFrame") -> str | None:
+    """The best name of agents that the usage has; None when it tells only one."""
+    for name in ("agent_name", "agent_code", "agent_id"):
+        if len(usage.breakdown(by=[name], measures=["calls"])) > 1:
+            return name
+    return None
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _tables(usage: "UsageFrame", styles: Mapping[str, theme.Style]) -> Iterator[Table]:
+    yield _costs(usage, "model_name", styles)
+    agent = _agent(usage)
+    if agent:
+        yield _costs(usage, agent, {})
+    failures = _failures(usage)
+    if failures:
+        yield failures
+
+
+def _costs(usage: "UsageFrame", dimension: str, styles: Mapping[str, theme.Style]) -> Table:
+    """Money and more by a dimension, the dearest first; a currency has rows and a total of its own."""
+    frame = usage.breakdown(by=[dimension], measures=COLUMNS)
+    totals = usage.breakdown(by=[], measures=COLUMNS)
+    names = [name for name in COLUMNS if totals[name].is_not_null().any()]
+    sums = {row["currency"]: row["cost"] for row in totals.to_dicts()}
+    several = len(sums) > 1
+
+    def cells(row: Mapping[str, Any], name: str | None, label: str) -> list[Cell]:
+        style = styles.get(str(name)) if name is not None else None
+        found = [Cell(label, style.color if style else None)]
+        for measure in names:
+            found.append(Cell(_number(row, measure)))
+            if measure == "cost":
+                found.append(Cell(_share(row["cost"], sums[row["currency"]])))
+        return found
+
+    shown = frame.head(MOST_ROWS).to_dicts()
+    rows = [cells(row, row[dimension], "(none)" if row[dimension] is None else str(row[dimension])) for row in shown]
+    total = [cells(row, None, f"All calls{' in ' + row['currency'] if several else ''}") for row in totals.to_dicts()]
+    heads = [_head(name) for name in names]
+    if "cost" in names:
+        heads.insert(names.index("cost") + 1, "Share")
+    title = DIMENSIONS[dimension].title
+    notes = [_coverage(totals), f"The first {MOST_ROWS} of {len(frame):,} rows." if len(frame) > MOST_ROWS else ""]
+    return Table(f"By {title.lower()}", " ".join(filter(None, notes)), [title, *heads], rows, total)
+
+
+def _head(name: str) -> str:
+    """A column's heading, with the unit that its cells leave out."""
+    if name == "coverage":
+        return "Priced"
+    return f"{MEASURES[name].title} (tokens/s)" if MEASURES[name].kind == "tokens/s" else MEASURES[name].title
+
+
+def _number(row: Mapping[str, Any], name: str) -> str:
+    kind = MEASURES[name].kind
+    if kind == "tokens/s" and row[name] is not None:
+        return f"{row[name]:,.1f}"
+    return theme.value_text(row[name], "count" if kind == "tokens" else kind, row["currency"])
+
+
+def _coverage(totals: pl.DataFrame) -> str:
+    rows = totals.to_dicts()
+    parts = [f"{theme.percent(row['coverage'])} of {row['calls']:,} calls{_in(row, rows)}" for row in rows]
+    return f"Costs are those of the {' and the '.join(parts)} that have a price. {UNPRICED}"
+
+
+def _in(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    return f" in {row['currency']}" if len(rows) > 1 else ""
+
+
+def _share(cost: Decimal | None, whole: Decimal | None) -> str:
+    return theme.count(None) if cost is None or not whole else theme.percent(float(cost) / float(whole))
+
+
+def _failures(usage: "UsageFrame") -> Table | None:
+    frame = usage.breakdown(by=["status", "error_code"], measures=["calls", "models", "agents"])
+    calls = int(frame["calls"].sum())
+    failed = frame.filter(pl.col("status") != "success")
+    count = int(failed["calls"].sum())
+    if not count:
+        return None
+    rows = [
+        [
+            Cell(row["status"].replace("_", " "), theme.STATUS_STYLES[row["status"]].color),
+            Cell("(none)" if row["error_code"] is None else row["error_code"]),
+            Cell(theme.count(row["calls"])),
+            Cell(theme.percent(row["calls"] / count)),
+            Cell(theme.percent(row["calls"] / calls)),
+            Cell(theme.count(row["models"])),
+            Cell(theme.count(row["agents"])),
+        ]
+        for row in failed.head(MOST_ROWS).to_dicts()
+    ]
+    note = f"{count:,} of {calls:,} calls did not succeed."
+    if len(failed) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(failed):,} rows."
+    head = ["Status", "Error code", "Calls", "Of failures", "Of all calls", "Models", "Agents"]
+    return Table("Failures", note, head, rows, names=2)
