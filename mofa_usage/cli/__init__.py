@@ -1,7 +1,7 @@
 """The command line: `mofa-usage`.
 
-Every command does one thing that the library does, under the same words: `demo`, `import`, `summary`, `export`, `report`,
-`notebook`. The database is `--url`, or the environment variable DATABASE_URL.
+Every command does one thing that the library does, under the same words: `demo`, `import`, `summary`, `export`,
+`report`, `notebook`, `migrate`. The database is `--url`, or the environment variable DATABASE_URL.
 
 Errors are one sentence on standard error and an exit code, never a traceback: 2 when the command was asked for wrongly
 (as in the library's `UsageError`), 1 when it failed, 130 after Ctrl-C. `mofa-usage --debug ...` shows where.
@@ -9,6 +9,7 @@ Errors are one sentence on standard error and an exit code, never a traceback: 2
 `--help` must be quick, so nothing heavy is imported before a command runs.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -43,8 +44,14 @@ def _everywhere(debug: Debug = False, version: Version = False) -> None:
     settings.debug = debug
 
 
-for _command in (data.demo, data.import_, views.summary, views.report, data.export, views.notebook):
-    app.command(_command.__name__.rstrip("_"))(_command)
+def _help(text: str) -> str:
+    """A docstring as help: its lines joined to paragraphs, which the terminal wraps."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+for _command in (data.demo, data.import_, views.summary, views.report, data.export, views.notebook, data.migrate):
+    app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The commands that write calls: `demo`, `import` and `export`."""
+"""The commands that write: `demo`, `import`, `export` and `migrate`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from mofa_usage.cli.options import (
     Agent,
     End,
     Model,
-    Period,
     Session,
     Start,
     Status,
@@ -20,9 +19,9 @@ from mofa_usage.cli.options import (
     Url,
     User,
     Which,
+    chosen_calls,
     console,
     database_url,
-    load,
 )
 from mofa_usage.errors import UsageError
 
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
     from mofa_usage.demo import DemoUsage
     from mofa_usage.importing import ImportResult
 
-__all__ = ["demo", "export", "import_"]
+__all__ = ["demo", "export", "import_", "migrate"]
+
+_SQL_DIALECTS = {"postgres": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
 
 def demo(
@@ -85,7 +86,11 @@ def demo(
 def _make_room(directory: Path, files: Sequence[Path], *, overwrite: bool) -> None:
     """Make the folder, with none of the files in it."""
     database = files[0]
-    there = [file for file in (*files, *(database.with_name(database.name + end) for end in ("-wal", "-shm"))) if file.exists()]
+    there = [
+        file
+        for file in (*files, *(database.with_name(database.name + end) for end in ("-wal", "-shm")))
+        if file.exists()
+    ]
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already; --overwrite replaces it, --dir writes elsewhere")
     directory.mkdir(parents=True, exist_ok=True)
@@ -124,7 +129,12 @@ def _what_next(url: str) -> None:
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines (either may be .gz) or Parquet.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="CSV, JSON lines (either may be .gz) or Parquet; sample:azure-code is one we ship."
+        ),
+    ],
     url: Url = None,
     mapping: Annotated[
         list[str] | None,
@@ -159,7 +169,7 @@ def import_(
     the Azure traces. Rows that are no calls are refused with their line numbers, the others are stored; doing it
     twice stores them once. The exit code is 1 when every row was refused.
 
-    [bold]mofa-usage import calls.csv --url sqlite:usage.db[/bold]
+    [bold]mofa-usage import sample:azure-code --url sqlite:usage.db[/bold]
 
     [bold]mofa-usage import log.jsonl.gz -m create_time=when -m prompt_tokens=usage.input -d model_name=gpt-4.1[/bold]
 
@@ -168,7 +178,7 @@ def import_(
     result = asyncio.run(
         _import(
             database_url(url),
-            source,
+            _file(source),
             mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
             defaults=_pairs("--default", defaults),
             format=file_format,
@@ -184,6 +194,19 @@ def import_(
     console().print(import_summary(result))
     if result.rows and not result.stored:
         raise typer.Exit(1)
+
+
+def _file(source: str) -> Path:
+    """The file that FILE names; looked for before a database is made for it."""
+    scheme, colon, name = source.partition(":")
+    if colon and scheme == "sample":
+        from mofa_usage.sample import sample_path
+
+        return sample_path(name)
+    path = Path(source)
+    if not path.exists():
+        raise UsageError(f"there is no file {source}")
+    return path
 
 
 async def _import(url: str, source: Path, **options: Any) -> "ImportResult":
@@ -231,4 +254,49 @@ def export(
 
     [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
     """
-    raise NotImplementedError
+    source, which = database_url(url), chosen_calls(Which(model, status, tenant, user, agent, session))
+    from mofa_usage.warehouse import export_parquet
+
+    partition: Any = partition_by  # what it may be, the library says
+    written = export_parquet(
+        source, path, filter=which, start=start, end=end, tz=tz, partition_by=partition, overwrite=overwrite
+    )
+    files = "1 file" if len(written.files) == 1 else f"{len(written.files):,} files"
+    console().print(
+        f"[bold]{path}[/bold]: {written.rows:,} calls in {files}, {written.bytes / 1e6:,.1f} MB", soft_wrap=True
+    )
+
+
+def migrate(
+    url: Url = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
+) -> None:
+    """Create the tables, or bring older ones up to date.
+
+    Connecting does this by itself. It is a command of its own for databases whose programs may not change tables: run
+    it once with a user who may, or give the SQL to somebody who does. Tables and columns that it did not create are
+    left as they are; doing it twice changes nothing.
+
+    [bold]mofa-usage migrate --url postgres://owner@host/name[/bold]
+
+    [bold]mofa-usage migrate --url postgres:// --sql > tables.sql[/bold]
+    """
+    from mofa_usage.stores.migrations import HEAD, migration_sql
+    from mofa_usage.urls import parse_url
+
+    chosen = database_url(url)
+    backend = parse_url(chosen).backend
+    if backend == "memory":
+        raise UsageError("memory: has no tables to migrate")
+    if sql:
+        typer.echo(migration_sql(_SQL_DIALECTS[backend]), nl=False)
+        return
+    asyncio.run(_connect(chosen))
+    console().print(f"the tables are at version {HEAD}, the newest")
+
+
+async def _connect(url: str) -> None:
+    from mofa_usage.stores import connect
+
+    async with connect(url):
+        pass

@@ -3,8 +3,7 @@
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from uuid import UUID
 
 import typer
@@ -14,6 +13,7 @@ from mofa_usage.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mofa_usage.records import QueryFilter
     from mofa_usage.usage import UsageFrame
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "User",
     "Version",
     "Which",
+    "chosen_calls",
     "console",
     "database_url",
     "load",
@@ -57,9 +58,7 @@ def _show_version(wanted: bool) -> None:
 
 
 Debug = Annotated[bool, typer.Option("--debug", help="On an error, show where it happened.")]
-Version = Annotated[
-    bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
-]
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -78,9 +77,7 @@ TimeZone = Annotated[
     str, typer.Option("--tz", metavar="ZONE", help="Time zone of --start, --end and days, for example Europe/Berlin.")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Only calls of this model.")]
-Status = Annotated[
-    str | None, typer.Option("--status", help="Only calls that ended so: success, failed, timeout, ...")
-]
+Status = Annotated[str | None, typer.Option("--status", help="Only calls that ended so: success, failed, timeout, ...")]
 Tenant = Annotated[UUID | None, typer.Option("--tenant", help="Only calls of this tenant.")]
 User = Annotated[UUID | None, typer.Option("--user", help="Only calls of this user.")]
 Agent = Annotated[UUID | None, typer.Option("--agent", help="Only calls of this agent.")]
@@ -125,21 +122,25 @@ def database_url(url: str | None) -> str:
     return url.strip()
 
 
-def load(url: str | None, period: Period, which: Which, *, columns: "list[str] | None" = None) -> "UsageFrame":
+def load(url: str | None, period: Period, which: Which) -> "UsageFrame":
     """The calls that a command is about.
 
     Raises:
         UsageError: the URL, the period or the filter cannot be understood, or there is no such file.
         StoreConnectionError: the database cannot be reached.
     """
-    source = database_url(url)
-    _check_file(source)
+    source, chosen = database_url(url), chosen_calls(which)
     from mofa_usage.usage import load_usage
 
-    return load_usage(source, _filter(which), start=period.start, end=period.end, tz=period.tz, columns=columns)
+    return load_usage(source, chosen, start=period.start, end=period.end, tz=period.tz)
 
 
-def _filter(which: Which) -> Any:
+def chosen_calls(which: Which) -> "QueryFilter | None":
+    """The filter that the options make; None when they choose nothing.
+
+    Raises:
+        UsageError: there is no such status.
+    """
     from mofa_usage.records import ApiCallStatus, QueryFilter
 
     if which.status is not None and which.status not in list(ApiCallStatus):
@@ -153,14 +154,3 @@ def _filter(which: Which) -> Any:
         session_id=which.session,
     )
     return None if chosen == QueryFilter() else chosen
-
-
-def _check_file(source: str) -> None:
-    """Reading must not create an empty database where there is none."""
-    if source.partition(":")[0].partition("+")[0] != "sqlite":
-        return
-    from mofa_usage.urls import parse_url
-
-    path = parse_url(source).url.database
-    if path and path != ":memory:" and not Path(path).exists():
-        raise UsageError(f"there is no database {path}")

@@ -95,9 +95,7 @@ def breakdown_table(rows: Sequence[Mapping[str, Any]], by: Sequence[str], top: i
         table.add_column(_TITLES.get(name, name), justify="right", no_wrap=True)
     for row in rows[:top]:
         names = ("none" if row[name] is None else str(row[name]) for name in by)
-        table.add_row(
-            *(Text(name) for name in names), *(_value(row, name, several=several) for name in MEASURES_SHOWN)
-        )
+        table.add_row(*(Text(name) for name in names), *(_value(row, name, several=several) for name in MEASURES_SHOWN))
     if len(rows) > top:
         table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
         table.caption_justify = "left"

@@ -1,7 +1,7 @@
 """The notebooks that come with the package, and copies of them for one's own database.
 
-They are edited in `notebooks/` of the repository and ship inside the package. The first code cell, tagged `parameters` as
-papermill wants it, holds one assignment a line; a copy differs from its template in the values there and in nothing
+They are edited in `notebooks/` of the repository and ship inside the package. The first code cell, tagged `parameters`
+as papermill wants it, holds one assignment a line; a copy differs from its template in the values there and in nothing
 else.
 """
 
@@ -73,13 +73,13 @@ def write_notebook(
     """
     notebook = json.loads(template_path(name).read_text(encoding="utf-8"))
     cell = _parameters(notebook)
-    values = {"start": repr(start), "end": repr(end), "tz": repr(tz)}
+    values = {"start": _literal(start), "end": _literal(end), "tz": _literal(tz)}
     source = "".join(cell["source"])
     if url is not None and _PASSWORD.search(url):
         values["url"] = 'os.environ["DATABASE_URL"]'
         source = f"import os\n\n{source}"
     elif url is not None:
-        values["url"] = repr(_absolute(url))
+        values["url"] = _literal(_absolute(url))
     for parameter, value in values.items():
         source = re.sub(
             rf"^{parameter} = [^#\n]*?(?=\s*(#|$))",
@@ -93,6 +93,10 @@ def write_notebook(
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _literal(value: str | None) -> str:
+    return "None" if value is None else json.dumps(value)  # JSON's text is Python's
 
 
 def _parameters(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def report(
 
 
 def notebook(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one; without a name they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Which one; without a name they are listed.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Where to write it; NAME.ipynb here unless given.")
     ] = None,
