@@ -136,7 +136,7 @@ class FrameCalls:
         beside = [name for name in ("id", "create_time") if name in given]
         needed = list(dict.fromkeys((*columns, *selection.conditions, *beside)))
         sources = (origin(name, given) for name in needed)
-        rows = self._frame.select(dict.fromkeys(source for source in sources if source is not None)).collect()
+        rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
         return selection.apply(normalise(rows, needed))
 
 
