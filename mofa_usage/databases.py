@@ -12,8 +12,8 @@ What differs between databases is data, a `SqlFlavour` for each: how a literal i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -28,6 +28,7 @@ from mofa_usage.selection import Selection
 __all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
 
 _TABLE = API_CALL.table.name
+_WINDOW = 65_536  # calls: some 50 MB
 
 
 @dataclass(frozen=True)
@@ -188,20 +189,51 @@ class DatabaseCalls:
         return int(counted["calls"][0])
 
     def batches(self, selection: Selection, *, by_time: bool = False) -> Iterator[pl.DataFrame]:
-        """The selected calls; `by_time` in ascending order of create_time, to the second on SQLite."""
+        """The selected calls; `by_time` in ascending order of create_time, to the second on SQLite.
+
+        In order of time they are read a window after the other, because the driver fetches as fast as it can and
+        whoever is slower would have it all in memory. So it is no snapshot then: a call that is saved meanwhile is
+        there if its window was still to come.
+        """
         columns = self.columns(selection)
         names = self._names() if any(name in NAME_COLUMNS for name in columns) else None
+        windows = self._windows(selection) if by_time and not selection.ordered else [selection]
+        for window in windows:
+            yield from self._read(columns, window, by_time, names)
+
+    def _read(
+        self, columns: Sequence[str], selection: Selection, by_time: bool, names: pl.DataFrame | None
+    ) -> Iterator[pl.DataFrame]:
         own = [name for name in columns if names is None or name not in NAME_COLUMNS]
-        # A trigger may have set update_time from a clock behind ours: it reads as the create_time then.
-        known = list(dict.fromkeys([*own, *(["create_time"] if "update_time" in own else [])]))
-        joined = [*known, *(["agent_id"] if names is not None and "agent_id" not in known else [])]
-        statement = self._statement(_stored(joined), selection, by_time)
-        stored = [StoredColumn(name, API_CALL.kinds[name], self._declared[name]) for name in _stored(joined)]
-        for raw in self._reader.stream(statement, stored):
+        # No update_time is before the create_time, and the id names a call in errors.
+        beside = ["id", *(["create_time"] if "update_time" in own else [])]
+        joined = list(dict.fromkeys([*own, *beside, *(["agent_id"] if names is not None else [])]))
+        stored = _stored(joined)
+        statement = self._statement(stored, selection, by_time)
+        for raw in self._reader.stream(statement, [self._column(name) for name in stored]):
             calls = normalise(raw, joined, naive_utc=self._flavour.naive_utc, error=SerializationError)
             if names is not None:
                 calls = calls.join(names, on="agent_id", how="left", maintain_order="left")
             yield calls.select(columns)
+
+    def _windows(self, selection: Selection) -> Iterator[Selection]:
+        """The selection in parts of about so many calls each, and of whole seconds, one after the other in time."""
+        rest = selection
+        while True:
+            statement = self._statement(["create_time"], rest, by_time=True)
+            (found,) = self._reader.stream(f"{statement} LIMIT 1 OFFSET {_WINDOW}", [self._column("create_time")])
+            times = normalise(found, ["create_time"], naive_utc=self._flavour.naive_utc, error=SerializationError)
+            if times.is_empty():
+                yield rest
+                return
+            until: datetime = times["create_time"].dt.truncate("1s")[0]
+            if rest.start is not None and until <= rest.start:
+                until = rest.start.replace(microsecond=0) + timedelta(seconds=1)  # so many within one second
+            yield replace(rest, end=until)
+            rest = replace(rest, start=until)
+
+    def _column(self, name: str) -> StoredColumn:
+        return StoredColumn(name, API_CALL.kinds[name], self._declared.get(name, ""))
 
     def _statement(self, stored: Sequence[str], selection: Selection, by_time: bool) -> str:
         for name in stored:
