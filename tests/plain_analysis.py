@@ -35,7 +35,7 @@ _rate = st.none() | st.floats(0, 5000, allow_nan=False)
 def call(when: datetime, **fields: Any) -> Row:
     """A row of the frame; everything optional is missing unless given."""
     row = dict.fromkeys(CALL_SCHEMA)
-    row |= {name: NIL for name in CALL_SCHEMA if name == "id" or name.endswith("_id") and name != "api_response_id"}
+    row |= {name: NIL for name in CALL_SCHEMA if name == "id" or (name.endswith("_id") and name != "api_response_id")}
     row |= {"model_name": "m", "status": "success", "currency": "USD", "create_time": when, "update_time": when}
     return row | dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0) | fields
 

@@ -50,7 +50,7 @@ whenever = st.datetimes(datetime(1990, 1, 1), datetime(2038, 1, 1), timezones=st
 moments = near_changes | whenever | near_changes.map(lambda at: at - timedelta(microseconds=1))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=calls(times=moments, max_size=12), tz=st.sampled_from(ZONES), names=st.sets(st.sampled_from(TIMES)))
 def test_every_call_is_in_its_bucket(rows: list[dict[str, Any]], tz: str, names: set[str]) -> None:
     by = sorted(names)
@@ -186,6 +186,15 @@ def test_a_column_in_another_zone_or_unit_is_the_same_time(engine: int) -> None:
     assert found["hour"][0] == datetime(2025, 5, 2, 0, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
+@engines
+@pytest.mark.parametrize("by", TIMES)
+def test_calls_without_a_time_are_a_row(by: str, engine: int) -> None:
+    rows = [call(datetime(2025, 5, 1, tzinfo=UTC)), {**call(datetime(2025, 5, 1, tzinfo=UTC)), "create_time": None}]
+    found = breakdown(list(frames(rows))[engine], by, "calls", tz="Europe/Berlin")
+    assert found["calls"].to_list() == [1, 1]
+    assert found[by].null_count() == 1
+
+
 def test_a_connection_keeps_its_zone() -> None:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'America/Lima'")
@@ -201,5 +210,5 @@ def test_times_without_a_zone_are_refused() -> None:
         breakdown(frame, (), "calls", start=datetime(2025, 5, 1))
     naive = frame.with_columns(pl.col("create_time").dt.replace_time_zone(None))
     for native in (naive, relation(naive)):
-        with pytest.raises(UsageError, match="'create_time' is Datetime.*time zone"):
+        with pytest.raises(UsageError, match=r"'create_time' is Datetime.*time zone"):
             breakdown(native, "day", "calls")

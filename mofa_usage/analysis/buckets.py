@@ -41,15 +41,24 @@ Step: TypeAlias = tuple[int, int]
 
 
 def steps(position: nw.Expr, ordered: Sequence[Step]) -> nw.Expr:
-    """The value of the last step at or before a position (before the first step: its value too).
+    """The value of the last step at or before a position (before the first step: its value); null without position.
 
     A balanced tree of comparisons: a hundred steps cost seven of them per row.
     """
-    changes = [*ordered[:1], *(late for early, late in pairwise(ordered) if early[1] != late[1])]
+    # The condition also ties a single value to the rows: a bare literal would be one row of its own.
+    return nw.when(~position.is_null()).then(_choice(position, _changes(ordered)))
+
+
+def _changes(ordered: Iterable[Step]) -> list[Step]:
+    known = list(ordered)
+    return [*known[:1], *(late for early, late in pairwise(known) if early[1] != late[1])]
+
+
+def _choice(position: nw.Expr, changes: Sequence[Step]) -> nw.Expr:
     if len(changes) == 1:
-        return nw.lit(changes[0][1])
+        return nw.lit(changes[0][1], nw.Int64)
     middle = len(changes) // 2
-    early, late = steps(position, changes[:middle]), steps(position, changes[middle:])
+    early, late = _choice(position, changes[:middle]), _choice(position, changes[middle:])
     return nw.when(position < nw.lit(changes[middle][0])).then(early).otherwise(late)
 
 
@@ -106,7 +115,7 @@ class Bucket:
 
 def _local(clock: Clock) -> nw.Expr:
     moment = nw.col(MOMENT)
-    return moment + steps(moment, [(period.start, period.offset) for period in clock.periods])
+    return moment + _choice(moment, _changes((period.start, period.offset) for period in clock.periods))
 
 
 def _clock_key(size: int) -> Callable[[Clock], nw.Expr]:
@@ -114,7 +123,7 @@ def _clock_key(size: int) -> Callable[[Clock], nw.Expr]:
 
     def key(clock: Clock) -> nw.Expr:
         moment = nw.col(MOMENT)
-        phase = steps(moment, [(period.start, period.offset % size) for period in clock.periods])
+        phase = _choice(moment, _changes((period.start, period.offset % size) for period in clock.periods))
         begin = moment - (moment + phase) % size
         broken = {period.start for period in clock.periods if (period.start + period.offset) % size}
         if not broken:

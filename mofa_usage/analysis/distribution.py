@@ -56,10 +56,8 @@ def distribution(
     chosen = calls.between(*time_range(start, end, zone(tz))).frame.select(**keys, duration=duration)
     chosen = chosen.filter(~nw.col("duration").is_null())
     edges = _edges(chosen, bins)
-    place = steps(nw.col("duration"), [(edge, edge) for edge in edges[:-1]])
-    counted = collect(
-        chosen.select(*keys, bin_start=place.cast(nw.Int64)).group_by(*keys, "bin_start").agg(calls=nw.len())
-    )
+    place = steps(nw.col("duration"), [(edge, edge) for edge in edges[:-1]] or [(0, 0)])
+    counted = collect(chosen.select(*keys, bin_start=place).group_by(*keys, "bin_start").agg(calls=nw.len()))
     counted = counted.rename(dict(zip(keys, names, strict=True)))
     return Breakdown(_every_bin(counted, names, edges))
 

@@ -1,0 +1,90 @@
+"""A question that cannot be answered says what is wrong with it."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mofa_usage.analysis import breakdown, cost
+from mofa_usage.errors import MofaUsageError, UsageError
+from tests.plain_analysis import call, polars_frame, relation
+
+FRAME = polars_frame([call(datetime(2025, 5, 1, tzinfo=UTC), total_price=Decimal(1))])
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"measures": "latency_p96"}, "no measure is called 'latency_p96'; near it: latency_p9"),
+        ({"by": ["modle_name"]}, "no dimension is called 'modle_name'; near it: model_name"),
+        ({"by": ["year"], "measures": "calls"}, "no dimension is called 'year'"),
+        ({"measures": []}, "no measure was asked for"),
+        ({"tz": "Europe/Berlln"}, "no time zone is called 'Europe/Berlln'; near it: Europe/Berlin"),
+        ({"tz": ""}, "no time zone is called ''"),
+        ({"tz": "../etc/passwd"}, "no time zone is called"),
+        ({"start": "yesterday"}, "start = 'yesterday' is no ISO 8601 date or time"),
+        ({"end": 5}, "end is a int; give a datetime with a zone, a date or ISO text"),
+        ({"start": date(2025, 5, 2), "end": date(2025, 5, 1)}, "end .* lies before start"),
+        ({"tz": "Asia/Tokyo", "start": date.min}, "start = 0001-01-01 lies outside the years 1 to 9999 in UTC"),
+    ],
+)
+def test_a_wrong_question_is_named(question: dict[str, Any], message: str) -> None:
+    for native in (FRAME, FRAME.lazy(), relation(FRAME)):
+        with pytest.raises(UsageError, match=message):
+            breakdown(native, **question)
+
+
+@pytest.mark.parametrize(
+    ("column", "question", "message"),
+    [
+        (
+            "latency_ms",
+            {"measures": ["calls", "latency_p50"]},
+            "no column 'latency_ms', which the measure 'latency_p50'",
+        ),
+        ("status", {"measures": "wasted_cost"}, "no column 'status', which the measure 'wasted_cost'"),
+        ("currency", {"measures": "cost"}, "no column 'currency', which the dimension 'currency'"),
+        ("create_time", {"by": "hour", "measures": "calls"}, "no column 'create_time', which the dimension 'hour'"),
+        ("create_time", {"start": "2025-01-01", "measures": "calls"}, "no column 'create_time', which a time range"),
+        ("tokens_per_second", {"measures": "token_rate_p50"}, "no column 'tokens_per_second'"),
+    ],
+)
+def test_a_missing_column_is_named_with_what_needs_it(column: str, question: dict[str, Any], message: str) -> None:
+    frame = FRAME.drop(column)
+    for native in (frame, frame.lazy(), relation(frame)):
+        with pytest.raises(UsageError, match=message):
+            breakdown(native, **question)
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Decimal(38, 12), pl.Int64])
+def test_inexact_money_is_refused(dtype: pl.DataType) -> None:
+    frame = FRAME.cast({"total_price": dtype})
+    for native in (frame, relation(frame)):
+        with pytest.raises(UsageError, match=r"column 'total_price' is .*; money must be a Decimal"):
+            cost(native)
+
+
+def test_something_else_than_calls_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot analyse a list"):
+        breakdown([{"model_name": "m"}], (), "calls")  # type: ignore[arg-type]
+
+
+def test_every_refusal_is_also_a_value_error_and_one_of_ours() -> None:
+    assert issubclass(UsageError, ValueError)
+    assert issubclass(UsageError, MofaUsageError)
+
+
+def test_measures_load_no_engine() -> None:
+    code = (
+        "import sys, mofa_usage.measures; print(sorted({'polars', 'duckdb', 'narwhals', 'plotly'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_analysis_loads_no_pictures() -> None:
+    code = "import sys, mofa_usage.analysis; print(sorted({'plotly', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,126 @@
+"""The vocabulary: complete, consistent, and helpful to who mistypes it."""
+
+import doctest
+
+import pytest
+
+from mofa_usage import measures, zones
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import DIMENSIONS, MEASURES, Aggregate, Ratio, dimension, measure
+
+CONTRACT = [
+    "calls",
+    "success_count",
+    "failed_count",
+    "timeout_count",
+    "rate_limited_count",
+    "cancelled_count",
+    "error_count",
+    "success_rate",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cache_hit_rate",
+    "cost",
+    "priced_calls",
+    "coverage",
+    "cost_per_call",
+    "cost_per_success",
+    "cost_per_1k_tokens",
+    "wasted_cost",
+    "latency_mean",
+    "latency_p50",
+    "latency_p90",
+    "latency_p95",
+    "latency_p99",
+    "latency_max",
+    "latency_calls",
+    "ttft_mean",
+    "ttft_p50",
+    "ttft_p90",
+    "ttft_p95",
+    "ttft_p99",
+    "ttft_max",
+    "ttft_calls",
+    "token_rate_mean",
+    "token_rate_p50",
+    "token_rate_p95",
+    "token_rate_overall",
+    "sessions",
+    "users",
+    "agents",
+    "models",
+]
+IDS = ["id", "chat_session_id", "agent_id", "user_id", "tenant_id", "request_message_id", "response_message_id"]
+OTHERS = ["model_name", "status", "error_code", "currency", "agent_code", "agent_name", "provider_name"]
+TIMES = ["minute", "hour", "day", "week", "month", "hour_of_day", "weekday"]
+
+
+def test_the_measures_and_dimensions_of_the_contract_are_there() -> None:
+    assert set(MEASURES) == set(CONTRACT)
+    assert set(DIMENSIONS) == {*IDS, *OTHERS, *TIMES, "api_response_id"}
+
+
+@pytest.mark.parametrize("entry", [*MEASURES.values(), *DIMENSIONS.values()], ids=lambda entry: entry.name)
+def test_every_entry_says_what_it_is(entry: measures.Measure | measures.Dimension) -> None:
+    assert {**MEASURES, **DIMENSIONS}[entry.name] is entry
+    assert entry.title[0].isupper()
+    assert entry.description.endswith(".") or entry.description.endswith(")")
+
+
+def test_titles_tell_entries_apart() -> None:
+    for entries in (MEASURES, DIMENSIONS):
+        assert len({entry.title for entry in entries.values()}) == len(entries)
+
+
+@pytest.mark.parametrize("entry", MEASURES.values(), ids=lambda entry: entry.name)
+def test_kind_unit_and_formula_fit_together(entry: measures.Measure) -> None:
+    assert (entry.kind == "money") == (entry.unit == "currency") == ("currency" in entry.needs)
+    assert (entry.kind == "rate") == (entry.unit == "")
+    if isinstance(entry.formula, Ratio):
+        assert not entry.additive
+    else:
+        assert entry.additive == (entry.formula.function in ("count", "sum"))
+
+
+def test_what_a_measure_needs_follows_from_its_formula() -> None:
+    assert MEASURES["calls"].needs == ()
+    assert MEASURES["cost_per_1k_tokens"].needs == ("total_price", "total_tokens", "currency")
+    assert MEASURES["token_rate_overall"].needs == ("completion_tokens", "latency_ms")
+    assert Aggregate("sum", "total_price", ("unsuccessful",)).needs == ("total_price", "status")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Latency_P95", "latency_p95"), ("costs", "cost"), ("ttft", "ttft_p50"), ("xyzzy", "there are: calls, ")],
+)
+def test_an_unknown_measure_is_told_its_neighbours(name: str, near: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        measure(name)
+    assert repr(name) in str(refusal.value)
+    assert near in str(refusal.value)
+
+
+@pytest.mark.parametrize(("name", "near"), [("model", "model_name"), ("hours", "hour"), (7, "there are: model_name")])
+def test_an_unknown_dimension_is_told_its_neighbours(name: str, near: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        dimension(name)
+    assert repr(name) in str(refusal.value)
+    assert near in str(refusal.value)
+
+
+def test_the_registries_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        MEASURES["mine"] = MEASURES["cost"]  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        MEASURES["cost"].title = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("module", [measures, zones])
+def test_the_examples_of_the_documentation_run(module: object) -> None:
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0
