@@ -1,10 +1,13 @@
 """A progress bar for long work, shown only to somebody who watches.
 
 It goes to standard error, and only when that is a terminal or when the work runs in a notebook cell; in a pipe, a log
-or a test nothing is written. `progress=True` and `progress=False` decide instead of looking.
+or a test nothing is written. Work of less than a second shows none. `progress=True` and `progress=False` decide instead
+of looking.
 """
 
+import importlib.util
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,13 +16,15 @@ __all__ = ["is_watched", "progress_bar"]
 Advance = Callable[[int, str], None]
 """`advance(done, note)`: how far the work has come, in the unit of the total, and what to say beside the bar."""
 
+_QUIET_SECONDS = 1.0
+
 
 @contextmanager
 def progress_bar(title: str, total: int | None, progress: bool | None = None) -> Iterator[Advance]:
     """A bar titled `title` for work of size `total` (None: unknown); gives the function that moves it.
 
     Args:
-        progress: True shows it, False does not, None looks whether anybody watches.
+        progress: True shows it at once, False does not, None looks whether anybody watches.
     """
     if not is_watched(progress):
         yield lambda done, note: None
@@ -35,9 +40,20 @@ def progress_bar(title: str, total: int | None, progress: bool | None = None) ->
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(title, total=total, note="")
+    begun = time.monotonic()
+
+    def advance(done: int, note: str) -> None:
+        bar.update(task, completed=done, note=note)
+        if progress or time.monotonic() - begun >= _QUIET_SECONDS:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def is_watched(progress: bool | None = None) -> bool:
@@ -57,8 +73,4 @@ def _in_notebook() -> bool:
 
 
 def _has_widgets() -> bool:
-    try:
-        import ipywidgets  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("ipywidgets") is not None
