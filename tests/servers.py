@@ -17,37 +17,30 @@ in the URL may do nothing but use databases named `test_...`.
 
 import itertools
 import os
-import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-import psutil
-
 from tests import programs
+from tests.certificates import write_certificates
+from tests.processes import HOST, free_port, is_open_to_all, kill_all, unprivileged, watch
 
 __all__ = ["MariaDBServer", "PostgresServer", "Server", "ServerError", "mariadb_server", "postgres_server"]
 
-HOST = "127.0.0.1"
 USER = "mofa"
 # Every ASCII character that a URL, a shell or a configuration file could trip over. (Beyond ASCII the drivers differ:
 # aiomysql and asyncmy encode a password as Latin-1.)
 PASSWORD = "p@ss:w/rd%?#&=+ '\"\\"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-# Below the ephemeral ports of Linux (32768) and macOS (49152): while a server is down, no outgoing connection can be
-# given its port, nor a client that tries again connect to itself.
-PORTS = range(15_000, 32_000)
 
 
 class ServerError(RuntimeError):
@@ -61,6 +54,7 @@ class Server(ABC):
         url: the URL of a database that exists from the start, with user and encoded password.
         host, port: where it listens for TCP connections; they stay the same over a restart.
         socket: the path that clients take for a unix socket (PostgreSQL: its directory, MariaDB: the socket itself).
+        certificates: what TLS clients verify it with (`certificates.authority`); None when it speaks no TLS.
         directory: everything it writes is in here.
         log_file: what it says.
     """
@@ -68,15 +62,16 @@ class Server(ABC):
     backend: ClassVar[str]
     scheme: ClassVar[str]
 
-    def __init__(self, *, durable: bool, settings: Mapping[str, str]) -> None:
-        """Make the data directory and start. `settings` are server variables that override this module's."""
+    def __init__(self, *, durable: bool, tls: bool, settings: Mapping[str, str]) -> None:
+        """Make the data directory and start; see `postgres_server` for the arguments."""
         self.directory = Path(tempfile.mkdtemp(prefix="mofa-"))
         self.data = self.directory / "data"
         self.log_file = self.directory / "server.log"
         self.socket = self.directory
-        self.host, self.port = HOST, _free_port()
+        self.host, self.port = HOST, free_port()
         self.durable, self.settings = durable, dict(settings)
-        self._as_user = _unprivileged(self.directory)
+        self.certificates = write_certificates(self.directory) if tls else None
+        self._as_user = unprivileged(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -130,7 +125,7 @@ class Server(ABC):
                 start_new_session=True,  # Ctrl-C is for the test run, which then stops the server
                 **self._as_user,
             )
-        self._watcher = _watch(self._process.pid, self.directory)
+        self._watcher = watch(self._process.pid, self.directory)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -143,15 +138,7 @@ class Server(ABC):
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(psutil.NoSuchProcess):
-            # PostgreSQL has one process per connection. Their parent goes first, so that it cannot start new ones.
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            for child in children:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-            _wait_until_gone(children)
-        process.wait()
+        kill_all(process)  # PostgreSQL has a process for each connection
         self._stop_watching()
 
     def restart(self) -> None:
@@ -217,6 +204,11 @@ class Server(ABC):
         if done.returncode != 0:
             raise ServerError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-1500:]}")
 
+    def _tls_settings(self, certificate: str, key: str) -> dict[str, str]:
+        if self.certificates is None:
+            return {}
+        return {certificate: str(self.certificates.server), key: str(self.certificates.key)}
+
     def _environment(self) -> dict[str, str]:
         # C.UTF-8 is missing on macOS; nothing of the user's own PG... or MYSQL... settings may leak in.
         return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TMPDIR": str(self.directory)}
@@ -274,8 +266,11 @@ class PostgresServer(Server):
             "max_connections": "200",
             "fsync": sync,  # off still survives SIGKILL of the server: the kernel has the pages
             "full_page_writes": sync,
+            **self._tls_settings("ssl_cert_file", "ssl_key_file"),
             **self.settings,
         }
+        if self.certificates:
+            settings.setdefault("ssl", "on")
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [self._bin / "postgres", "-D", self.data, "-p", str(self.port), *options]
 
@@ -331,6 +326,7 @@ class MariaDBServer(Server):
             # 2 hands each commit to the kernel, which survives SIGKILL of the server; 1 waits for the disk.
             "innodb-flush-log-at-trx-commit": "1" if self.durable else "2",
             "innodb-doublewrite": "1" if self.durable else "0",
+            **self._tls_settings("ssl-cert", "ssl-key"),
             **self.settings,
         }
         return [self._programs.server, "--no-defaults", *(f"--{name}={value}" for name, value in settings.items())]
@@ -365,14 +361,17 @@ class MariaDBServer(Server):
 
 
 @contextmanager
-def postgres_server(*, durable: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+def postgres_server(
+    *, durable: bool = False, tls: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
     """A PostgreSQL server for the length of the `with` block.
 
     Args:
         durable: write through to the disk at each commit, as in production; slower.
+        tls: offer TLS (it is not required), with a certificate for 127.0.0.1 and localhost by an authority of its own.
         settings: server variables, such as `{"max_connections": "20"}`; they override this module's.
     """
-    server = PostgresServer(durable=durable, settings=settings or {})
+    server = PostgresServer(durable=durable, tls=tls, settings=settings or {})
     try:
         yield server
     finally:
@@ -380,9 +379,11 @@ def postgres_server(*, durable: bool = False, settings: Mapping[str, str] | None
 
 
 @contextmanager
-def mariadb_server(*, durable: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[MariaDBServer]:
+def mariadb_server(
+    *, durable: bool = False, tls: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[MariaDBServer]:
     """A MariaDB server for the length of the `with` block; arguments as for `postgres_server`."""
-    server = MariaDBServer(durable=durable, settings=settings or {})
+    server = MariaDBServer(durable=durable, tls=tls, settings=settings or {})
     try:
         yield server
     finally:
@@ -397,61 +398,12 @@ def _mysql_literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _free_port() -> int:
-    for port in random.sample(PORTS, 100):
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
-
-
-def _unprivileged(directory: Path) -> dict[str, Any]:
-    """Arguments that make `subprocess` run as nobody when we are root, after giving nobody the directory."""
-    directory.chmod(0o755)
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    os.chown(directory, nobody.pw_uid, nobody.pw_gid)
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
 def _reachable_postgres(directory: Path, *, needed: bool) -> Path:
     """PostgreSQL's programs; when another user must run them and cannot get at them (root's own home), a copy."""
     found = programs.postgres_bin()
-    if not needed or _is_open_to_all(found):
+    if not needed or is_open_to_all(found):
         return found
     package = found.parent.parent  # PyPI's wheel; its libraries lie beside it
     for source in (found.parent, *package.parent.glob(f"{package.name}.libs")):
         shutil.copytree(source, directory / "programs" / source.relative_to(package.parent), symlinks=True)
     return directory / "programs" / found.relative_to(package.parent)
-
-
-def _is_open_to_all(directory: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in (directory, *directory.parents))
-
-
-def _watch(pid: int, directory: Path) -> subprocess.Popen[bytes]:
-    """A process that ends the server and deletes its directory if this process dies without having done so.
-
-    It waits for the end of its standard input, which comes when the last holder of the pipe, this process, is gone.
-    """
-    script = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
-    return subprocess.Popen(
-        ["/bin/sh", "-c", script, "watch", str(pid), str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
-
-
-def _wait_until_gone(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in processes:
-        # Orphans that nobody reaps stay as zombies, which hold nothing.
-        with suppress(psutil.NoSuchProcess):
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if time.monotonic() > deadline:
-                    raise ServerError(f"process {process.pid} does not end")
-                time.sleep(0.01)

