@@ -109,6 +109,11 @@ def texts(figure: Figure) -> list[str]:
     return found
 
 
+def bars(figure: Figure) -> dict[str, float | None]:
+    """The rows of a figure of bars from above to below, by name."""
+    return {trace.name: trace.x[0] for trace in figure.data}
+
+
 def labels(figure: Figure) -> str:
     return " | ".join(annotation.text for annotation in figure.layout.annotations)
 
@@ -154,11 +159,10 @@ def test_exact_money_is_in_the_labels() -> None:
 def test_bars_are_sorted_with_amount_and_share_and_the_tail_last() -> None:
     frame = cost_frame([(f"m{index:02d}", "USD", str(index), 1, 1) for index in range(1, 31)], "model_name")
     figure = plots.cost_by(frame)
-    (bars,) = figure.data
-    assert list(bars.x) == [*range(30, 18, -1), sum(range(1, 19))]
-    assert sum(bars.x) == sum(range(1, 31))
-    assert bars.customdata[0] == "m30"
-    assert bars.customdata[-1] is None
+    drawn = bars(figure)
+    assert list(drawn) == [*(f"m{index}" for index in range(30, 18, -1)), "other (18)"]
+    assert list(drawn.values()) == [*range(30, 18, -1), sum(range(1, 19))]
+    assert [trace.y[0] for trace in figure.data] == list(range(13))
     assert f"<b>m30</b>  $30.00 · {30 / 465:.1%}" in labels(figure)
     assert "other (18)" in labels(figure)
     assert "top 12 of 30" in figure.layout.title.subtitle.text
@@ -178,7 +182,11 @@ def test_currencies_are_never_added() -> None:
     assert [trace.showlegend for trace in figure.data if trace.name == "a"] == [True, False]
     assert "EUR 320.00 in total · $1.00 in total" in figure.layout.title.subtitle.text
     by = plots.cost_by(cost_frame(rows, "day", "model_name"), "model_name")
-    assert [list(trace.x) for trace in by.data] == [[300.0, 20.0], [1.0]]
+    assert [(trace.yaxis, trace.name, trace.x[0]) for trace in by.data] == [
+        ("y", "b", 300.0),
+        ("y", "a", 20.0),
+        ("y2", "a", 1.0),
+    ]
     assert "EUR 300.00 · 93.8%" in labels(by)
     assert "$1.00 · 100%" in labels(by)
 
@@ -191,7 +199,7 @@ def test_an_unknown_cost_is_a_gap_and_not_zero() -> None:
     assert "50.0% of calls priced" in figure.layout.title.subtitle.text
     by = plots.cost_by(cost_frame([("a", "USD", "2", 4, 4), ("b", "USD", None, 4, 0)], "model_name"))
     assert "<b>b</b>  unknown" in labels(by)
-    assert list(by.data[0].x) == [2.0, None]
+    assert bars(by) == {"a": 2.0, "b": None}
 
 
 def test_a_missing_period_is_a_gap() -> None:
@@ -200,8 +208,8 @@ def test_a_missing_period_is_a_gap() -> None:
     p95 = next(trace for trace in figure.data if trace.name == "p95")
     assert list(p95.y) == [400.0, 401.0, None, 402.0]
     assert p95.connectgaps is False
-    bars = plots.over_time(pl.DataFrame({"day": days, "calls": [1, 2, 3]}))
-    assert list(bars.data[0].x) == days
+    calls = plots.over_time(pl.DataFrame({"day": days, "calls": [1, 2, 3]}))
+    assert list(calls.data[0].x) == days
 
 
 @pytest.mark.parametrize(
@@ -259,10 +267,10 @@ def test_a_wide_range_is_logarithmic_and_says_so() -> None:
 
 def test_histogram_bars_cover_their_bins() -> None:
     figure = plots.latency_distribution(bins_frame())
-    (bars,) = figure.data
-    edges = [(x - width / 2, x + width / 2) for x, width in zip(bars.x, bars.width, strict=True)]
+    (drawn,) = figure.data
+    edges = [(x - width / 2, x + width / 2) for x, width in zip(drawn.x, drawn.width, strict=True)]
     assert edges == [(5.0, 10.0), (10.0, 100.0), (100.0, 1000.0)]  # a logarithmic axis has no 0
-    assert list(bars.y) == [2, 0, 7]
+    assert list(drawn.y) == [2, 0, 7]
     assert figure.layout.xaxis.type == "log"
 
 
@@ -332,10 +340,9 @@ def test_the_repeated_hour_of_autumn_keeps_both_its_values() -> None:
 
 def test_nulls_are_a_group_of_their_own() -> None:
     rows = [("(none)", "USD", "2", 1, 1), (None, "USD", "5", 1, 1)]
-    (bars,) = plots.cost_by(cost_frame(rows, "agent_name")).data
-    assert list(bars.x) == [5.0, 2.0]
-    assert list(bars.customdata) == [None, "(none)"]
-    assert bars.marker.color[0] == theme.OTHER.color
+    figure = plots.cost_by(cost_frame(rows, "agent_name"))
+    assert [trace.x[0] for trace in figure.data] == [5.0, 2.0]
+    assert [trace.marker.color == theme.OTHER.color for trace in figure.data] == [True, False]
 
 
 # Colours
@@ -346,8 +353,8 @@ def test_a_model_has_the_same_colour_in_every_figure_and_theme() -> None:
     found = []
     for look in ("light", "dark"):
         found.append({t.name: t.marker.color for t in plots.cost_over_time(daily(8), theme=look).data})
-        (bars,) = plots.cost_by(daily(8).reverse(), "model_name", theme=look).data
-        found.append(dict(zip(bars.customdata, bars.marker.color, strict=True)))
+        figure = plots.cost_by(daily(8).reverse(), "model_name", theme=look)
+        found.append({trace.name: trace.marker.color for trace in figure.data})
         ranges = plots.latency_distribution(latency_frame(names, "model_name"), theme=look)
         markers = next(trace for trace in ranges.data if trace.name == "p50")
         found.append(dict(zip(markers.customdata, markers.marker.color, strict=True)))
@@ -371,8 +378,8 @@ def test_colours_hardly_depend_on_the_other_names() -> None:
 def test_names_beyond_the_palette_differ_by_pattern_and_dash() -> None:
     styles = theme.styles(f"m{index}" for index in range(32))
     assert len(set(styles.values())) == 32
-    (bars,) = plots.cost_by(daily(12, 1), "model_name").data
-    assert len(set(zip(bars.marker.color, bars.marker.pattern.shape, strict=True))) == 12
+    figure = plots.cost_by(daily(12, 1), "model_name")
+    assert len({(trace.marker.color, trace.marker.pattern.shape) for trace in figure.data}) == 12
 
 
 def test_given_styles_are_used() -> None:

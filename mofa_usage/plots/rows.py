@@ -188,45 +188,36 @@ def _bars(
     measures: Sequence[str],
     styles: Styles,
 ) -> None:
-    rows = [merged(group.rows) for group in groups]
-    amounts = [row[measure.name] for row in rows]
     whole = total(part.rows, measure.name) if measure.additive else None
-    drawn = [group.style(styles) for group in groups]
     code = look.label_text(part.currency or "")
-    hover = []
-    for position, (group, row, amount) in enumerate(zip(groups, rows, amounts, strict=True)):
+    amounts = []
+    for position, group in enumerate(groups):
+        row = merged(group.rows)
+        amount = row[measure.name]
+        amounts.append(amount)
         text = look.value_text(amount, measure.kind, code)
         if whole and amount is not None:
             text += f" · {look.percent(float(amount) / float(whole))}"
         _label(figure, number, position, group, text)
         lines = [f"<b>{look.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
-        hover.append("<br>".join(lines + details(row, measures, part.currency, skip=[measure.name])))
-    figure.add_trace(
-        go.Bar(
+        lines += details(row, measures, part.currency, skip=[measure.name])
+        style = group.style(styles)
+        # A trace for each bar: Plotly cannot draw bars of several hues and patterns in one.
+        figure.add_bar(
             orientation="h",
-            x=[None if amount is None else float(amount) for amount in amounts],
-            y=list(range(len(groups))),
-            customdata=[group.name for group in groups],
+            x=[None if amount is None else float(amount)],
+            y=[position],
+            name=look.label_text(group.label),
             width=BAR,
-            marker={"color": [style.color for style in drawn], "pattern": _patterns(drawn)},
-            hovertext=hover,
+            marker={"color": style.color, "pattern": pattern(style)},
+            hovertext=["<br>".join(lines)],
             hoverinfo="text",
             showlegend=False,
-        ),
-        row=number,
-        col=1,
-    )
+            row=number,
+            col=1,
+        )
     largest = max((float(amount) for amount in amounts if amount is not None), default=0.0)
     figure.update_xaxes(value_axis(measure, largest, part.currency), row=number, col=1)
-
-
-def _patterns(styles: Sequence[look.Style]) -> dict[str, Any]:
-    """The patterns of several bars of one trace; with a background of their own, which Plotly wants for many colours."""
-    described = next((pattern(style) for style in styles if style.pattern), {})
-    if not described:
-        return {}
-    hues = [style.color for style in styles]
-    return {**described, "fillmode": "replace", "bgcolor": hues, "shape": [style.pattern for style in styles]}
 
 
 def percentiles_by(

@@ -106,7 +106,8 @@ def over_time(
             _lines(panels, number, part, groups[:top], chosen)
             notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
         if len(groups) < len(every):
-            notes.append(f"{len(every) - len(groups):,} without a {'price' if chosen.kind == 'money' else 'value'}")
+            word = "price" if chosen.kind == "money" else "value"
+            notes.append(f"{len(every) - len(groups):,} of {len(every):,} without a {word}")
     notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
     figure = panels.dress()
     return finish(figure, title, notes, theme, 190 + 160 * len(parts) + legend_room(figure))
