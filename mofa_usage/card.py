@@ -5,15 +5,14 @@ It asks the analyses like anybody else, and shows what the columns that were loa
 
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import polars as pl
 
 from mofa_usage import theme
 from mofa_usage.analysis import Breakdown
 
-if TYPE_CHECKING:
-    from mofa_usage.usage import UsageFrame
-
-__all__ = ["card"]
+__all__ = ["Shown", "card"]
 
 _MODELS = 5
 _WIDTH = 40
@@ -27,7 +26,30 @@ _LABEL = "opacity:.7;padding:0 1em 0 0;text-align:left;vertical-align:top;font-w
 _VALUE = "text-align:left;overflow-wrap:anywhere"
 
 
-def card(usage: "UsageFrame") -> str:
+class Shown(Protocol):
+    """What a card is made of: the questions that a `UsageFrame` answers."""
+
+    tz: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that there are."""
+        ...
+
+    def breakdown(self, by: str | tuple[str, ...], measures: tuple[str, ...]) -> Breakdown:
+        """Measures by dimensions."""
+        ...
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """The answer to a query over `calls`."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of calls."""
+        ...
+
+
+def card(usage: Shown) -> str:
     """The period, the number of calls, what they cost and which models they used, as HTML."""
     rows = "".join(
         f'<tr><th scope="row" style="{_LABEL}">{escape(label)}</th><td style="{_VALUE}">{escape(value)}</td></tr>'
@@ -36,7 +58,7 @@ def card(usage: "UsageFrame") -> str:
     return f'<div style="{_STYLE}"><strong>Usage</strong><table style="border-collapse:collapse">{rows}</table></div>'
 
 
-def _facts(usage: "UsageFrame") -> Iterator[tuple[str, str]]:
+def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
     columns = set(usage.columns)
     calls = len(usage)
     if calls and "create_time" in columns:
@@ -52,7 +74,7 @@ def _facts(usage: "UsageFrame") -> Iterator[tuple[str, str]]:
         yield "Models", _models(usage.breakdown("model_name", ("calls",)), calls)
 
 
-def _period(usage: "UsageFrame") -> str:
+def _period(usage: Shown) -> str:
     ends = usage.sql("SELECT min(create_time) AS first, max(create_time) AS last FROM calls")
     first, last = (ends[name].dt.convert_time_zone(usage.tz).dt.strftime("%Y-%m-%d %H:%M")[0] for name in ends.columns)
     return f"{first} to {last} ({usage.tz})"

@@ -81,7 +81,8 @@ def load_usage(
     selection = Selection.of(filter, start, end, tz, columns)
     calls = open_source(source)
     if isinstance(calls, RelationCalls):
-        calls.columns(selection)
+        with told():
+            calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question
         return UsageFrame(_Lazy(calls, selection), tz=tz, start=selection.start, end=selection.end)
     batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
     return UsageFrame(pl.concat(batches), tz=tz, start=selection.start, end=selection.end)
