@@ -315,6 +315,8 @@ def _number(row: Mapping[str, Any], name: str) -> str:
 
 def _coverage(totals: pl.DataFrame) -> str:
     rows = totals.to_dicts()
+    if not any(row["coverage"] for row in rows):
+        return "None of the calls has a price, so their cost is unknown."
     parts = [f"{theme.percent(row['coverage'])} of {row['calls']:,} calls{_in(row, rows)}" for row in rows]
     return f"Costs are those of the {' and the '.join(parts)} that have a price. {UNPRICED}"
 

@@ -1,0 +1,349 @@
+"""The report: its numbers, its words, and how it looks and behaves in a real Chromium."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from playwright.sync_api import Browser, Page
+
+from mofa_usage import UsageError
+from mofa_usage.frames import CALL_SCHEMA
+from mofa_usage.report import write_report
+from mofa_usage.report.contents import Table, contents
+from mofa_usage.report.period import Span, window
+from mofa_usage.usage import UsageFrame, load_usage
+from tests.browser import open_browser
+
+EVIL = "<img src=x onerror='hacked=1'></script><script>hacked=1</script>&\"'"
+BERLIN = ZoneInfo("Europe/Berlin")
+FIRST = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def call(day: float, **given: Any) -> dict[str, Any]:
+    """A successful call `day` days after the first of May."""
+    moment = FIRST + timedelta(days=day)
+    return {
+        "model_name": "gpt-4o",
+        "status": "success",
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "total_tokens": 150,
+        "total_price": Decimal("0.5"),
+        "currency": "USD",
+        "latency_ms": 1000,
+        "time_to_first_token_ms": 200,
+        "agent_name": "Helpdesk",
+        "create_time": moment,
+        "update_time": moment,
+        **given,
+    }
+
+
+def usage_of(calls: list[dict[str, Any]], **options: Any) -> UsageFrame:
+    frame = pl.DataFrame(calls, schema=CALL_SCHEMA, strict=False, orient="row")
+    return load_usage(frame, **options)
+
+
+def month() -> UsageFrame:
+    """Thirty days: a call each noon, later two; a failure, a second currency, a model and an agent of ill will."""
+    calls = [call(day + 0.5) for day in range(30)]
+    calls += [call(day + 0.6, model_name=EVIL, agent_name=EVIL, total_price=None) for day in range(23, 30)]
+    calls.append(call(25.7, status="timeout", error_code=EVIL, total_price=Decimal("0.25"), latency_ms=60000))
+    calls.append(call(26.7, currency="EUR", total_price=Decimal("4")))
+    calls.append(call(29.99))
+    return usage_of(calls)
+
+
+def tiles(usage: UsageFrame, days: int | None = None) -> dict[str, tuple[str, str, str]]:
+    return {tile.title: (tile.value, tile.trend, tile.mood) for tile in contents(usage, days).tiles}
+
+
+def cells(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in [*table.rows, *table.total]]
+
+
+# The period of the headline figures
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("2026-05-01T09:00", "2026-05-30T23:30", (7, "2026-05-24", "2026-05-31", "2026-05-17")),
+        ("2026-05-01T09:00", "2026-05-30T13:00", (7, "2026-05-23", "2026-05-30", "2026-05-16")),  # 30 May may go on
+        ("2026-03-01T09:00", "2026-05-30T23:30", (30, "2026-05-01", "2026-05-31", "2026-04-01")),
+        ("2026-05-01T09:00", "2026-05-14T23:30", (7, "2026-05-08", "2026-05-15", "2026-05-01")),
+        ("2026-05-01T09:00", "2026-05-13T23:30", (1, "2026-05-13", "2026-05-14", "2026-05-12")),
+        ("2026-05-01T09:00", "2026-05-02T23:30", (1, "2026-05-02", "2026-05-03", "2026-05-01")),
+    ],
+)
+def test_headlines_are_for_the_last_full_days(first: str, last: str, expected: tuple[int, str, str, str]) -> None:
+    chosen = window(Span(datetime.fromisoformat(first), datetime.fromisoformat(last)))
+    days = [chosen.start, chosen.end, chosen.before]
+    assert (chosen.days, *(str(day and day.date()) for day in days)) == expected
+    assert all(day is not None and day.time().isoformat() == "00:00:00" for day in days)
+
+
+def test_days_are_local_and_may_have_23_hours() -> None:
+    last = datetime(2026, 3, 29, 23, tzinfo=BERLIN)
+    chosen = window(Span(last - timedelta(days=20), last))
+    assert chosen.start == datetime(2026, 3, 23, tzinfo=BERLIN)
+    assert chosen.end.astimezone(UTC) - chosen.start.astimezone(UTC) == timedelta(days=7, hours=-1)
+
+
+def test_a_day_is_full_when_the_usage_was_loaded_to_its_end() -> None:
+    first, last = datetime(2026, 5, 1, 9, tzinfo=UTC), datetime(2026, 5, 20, 12, tzinfo=UTC)
+    assert window(Span(first, last, end=datetime(2026, 5, 21, tzinfo=UTC))).end.date() == date(2026, 5, 21)
+    assert window(Span(first, last, end=datetime(2026, 5, 20, 18, tzinfo=UTC))).end.date() == date(2026, 5, 20)
+    begun = window(Span(first, last, start=datetime(2026, 5, 1, 8, tzinfo=UTC)), 9)
+    assert begun.before == datetime(2026, 5, 2, tzinfo=UTC)
+
+
+def test_without_an_earlier_period_it_is_said() -> None:
+    morning = datetime(2026, 5, 1, 9)
+    short = window(Span(morning, morning + timedelta(hours=3)))
+    assert (short.title, short.days, short.before) == ("All calls", None, None)
+    assert "no earlier period" in short.text
+    assert short.start <= morning + timedelta(hours=3) < short.end
+    asked = window(Span(morning, morning + timedelta(days=9, hours=14)), days=7)
+    assert asked.before is None
+    assert "no earlier period" in asked.text
+    with pytest.raises(UsageError, match="need a full day"):
+        window(Span(morning, morning + timedelta(hours=3)), days=2)
+
+
+# Numbers
+
+
+def test_headline_figures_and_their_change() -> None:
+    found = tiles(month())
+    assert found["Calls"] == ("17", "▲ 142.9%", "neutral")  # 17 in the last 7 days, 7 in those before
+    assert found["Cost"] == ("$4.25", "▲ 21.4%", "neutral")  # 8 of 0.50 and 0.25 after 7 of 0.50
+    assert found["Cost (EUR)"] == ("EUR 4.00", "", "neutral")
+    assert found["Success rate"] == ("94.1%", "▼ 5.9 points", "bad")
+    assert found["Tokens"] == ("2.55k", "▲ 142.9%", "neutral")
+    assert found["Time to first token p50"] == ("200 ms", "no change", "neutral")
+    assert found["Latency p95"][1:] == ("12.8x as much", "bad")
+    assert found["Cost per call"] == ("$0.472", "▼ 5.6%", "good")
+    assert found["Wasted cost"] == ("$0.25", "none before", "neutral")
+
+
+def test_the_length_of_the_headline_period_can_be_asked_for() -> None:
+    assert tiles(month(), 1)["Calls"][0] == "3"
+    assert "Calls" in tiles(month(), 20)
+    assert tiles(month(), 20)["Calls"][1] == ""
+    assert contents(month(), 1).window.title == "The last full day"  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="days is 0"):
+        write_report(month(), "report.html", days=0)
+
+
+def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
+    by_model, by_agent, failures = contents(month(), None).tables
+    assert by_model.head[:4] == ["Model", "Cost", "Share", "Priced"]
+    rows = {(row[0], row[1]): row for row in cells(by_model)}
+    assert rows["gpt-4o", "$15.75"][2:4] == ["100%", "100%"]
+    assert rows["gpt-4o", "EUR 4.00"][2] == "100%"
+    assert rows[EVIL, "unknown"][2:4] == ["–", "0%"]  # noqa: RUF001
+    assert rows["All calls in USD", "$15.75"][3] == "82.1%"
+    assert by_model.note == (
+        "Costs are those of the 82.1% of 39 calls in USD and the 100% of 1 calls in EUR that have a price. "
+        "A call without a price is unknown, not free."
+    )
+    assert by_agent.note == by_model.note
+    assert cells(failures) == [["timeout", EVIL, "1", "100%", "2.5%", "1", "0"]]
+
+
+def test_a_long_table_says_that_it_is_cut() -> None:
+    usage = usage_of([call(index / 100, model_name=f"m{index}", total_price=Decimal(index)) for index in range(60)])
+    table = contents(usage, None).tables[0]
+    assert len(table.rows) == 50
+    assert table.rows[0][0].text == "m59"
+    assert "The first 50 of 60 rows." in table.note
+
+
+def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
+    bare = {"total_price": None, "latency_ms": None, "time_to_first_token_ms": None, "agent_name": None}
+    usage = usage_of([call(hour / 24, **bare) for hour in range(3)])
+    found = contents(usage, None)
+    assert [section.title for section in found.sections] == ["Volume", "Reliability"]
+    assert [table.title for table in found.tables] == ["By model"]
+    assert not any("cost" in name.lower() for name in found.tables[0].head)
+    assert found.tables[0].note == "None of the calls has a price, so their cost is unknown."
+    assert [tile.title for tile in found.tiles] == ["Calls", "Success rate", "Tokens"]
+    page = write_report(usage, tmp_path / "bare.html").read_text()
+    assert "Not shown, since no call tells it: prices, latency, time to first token." in page
+
+
+def test_a_model_has_one_colour_on_the_whole_page() -> None:
+    usage = usage_of([call(day, model_name=f"m{day % 11}", total_price=Decimal(day)) for day in range(33)])
+    found = contents(usage, None)
+    colors: dict[str, set[str]] = {}
+    for section in found.sections:
+        for figure in [*section.wide, *section.narrow]:
+            for trace in figure.data:
+                if trace.name and re.fullmatch(r"m\d+", trace.name):
+                    colors.setdefault(trace.name, set()).add(trace.marker.color)
+    for row in found.tables[0].rows:
+        colors[row[0].text].add(row[0].color or "")
+    assert len(colors) == 11
+    assert all(len(found) == 1 for found in colors.values())
+
+
+# Files
+
+
+def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    usage = usage_of([call(0)])
+    path = write_report(usage, str(tmp_path / "report.html"), title="One & <only>")
+    assert path == tmp_path / "report.html"
+    first = path.read_text()
+    assert "<title>One &amp; &lt;only&gt;</title>" in first
+    (tmp_path / "taken").mkdir()
+    for target in (tmp_path / "taken", tmp_path / "missing" / "report.html"):
+        with pytest.raises(UsageError, match=f"cannot write the report to {re.escape(str(target))}: "):
+            write_report(usage, target)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "taken"]
+    assert write_report(usage, path).read_text() != first
+
+
+def test_untrusted_names_stay_text_in_the_page(tmp_path: Path) -> None:
+    page = write_report(month(), tmp_path / "report.html").read_text()
+    assert "<img src=x" not in page
+    scripts = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, flags=re.DOTALL)
+    assert len(scripts) > 8
+    for script in scripts:
+        json.loads(script)
+
+
+def test_without_calls_the_page_says_so(tmp_path: Path) -> None:
+    page = write_report(usage_of([]), tmp_path / "empty.html").read_text()
+    assert "There are no calls in this usage." in page
+    assert len(page) < 20_000
+
+
+# In Chromium
+
+WIDTHS = pytest.mark.parametrize("width", [360, 1400])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(month(), tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+class Visit:
+    """A page that was opened, and everything it said and asked for."""
+
+    def __init__(self, browser: Browser, path: Path, width: int, scheme: Any = "light") -> None:
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+        self.page: Page = context.new_page()
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def wait_until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true. (Playwright's own way needs eval, which the page forbids.)"""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(f"() => {expression}"):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            self.page.wait_for_timeout(50)
+
+    def drawn(self) -> list[dict[str, Any]]:
+        """Each figure's title, background, and whether all of it lies inside the window."""
+        return list(
+            self.page.evaluate(
+                """() => [...document.querySelectorAll(".figure")].map(place => {
+                    const svg = place.querySelector("svg.main-svg"), box = svg && svg.getBoundingClientRect();
+                    return {
+                        title: place.querySelector(".gtitle")?.textContent,
+                        ground: svg && getComputedStyle(svg).backgroundColor,
+                        marks: place.querySelectorAll(".points path, .hm image, path.js-line").length,
+                        inside: !!box && box.left >= 0 && box.right <= innerWidth + 1 && box.width > 250,
+                    };
+                })"""
+            )
+        )
+
+
+@pytest.mark.browser
+@WIDTHS
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_figure_is_drawn_without_a_word_or_a_request(
+    browser: Browser, report: Path, width: int, scheme: str
+) -> None:
+    visit = Visit(browser, report, width, scheme)
+    drawn = visit.drawn()
+    assert visit.said == []
+    assert visit.requests == [report.as_uri()]
+    assert len(drawn) == report.read_text().count('class="figure"') > 8
+    ground = {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
+    for figure in drawn:
+        assert figure["title"], figure
+        assert figure["marks"], figure
+        assert figure["inside"], figure
+        assert figure["ground"] == ground, figure
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.evaluate("window.hacked") is None
+    visit.page.context.close()
+
+
+@pytest.mark.browser
+def test_names_are_shown_as_they_are(browser: Browser, report: Path) -> None:
+    visit = Visit(browser, report, 1400)
+    assert visit.page.locator("td.name", has_text=EVIL).first.inner_text() == EVIL
+    assert visit.page.locator(".figure .legendtext", has_text="<img src=x").count() > 0
+    visit.page.context.close()
+
+
+@pytest.mark.browser
+def test_figures_follow_the_theme_and_the_width(browser: Browser, report: Path) -> None:
+    visit = Visit(browser, report, 1400)
+    visit.page.emulate_media(color_scheme="dark")
+    visit.wait_until(
+        "[...document.querySelectorAll('svg.main-svg:first-child')]"
+        ".every(svg => getComputedStyle(svg).backgroundColor === 'rgb(21, 24, 29)')"
+    )
+    visit.page.set_viewport_size({"width": 400, "height": 800})
+    visit.wait_until(
+        "[...document.querySelectorAll('svg.main-svg')].every(svg => svg.getBoundingClientRect().right <= 400)"
+    )
+    assert visit.said == []
+    visit.page.context.close()
+
+
+@pytest.mark.browser
+@WIDTHS
+def test_it_prints_light_and_uncut_and_is_itself_again(browser: Browser, report: Path, width: int) -> None:
+    visit = Visit(browser, report, width, "dark")
+    visit.page.evaluate(
+        """addEventListener("beforeprint", () => {
+            window.printed = [...document.querySelectorAll(".figure")].map(place => {
+                const svg = place.querySelector("svg.main-svg");
+                return [svg.width.baseVal.value, svg.style.backgroundColor];
+            });
+        })"""
+    )
+    pdf = visit.page.pdf(format="A4", print_background=True)
+    assert pdf.startswith(b"%PDF")
+    printed = visit.page.evaluate("window.printed")
+    assert len(printed) > 8
+    assert {tuple(figure) for figure in printed} == {(680, "rgb(255, 255, 255)")}  # A4 has 703 between its margins
+    assert all(figure["inside"] and figure["ground"] == "rgb(21, 24, 29)" for figure in visit.drawn())
+    assert visit.said == []
+    visit.page.context.close()
