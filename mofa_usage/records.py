@@ -17,29 +17,39 @@ of their totals and are never added to them.
 A change makes a new record: `session.model_copy(update={"title": "New"})`, validated like any other.
 """
 
-import copy
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, NoReturn, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from uuid_utils.compat import uuid7
+
+from mofa_usage.values import (
+    Count,
+    Flag,
+    Id,
+    Integer,
+    Json,
+    JsonObject,
+    Money,
+    OpenValue,
+    Rate,
+    Secret,
+    Text,
+    Time,
+    Value,
+    to_utc,
+)
 
 __all__ = [
     "NIL_UUID",
@@ -54,6 +64,7 @@ __all__ = [
     "PriceDetails",
     "Provider",
     "QueryFilter",
+    "Record",
     "TokenDetails",
     "ToolCallContent",
     "ToolResultContent",
@@ -62,98 +73,6 @@ __all__ = [
 
 NIL_UUID = UUID(int=0)
 """Stands for "none": no tenant, no request or response message."""
-
-_MAX_INT = 2**31 - 1
-_EXACT_FLOAT = 2.0**53  # from here on every float is an integer
-_JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
-_JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
-
-
-def _check_text(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("text must not hold a NUL character")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("text must not hold a lone surrogate") from None
-    return value
-
-
-def _check_secret(value: SecretStr) -> SecretStr:
-    _check_text(value.get_secret_value())
-    return value
-
-
-def _to_utc(value: datetime) -> datetime:
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise ValueError("a time needs a zone: a naive datetime could be any hour of the day")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the time does not exist in UTC (before year 1 or after year 9999)") from None
-
-
-def _refuse_json(path: str, why: str) -> NoReturn:
-    where = f" at {path}" if path else ""
-    raise ValueError(f"not JSON{where}: {why}")
-
-
-def _json_number(value: float, path: str) -> float:
-    if not math.isfinite(value):
-        _refuse_json(path, f"{value} is no JSON number")
-    # A database may keep JSON numbers as decimals and answer 1e23 as the integer 10**23, which is not the float 1e23.
-    # As the integer that it is, it comes back equal from everywhere.
-    return value if abs(value) < _EXACT_FLOAT else int(value)
-
-
-def _json_text(value: object, path: str) -> str:
-    if not isinstance(value, str):
-        _refuse_json(path, f"the key {value!r} is a {type(value).__name__}, keys must be text")
-    try:
-        return _check_text(str(value))
-    except ValueError as error:
-        _refuse_json(path, str(error))
-
-
-def _to_json(value: object, path: str = "", depth: int = 0) -> Any:
-    """A deep copy of `value`, made of dict, list, str, int, float, bool and None only."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _json_text(value, path)
-    if isinstance(value, int):
-        if value.bit_length() > _JSON_BITS:
-            _refuse_json(path, f"an integer of more than {_JSON_BITS} bits")
-        return int(value)
-    if isinstance(value, float):
-        return _json_number(float(value), path)
-    if depth == _JSON_DEPTH:
-        _refuse_json("", f"nested more than {_JSON_DEPTH} deep, or inside itself")
-    if isinstance(value, list | tuple):
-        return [_to_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        return {
-            _json_text(key, path): _to_json(item, f"{path}.{key}" if path else str(key), depth + 1)
-            for key, item in value.items()
-        }
-    _refuse_json(path, f"a {type(value).__name__} is no JSON value")
-
-
-def _check_json(value: object) -> Any:
-    return _to_json(value)
-
-
-Id = UUID
-Text = Annotated[str, AfterValidator(_check_text)]
-Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
-Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
-Rate = Annotated[float, Field(allow_inf_nan=False)]
-Money = Annotated[Decimal, Field(max_digits=15, decimal_places=10)]
-Time = Annotated[datetime, Field(strict=True), AfterValidator(_to_utc)]
-Flag = Annotated[bool, Field(strict=True)]
-Json = Annotated[Any, BeforeValidator(_check_json)]
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_check_json)]
 
 
 def _now() -> datetime:
@@ -164,31 +83,7 @@ def _create_time(data: dict[str, Any]) -> datetime:
     return cast(datetime, data.get("create_time") or _now())
 
 
-class _Value(BaseModel):
-    """An immutable value: equal by its fields, copied only through validation."""
-
-    # Validators are built at first use: half of the time that importing this module would take.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy in which the fields of `update` have changed; it is validated like a new record.
-
-        Raises:
-            pydantic.ValidationError: the changed record is not valid, or a field is unknown.
-        """
-        fields = {**self.__dict__, **(self.__pydantic_extra__ or {}), **(update or {})}
-        return type(self).model_validate(copy.deepcopy(fields) if deep else fields)
-
-
-class _OpenValue(_Value):
-    """A value kept as JSON, whose further keys are kept beside its own fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-    __pydantic_extra__: dict[Text, Json]
-
-
-class _Record(_Value):
+class Record(Value):
     """A row of a table: an id and the times when it was made and last changed (UTC)."""
 
     id: Id = Field(default_factory=uuid7)
@@ -224,7 +119,7 @@ class ApiCallStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class ToolCallContent(_Value):
+class ToolCallContent(Value):
     """A tool that the model asked for. `arguments` is any JSON value."""
 
     id: Text
@@ -232,7 +127,7 @@ class ToolCallContent(_Value):
     arguments: Json
 
 
-class ToolResultContent(_Value):
+class ToolResultContent(Value):
     """What a tool answered."""
 
     tool_call_id: Text
@@ -240,7 +135,7 @@ class ToolResultContent(_Value):
     is_error: Flag = False
 
 
-class MessageContent(_OpenValue):
+class MessageContent(OpenValue):
     """What a message says: text, tool calls, a tool's result, and any further JSON keys beside them.
 
     ```python
@@ -254,7 +149,7 @@ class MessageContent(_OpenValue):
     tool_result: ToolResultContent | None = None
 
 
-class TokenDetails(_OpenValue):
+class TokenDetails(OpenValue):
     """Which part of a token count was of a kind. Parts are subsets of the count, and may overlap each other."""
 
     cached_tokens: Count | None = None
@@ -263,7 +158,7 @@ class TokenDetails(_OpenValue):
     cache_write_tokens: Count | None = None
 
 
-class PriceDetails(_OpenValue):
+class PriceDetails(OpenValue):
     """How a price is made up, in units of `currency` (an ISO 4217 code)."""
 
     input_price: Money | None = None
@@ -271,7 +166,7 @@ class PriceDetails(_OpenValue):
     currency: Text = "USD"
 
 
-class LLMMessage(_Record):
+class LLMMessage(Record):
     """One message of a chat session."""
 
     chat_session_id: Id
@@ -300,7 +195,7 @@ class LLMMessage(_Record):
         return cls.model_validate({**named, "role": role, "content": content, **fields})
 
 
-class LLMApiCall(_Record):
+class LLMApiCall(Record):
     """One request to a model: who made it, how it ended, what it used, what it cost and how long it took.
 
     `total_price` is in the currency of `price_details` (USD without them); `latency_ms` is the whole request,
@@ -398,7 +293,7 @@ class LLMApiCall(_Record):
         are given.
         """
         # A request time from a clock ahead of ours must not end before it began.
-        ended = response_time or max(_now(), _to_utc(request_time))
+        ended = response_time or max(_now(), to_utc(request_time))
         derived: dict[str, Any] = {
             "prompt_tokens": 0,
             "completion_tokens": 0,
@@ -414,10 +309,10 @@ class LLMApiCall(_Record):
 
 
 def _milliseconds(start: datetime, end: datetime) -> int:
-    return (_to_utc(end) - _to_utc(start)) // timedelta(milliseconds=1)
+    return (to_utc(end) - to_utc(start)) // timedelta(milliseconds=1)
 
 
-class ChatSession(_Record):
+class ChatSession(Record):
     """A conversation of a user with an agent. `metadata` is a JSON object."""
 
     user_id: Id
@@ -432,14 +327,14 @@ class ChatSession(_Record):
         return cls.model_validate({"user_id": user_id, "agent_id": agent_id, **fields})
 
 
-class Provider(_Record):
+class Provider(Record):
     """Whom a model is bought from. `api_key` is a secret: read it with `provider.api_key.get_secret_value()`."""
 
     tenant_id: Id = NIL_UUID
     provider_name: Text
     provider_type: Text
     api_base: Text
-    api_key: Annotated[SecretStr, AfterValidator(_check_secret)]
+    api_key: Secret
     enabled: Flag = True
 
     @model_validator(mode="wrap")
@@ -464,7 +359,7 @@ class Provider(_Record):
         raise ValidationError.from_exception_data(cls.__name__, refusals, hide_input=True)
 
 
-class Agent(_Record):
+class Agent(Record):
     """An agent's configuration. `custom_params` and `thinking` are any JSON."""
 
     tenant_id: Id = NIL_UUID
@@ -484,14 +379,14 @@ class Agent(_Record):
     thinking: Json = None
 
 
-class AgentConfig(_Value):
+class AgentConfig(Value):
     """An agent together with the provider that it uses."""
 
     agent: Agent
     provider: Provider
 
 
-class QueryFilter(_Value):
+class QueryFilter(Value):
     """Which API calls: those that meet every condition given. Both ends of the time range are included."""
 
     user_id: Id | None = None
@@ -516,7 +411,7 @@ class QueryFilter(_Value):
     """Which column each condition of equality compares."""
 
 
-class UsageStatistics(_Value):
+class UsageStatistics(Value):
     """Totals over the calls of a filter.
 
     `failed_count` counts the status `failed` only, `status_counts` every status. `total_cost` is exact and is `None`

@@ -29,7 +29,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
 from mofa_usage.errors import SerializationError
-from mofa_usage.records import NIL_UUID, Agent, ApiCallStatus, ChatSession, LLMApiCall, LLMMessage, Provider
+from mofa_usage.records import NIL_UUID, Agent, ApiCallStatus, ChatSession, LLMApiCall, LLMMessage, Provider, Record
 
 __all__ = [
     "AGENT",
@@ -37,9 +37,9 @@ __all__ = [
     "CHAT_SESSION",
     "LLM_MESSAGE",
     "PROVIDER",
+    "TYPES",
     "Kind",
     "RowCodec",
-    "TYPES",
     "TableSpec",
     "metadata",
     "read_json",
@@ -106,7 +106,7 @@ def _kind(annotation: Any) -> Kind:
     return Kind.JSON
 
 
-_R = TypeVar("_R", bound=BaseModel)
+_R = TypeVar("_R", bound=Record)
 
 metadata = sa.MetaData()
 

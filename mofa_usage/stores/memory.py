@@ -13,8 +13,6 @@ from math import fsum
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from mofa_usage.errors import ConstraintError, NotFoundError, QueryError, StoreConnectionError
 from mofa_usage.records import (
     Agent,
@@ -25,6 +23,7 @@ from mofa_usage.records import (
     LLMMessage,
     Provider,
     QueryFilter,
+    Record,
     UsageStatistics,
 )
 from mofa_usage.stores.base import Connecting, Records, Store
@@ -32,7 +31,7 @@ from mofa_usage.stores.checks import check_page, check_time
 
 __all__ = ["InMemoryStore"]
 
-_R = TypeVar("_R", bound=BaseModel)
+_R = TypeVar("_R", bound=Record)
 _Table = dict[UUID, Any]
 
 

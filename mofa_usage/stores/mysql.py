@@ -23,6 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError, StoreConnectionError, require
 from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
     LOCKED,
@@ -35,7 +36,6 @@ from mofa_usage.stores.dialects import (
     Options,
     write_uuids,
 )
-from mofa_usage.stores.sql import SqlStore
 
 __all__ = ["MySqlStore"]
 

@@ -18,6 +18,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
     LOCKED,
@@ -29,7 +30,6 @@ from mofa_usage.stores.dialects import (
     Failure,
     Options,
 )
-from mofa_usage.stores.sql import SqlStore
 
 __all__ = ["PostgresStore"]
 

@@ -1,24 +1,16 @@
-"""The one store for every SQL database.
+"""The contract as SQL: one implementation for every SQL database.
 
-`SqlRecords` is the contract as SQL: each method is a piece of work for a runner, so the same code serves the store
-and its transactions. `SqlStore` opens and closes the database. Its subclasses name a `Dialect` and nothing else: where
-databases differ is written there.
+Each method is a piece of work for a runner, so the same code serves a store and its transactions. Where databases
+differ is written in their dialects.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-import sqlalchemy as sa
-import stamina
-from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import Pool
-
-from mofa_usage.errors import NotFoundError, PersistenceError, QueryError, StoreConnectionError
+from mofa_usage.errors import NotFoundError
 from mofa_usage.records import (
     Agent,
     AgentConfig,
@@ -28,6 +20,7 @@ from mofa_usage.records import (
     LLMMessage,
     Provider,
     QueryFilter,
+    Record,
     UsageStatistics,
 )
 from mofa_usage.schema import (
@@ -41,17 +34,14 @@ from mofa_usage.schema import (
     TableSpec,
     read_status,
 )
-from mofa_usage.stores.base import Connecting, Records, Store
+from mofa_usage.stores.base import Records
 from mofa_usage.stores.checks import check_page, check_time
-from mofa_usage.stores.dialects import Dialect, Options
-from mofa_usage.stores.migrations import prepare_tables
-from mofa_usage.stores.runner import PoolRunner, Runner
+from mofa_usage.stores.runner import Runner
 from mofa_usage.stores.statements import Conditions, Statements
-from mofa_usage.urls import parse_url, url_from_env
 
-__all__ = ["SqlRecords", "SqlStore"]
+__all__ = ["SqlRecords"]
 
-_R = TypeVar("_R", bound=BaseModel)
+_R = TypeVar("_R", bound=Record)
 
 _PAGE = 5_000  # calls that a stream reads at a time
 _DELETE_BATCH = 10_000  # calls that cleanup deletes in one transaction
@@ -90,7 +80,7 @@ class SqlRecords(Records):
         )
 
     async def _save_many(self, spec: TableSpec[_R], records: Iterable[_R]) -> None:
-        last = {record.id: record for record in records}  # type: ignore[attr-defined]
+        last = {record.id: record for record in records}
         if not last:
             return
         statement = self._sql.upsert(spec)
@@ -386,97 +376,3 @@ def _statistics(
         avg_latency_ms=float(latency) / latency_calls if latency_calls else None,
         avg_tokens_per_second=rate / rate_calls if rate_calls else None,
     )
-
-
-def _is_busy(error: Exception) -> bool:
-    return isinstance(error, QueryError) and error.transient
-
-
-class SqlStore(SqlRecords, Store):
-    """A store on an SQL database, made by `connect`."""
-
-    dialect: ClassVar[Dialect]
-
-    def __init__(self, engine: AsyncEngine, url: sa.URL, options: Options) -> None:
-        self._pool_runner = PoolRunner(engine, self.dialect, options)
-        super().__init__(self._pool_runner, Statements(self.dialect, engine.dialect))
-        self._options = options
-        self.url = url
-        """Where the database is. It holds the password; its `str` and `repr` do not show it."""
-
-    @classmethod
-    def connect(cls, url: str | sa.URL, **options: Any) -> Connecting[Self]:
-        """Connect to a database: `store = await ...`, or `async with ... as store` that closes it.
-
-        Args:
-            url: One of this backend's URLs; see `mofa_usage.urls`.
-            **options: The fields of `Options`, such as `max_connections`.
-
-        Raises:
-            StoreConnectionError: when awaited; the URL is another backend's, or the database cannot be reached.
-            MissingExtraError: when awaited; the driver is not installed.
-        """
-        return Connecting(lambda: cls._open(url, Options(**options)))
-
-    @classmethod
-    def from_env(cls, **options: Any) -> Connecting[Self]:
-        """`connect` with the URL of the environment variable `DATABASE_URL`."""
-        return Connecting(lambda: cls._open(url_from_env(), Options(**options)))
-
-    @classmethod
-    async def _open(cls, url: str | sa.URL, options: Options) -> Self:
-        backend, parsed = parse_url(url)
-        if backend != cls.dialect.name:
-            raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
-        store = cls(cls.dialect.open(parsed, options), parsed, options)
-        try:
-            # Two processes that create a file at once get into each other's way; a server that is not there stays so.
-            async for attempt in stamina.retry_context(on=_is_busy, timeout=options.lock_timeout, attempts=None):
-                with attempt:
-                    await (prepare_tables(store._pool_runner) if options.create_tables else store._answer())
-        except BaseException:
-            await store.close()
-            raise
-        return store
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.url.render_as_string()}>"
-
-    @property
-    def backend_name(self) -> str:
-        return self.dialect.name
-
-    @property
-    def is_connected(self) -> bool:
-        return self._pool_runner.open
-
-    @property
-    def engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine, for statements of your own. Its pool is this store's."""
-        return self._pool_runner.engine
-
-    @property
-    def pool(self) -> Pool:
-        """SQLAlchemy's connection pool: `pool.size()`, `pool.checkedout()`, `pool.status()`."""
-        return self.engine.pool
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlRecords]:
-        async with self._pool_runner.transaction() as runner:
-            yield SqlRecords(runner, self._sql)
-
-    async def ping(self) -> None:
-        try:
-            await self._answer()
-        except PersistenceError as error:
-            if not error.transient:
-                raise
-            await self._answer()  # that connection may have been stale; this one is new
-
-    async def _answer(self) -> None:
-        await self._pool_runner.attempt(lambda connection: self._dialect.fetch(connection, "SELECT 1", ()), "ping")
-
-    async def close(self) -> None:
-        if self._pool_runner.open:
-            self._pool_runner.open = False
-            await self.engine.dispose()

@@ -25,6 +25,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from mofa_usage.errors import ConstraintError, QueryError, SerializationError
 from mofa_usage.schema import Kind, TableSpec, read_json, write_json
 from mofa_usage.stores.base import Connecting
+from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
     REFUSED,
@@ -34,7 +35,6 @@ from mofa_usage.stores.dialects import (
     Times,
     write_uuids,
 )
-from mofa_usage.stores.sql import SqlStore
 from mofa_usage.urls import MEMORY_PATH
 
 __all__ = ["SqliteStore"]

@@ -1,0 +1,154 @@
+"""What records are made of: immutable values, and the kinds of their fields, each with its validation.
+
+What one database cannot hold, none accepts: PostgreSQL takes no NUL character in text, a JSON column may answer a large
+float as an integer, Rust's serde stops at a depth of 128. So the rules are here, once, before any database.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, NoReturn, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+__all__ = [
+    "Count",
+    "Flag",
+    "Id",
+    "Integer",
+    "Json",
+    "JsonObject",
+    "Money",
+    "OpenValue",
+    "Rate",
+    "Secret",
+    "Text",
+    "Time",
+    "Value",
+    "to_utc",
+]
+
+_MAX_INT = 2**31 - 1
+_EXACT_FLOAT = 2.0**53  # from here on every float is an integer
+_JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
+_JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
+
+
+def _check_text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("text must not hold a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("text must not hold a lone surrogate") from None
+    return value
+
+
+def _check_secret(value: SecretStr) -> SecretStr:
+    _check_text(value.get_secret_value())
+    return value
+
+
+def to_utc(value: datetime) -> datetime:
+    """The same moment in UTC.
+
+    Raises:
+        ValueError: it has no zone, or does not exist in UTC.
+    """
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError("a time needs a zone: a naive datetime could be any hour of the day")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time does not exist in UTC (before year 1 or after year 9999)") from None
+
+
+def _refuse_json(path: str, why: str) -> NoReturn:
+    where = f" at {path}" if path else ""
+    raise ValueError(f"not JSON{where}: {why}")
+
+
+def _json_number(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        _refuse_json(path, f"{value} is no JSON number")
+    # A database may keep JSON numbers as decimals and answer 1e23 as the integer 10**23, which is not the float 1e23.
+    # As the integer that it is, it comes back equal from everywhere.
+    return value if abs(value) < _EXACT_FLOAT else int(value)
+
+
+def _json_text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        _refuse_json(path, f"the key {value!r} is a {type(value).__name__}, keys must be text")
+    try:
+        return _check_text(str(value))
+    except ValueError as error:
+        _refuse_json(path, str(error))
+
+
+def _to_json(value: object, path: str = "", depth: int = 0) -> Any:
+    """A deep copy of `value`, made of dict, list, str, int, float, bool and None only."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _json_text(value, path)
+    if isinstance(value, int):
+        if value.bit_length() > _JSON_BITS:
+            _refuse_json(path, f"an integer of more than {_JSON_BITS} bits")
+        return int(value)
+    if isinstance(value, float):
+        return _json_number(float(value), path)
+    if depth == _JSON_DEPTH:
+        _refuse_json("", f"nested more than {_JSON_DEPTH} deep, or inside itself")
+    if isinstance(value, list | tuple):
+        return [_to_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {
+            _json_text(key, path): _to_json(item, f"{path}.{key}" if path else str(key), depth + 1)
+            for key, item in value.items()
+        }
+    _refuse_json(path, f"a {type(value).__name__} is no JSON value")
+
+
+def _check_json(value: object) -> Any:
+    return _to_json(value)
+
+
+Id = UUID
+Text = Annotated[str, AfterValidator(_check_text)]
+Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
+Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
+Rate = Annotated[float, Field(allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(max_digits=15, decimal_places=10)]
+Time = Annotated[datetime, Field(strict=True), AfterValidator(to_utc)]
+Flag = Annotated[bool, Field(strict=True)]
+Json = Annotated[Any, BeforeValidator(_check_json)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_check_json)]
+Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+
+
+class Value(BaseModel):
+    """An immutable value: equal by its fields, copied only through validation."""
+
+    # Validators are built at first use: half of the time that importing this module would take.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy in which the fields of `update` have changed; it is validated like a new record.
+
+        Raises:
+            pydantic.ValidationError: the changed record is not valid, or a field is unknown.
+        """
+        fields = {**self.__dict__, **(self.__pydantic_extra__ or {}), **(update or {})}
+        return type(self).model_validate(copy.deepcopy(fields) if deep else fields)
+
+
+class OpenValue(Value):
+    """A value kept as JSON, whose further keys are kept beside its own fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[Text, Json]
