@@ -77,7 +77,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _report(error: Exception) -> int:
     """Say what went wrong in one sentence; the exit code."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's: a wrong or missing option
-        _say(error.format_message())
+        if message := error.format_message():  # none when the help was shown instead
+            _say(message)
         return int(error.exit_code)
     if isinstance(error, MofaUsageError):
         _say(str(error))

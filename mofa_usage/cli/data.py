@@ -19,6 +19,7 @@ from mofa_usage.cli.options import (
     Url,
     User,
     Which,
+    announce,
     chosen_calls,
     console,
     database_url,
@@ -66,7 +67,7 @@ def demo(
         usage = generate_usage(calls=calls, days=days, end=_end(end), seed=seed)
     url = f"sqlite:{database}"
     asyncio.run(_save(url, usage))
-    shown.print(f"[bold]{database}[/bold]: {calls:,} made-up calls of {days} days", soft_wrap=True)
+    announce(database, f": {calls:,} made-up calls of {days} days")
     from mofa_usage.cli.views import show_summary
     from mofa_usage.report import write_report
     from mofa_usage.usage import load_usage
@@ -77,8 +78,8 @@ def demo(
         write_report(frame, report)
     with shown.status("Writing Parquet"):
         export_parquet(url, parquet)
-    shown.print(f"[bold]{report}[/bold]: the report, open it in a browser", soft_wrap=True)
-    shown.print(f"[bold]{parquet}[/bold]: the same calls for Polars, DuckDB, Spark, ...\n", soft_wrap=True)
+    announce(report, ": the report, open it in a browser")
+    announce(parquet, ": the same calls for Polars, DuckDB, Spark, ...\n")
     show_summary(frame, ["model_name"], top=20)
     _what_next(url)
 
@@ -255,6 +256,8 @@ def export(
     [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
     """
     source, which = database_url(url), chosen_calls(Which(model, status, tenant, user, agent, session))
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; --overwrite replaces it")
     from mofa_usage.warehouse import export_parquet
 
     partition: Any = partition_by  # what it may be, the library says
@@ -262,9 +265,7 @@ def export(
         source, path, filter=which, start=start, end=end, tz=tz, partition_by=partition, overwrite=overwrite
     )
     files = "1 file" if len(written.files) == 1 else f"{len(written.files):,} files"
-    console().print(
-        f"[bold]{path}[/bold]: {written.rows:,} calls in {files}, {written.bytes / 1e6:,.1f} MB", soft_wrap=True
-    )
+    announce(path, f": {written.rows:,} calls in {files}, {written.bytes / 1e6:,.1f} MB")
 
 
 def migrate(

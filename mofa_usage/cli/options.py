@@ -1,6 +1,7 @@
 """The options that commands share, and what they mean."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -31,6 +32,7 @@ __all__ = [
     "User",
     "Version",
     "Which",
+    "announce",
     "chosen_calls",
     "console",
     "database_url",
@@ -111,6 +113,13 @@ def console() -> "Console":
     return shown if shown.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_PIPED_WIDTH)
 
 
+def announce(name: object, rest: str) -> None:
+    """Print one line about a thing whose name stands first; names of files are text, not markup."""
+    from rich.text import Text
+
+    console().print(Text.assemble((str(name), "bold"), rest), soft_wrap=True)
+
+
 def database_url(url: str | None) -> str:
     """The URL that was given.
 
@@ -122,8 +131,8 @@ def database_url(url: str | None) -> str:
     return url.strip()
 
 
-def load(url: str | None, period: Period, which: Which) -> "UsageFrame":
-    """The calls that a command is about.
+def load(url: str | None, period: Period, which: Which, *, columns: Sequence[str] | None = None) -> "UsageFrame":
+    """The calls that a command is about, with these columns of them or all.
 
     Raises:
         UsageError: the URL, the period or the filter cannot be understood, or there is no such file.
@@ -132,7 +141,7 @@ def load(url: str | None, period: Period, which: Which) -> "UsageFrame":
     source, chosen = database_url(url), chosen_calls(which)
     from mofa_usage.usage import load_usage
 
-    return load_usage(source, chosen, start=period.start, end=period.end, tz=period.tz)
+    return load_usage(source, chosen, start=period.start, end=period.end, tz=period.tz, columns=columns)
 
 
 def chosen_calls(which: Which) -> "QueryFilter | None":

@@ -1,8 +1,11 @@
 """Results as tables of a terminal."""
 
+from calendar import day_name
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +31,9 @@ MEASURES_SHOWN = (
     "latency_p95",
 )
 """The columns of a breakdown; it is sorted by the first."""
+
+_DROPPED_WHEN_NARROW = ("latency_p50", "cost_per_call", "total_tokens")
+_MEASURE_WIDTH, _NAME_WIDTH = 10, 20  # columns of the terminal that they take about
 
 _TITLES = {
     "success_rate": "success",
@@ -85,21 +91,35 @@ def _tokens(row: Mapping[str, Any]) -> str:
     return text
 
 
-def breakdown_table(rows: Sequence[Mapping[str, Any]], by: Sequence[str], top: int) -> Table:
-    """A breakdown by the dimensions `by`, at most `top` rows of it."""
-    table = Table(header_style="bold", show_edge=False, pad_edge=False)
+def breakdown_table(rows: Sequence[Mapping[str, Any]], by: Sequence[str], *, top: int, width: int) -> Table:
+    """A breakdown by the dimensions `by`, at most `top` rows of it, for a terminal of `width` columns."""
+    measures = list(MEASURES_SHOWN)
+    for name in _DROPPED_WHEN_NARROW:
+        if len(by) * _NAME_WIDTH + len(measures) * _MEASURE_WIDTH > width:
+            measures.remove(name)
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     several = len({row["currency"] for row in rows}) > 1
     for name in by:
         table.add_column(DIMENSIONS[name].title, min_width=_SHORTEST_NAME, overflow="ellipsis", no_wrap=True)
-    for name in MEASURES_SHOWN:
+    for name in measures:
         table.add_column(_TITLES.get(name, name), justify="right", no_wrap=True)
     for row in rows[:top]:
-        names = ("none" if row[name] is None else str(row[name]) for name in by)
-        table.add_row(*(Text(name) for name in names), *(_value(row, name, several=several) for name in MEASURES_SHOWN))
+        names = (_name(row[name], name) for name in by)
+        table.add_row(*(Text(name) for name in names), *(_value(row, name, several=several) for name in measures))
     if len(rows) > top:
         table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
         table.caption_justify = "left"
     return table
+
+
+def _name(value: object, dimension: str) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if dimension == "weekday" and isinstance(value, int):
+        return day_name[value - 1]
+    return str(value)
 
 
 def _value(row: Mapping[str, Any], name: str, *, several: bool) -> str:
@@ -118,7 +138,7 @@ def import_summary(result: "ImportResult") -> "RenderableType":
     notes = [line for line in others if not line.startswith("refused ")]
     parts: list[RenderableType] = [Text(first, style="bold"), *map(Text, notes)]
     if result.reasons:
-        table = Table(header_style="bold", show_edge=False, pad_edge=False)
+        table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         unit = "rows" if result.format == "parquet" else "lines"
         for title in ("refused", "reason", unit, "for example"):
             table.add_column(title, justify="right" if title == "refused" else "left", overflow="fold")

@@ -19,6 +19,7 @@ from mofa_usage.cli.options import (
     Url,
     User,
     Which,
+    announce,
     console,
     load,
 )
@@ -58,8 +59,19 @@ def summary(
 
     [bold]mofa-usage summary --by error_code --status failed[/bold]
     """
-    usage = load(url, Period(start, end, tz), Which(model, status, tenant, user, agent, session))
-    show_summary(usage, by or ["model_name"], top)
+    dimensions = by or ["model_name"]
+    which = Which(model, status, tenant, user, agent, session)
+    show_summary(load(url, Period(start, end, tz), which, columns=_needed(dimensions)), dimensions, top)
+
+
+def _needed(by: Sequence[str]) -> list[str]:
+    """The columns of the calls that a summary broken down by the dimensions `by` needs."""
+    from mofa_usage.analysis.questions import SUMMARY
+    from mofa_usage.cli.tables import MEASURES_SHOWN
+    from mofa_usage.measures import dimension, measure
+
+    needs = [measure(name).needs for name in (*SUMMARY, *MEASURES_SHOWN)] + [dimension(name).needs for name in by]
+    return list(dict.fromkeys(("create_time", "currency", *(column for columns in needs for column in columns))))
 
 
 def show_summary(usage: "UsageFrame", by: Sequence[str], top: int) -> None:
@@ -73,7 +85,7 @@ def show_summary(usage: "UsageFrame", by: Sequence[str], top: int) -> None:
         shown.print("no calls")
         return
     shown.print(summary_panel(figures.to_dicts(), usage.tz))
-    shown.print(breakdown_table(breakdown.to_dicts(), by, top))
+    shown.print(breakdown_table(breakdown.to_dicts(), by, top=top, width=shown.width))
 
 
 def report(
@@ -100,7 +112,7 @@ def report(
 
     with console().status("Writing the report"):
         write_report(usage, path)
-    console().print(f"[bold]{path}[/bold] written, open it in a browser", soft_wrap=True)
+    announce(path, " written, open it in a browser")
 
 
 def notebook(
@@ -127,13 +139,12 @@ def notebook(
     """
     from mofa_usage.cli import templates
 
-    shown = console()
     if name is None:
         for template in templates.names():
-            shown.print(f"[bold]{template}[/bold]  {templates.title(template)}", soft_wrap=True)
+            announce(template, f"  {templates.title(template)}")
         return
     path = to or Path(f"{name.removesuffix('.ipynb')}.ipynb")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; --overwrite replaces it, --to writes elsewhere")
     templates.write_notebook(name, path, url=url or None, start=start, end=end, tz=tz)
-    shown.print(f"[bold]{path}[/bold] written; run it with: jupyter lab {path}", soft_wrap=True)
+    announce(path, f" written; run it with: jupyter lab {path}")
