@@ -12,12 +12,14 @@ that depends on light or dark; all of that is in its template, so a page can cha
 (`relayout({template})`).
 
 **Text.** Names of models and agents are untrusted. Plotly reads its labels as a small HTML, so every name goes through
-`label_text` or `hover_text`.
+`short_labels`, `label_text` or `hover_text`.
 """
 
 import hashlib
 import html
+import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -43,6 +45,7 @@ __all__ = [
     "label_text",
     "money",
     "percent",
+    "short_labels",
     "shorten",
     "styles",
     "template",
@@ -325,24 +328,59 @@ def value_text(value: object, kind: Kind, currency: str = "USD") -> str:
 # Names ----------------------------------------------------------------------------------------------------------------
 
 
+def short_labels(names: Iterable[str], width: int = 30) -> dict[str, str]:
+    """A harmless label of at most `width` characters for each untrusted name; different names get different ones.
+
+    A name that is too long loses its path (`accounts/.../`) first and its middle then, since versions of a model differ
+    at their ends; names that would look the same are shown from where they begin to differ.
+    """
+    texts = {name: _plain(name) for name in dict.fromkeys(names)}
+    labels = {name: _cut(text, width) for name, text in texts.items()}
+    for label, times in Counter(labels.values()).items():
+        same = [texts[name] for name, other in labels.items() if other == label and times > 1]
+        begin = len(os.path.commonprefix(same)) - width // 3  # noqa: RUF071 (characters are what is compared)
+        labels |= {name: _window(text, max(0, begin), width) for name, text in texts.items() if text in same}
+    used: Counter[str] = Counter()
+    for name, label in labels.items():
+        used[label] += 1
+        ending = f" ({used[label]})" if used[label] > 1 else ""
+        labels[name] = label[: width - len(ending)] + ending
+    return {name: html.escape(label, quote=False) for name, label in labels.items()}
+
+
 def shorten(name: str, width: int) -> str:
-    """At most `width` characters, cut in the middle, since versions of a model differ at their ends."""
-    if len(name) <= width:
-        return name
-    head = (width - 1) * 3 // 5
-    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+    """A name in at most `width` printable characters; it is not escaped."""
+    return _cut(_plain(name), width)
 
 
-def _plain(name: str) -> str:
-    return " ".join("".join(char if char.isprintable() else " " for char in name).split())
-
-
-def label_text(name: str, width: int = 30) -> str:
-    """An untrusted name as a label in a figure: shortened to `width` and harmless."""
-    return html.escape(shorten(_plain(name), width), quote=False)
+def label_text(name: str) -> str:
+    """An untrusted short text, such as a currency, in a label: harmless, at most 30 characters."""
+    return html.escape(_cut(_plain(name), 30), quote=False)
 
 
 def hover_text(name: str, width: int = 38) -> str:
     """An untrusted name in full for a hover text: broken into lines of `width` and harmless."""
     lines = textwrap.wrap(_plain(name), width, break_on_hyphens=True) or [""]
     return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
+def _plain(name: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in name).split())
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    short = text.rsplit("/", 1)[-1] or text
+    if len(short) <= width:
+        return short
+    head = (width - 1) * 3 // 5
+    return f"{short[:head]}…{short[len(short) - (width - 1 - head) :]}"
+
+
+def _window(text: str, begin: int, width: int) -> str:
+    """The part of a text from `begin` on, with an ellipsis at each end that is cut."""
+    before = "…" if begin else ""
+    room = width - len(before)
+    rest = text[begin:]
+    return before + (rest if len(rest) <= room else f"{rest[: room - 1]}…")

@@ -537,6 +537,20 @@ def test_long_names_are_cut_in_the_middle_and_whole_when_pointed_at() -> None:
     assert LONG in figure.data[0].hovertext[0].replace("<br>", "")
 
 
+def test_different_names_have_different_labels() -> None:
+    names = [f"accounts/fireworks/models/llama-v3p1-{size:03d}b-instruct-2025-10-01-fast" for size in range(40)]
+    names += [f"us.anthropic.claude-{size}-sonnet-20241022-v2:0-provisioned" for size in range(9)]
+    names += ["x" * 50 + "a" + "y" * 50, "x" * 50 + "b" + "y" * 50, "a\tb", "a\nb", "a b"]
+    for width in (12, 20, 30):
+        found = theme.short_labels(names, width)
+        assert list(found) == names
+        assert len(set(found.values())) == len(names)
+        assert max(map(len, found.values())) <= width
+    assert theme.short_labels(names)[names[7]] == "llama-v3p1-007b-i…5-10-01-fast"
+    drawn = plots.cost_over_time(cost_frame([(DAY, name, "USD", "1", 1, 1) for name in names], "day", "model_name"))
+    assert len({trace.name for trace in drawn.data}) == 9
+
+
 # Errors
 
 

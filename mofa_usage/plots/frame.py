@@ -37,12 +37,17 @@ class Shape:
 
 @dataclass(slots=True)
 class Group:
-    """Rows drawn as one series or bar. `name` is its key for colours and None for what has none (nulls, "other")."""
+    """Rows drawn as one series or bar.
+
+    `name` is its key for colours, None for what has none (nulls, "other"); `label` is untrusted text, `short` the label
+    for a figure that `abbreviate` made of it; `size` is how many groups were folded into it.
+    """
 
     name: str | None
     label: str
     rows: list[Row] = field(default_factory=list)
     size: int = 1
+    short: str = ""
 
     def style(self, styles: Styles) -> look.Style:
         """The style of its name; grey for "other" and for null."""
@@ -157,6 +162,14 @@ def grouped(rows: Iterable[Row], dimensions: Sequence[str], weigh: Callable[[Seq
         return weight is None, 0 if weight is None else -weight, group.label
 
     return sorted(parts.values(), key=order)
+
+
+def abbreviate(groups: Iterable[Group], width: int = 30) -> None:
+    """Give groups that stand in one figure labels that fit and differ."""
+    several = list(groups)
+    shorts = look.short_labels((group.label for group in several), width)
+    for group in several:
+        group.short = shorts[group.label]
 
 
 def fold(groups: list[Group], top: int) -> list[Group]:

@@ -12,6 +12,7 @@ from mofa_usage.plots.frame import (
     Facet,
     Group,
     Styles,
+    abbreviate,
     fold,
     grouped,
     merged,
@@ -58,7 +59,9 @@ def histogram(
         return empty(heading, theme)
     palette = styles or styles_for([part], dimensions, CALLS, columns.measures)
     figure = go.Figure()
-    for group in fold(grouped(part.rows, dimensions, weight_of(CALLS, columns.measures)), top):
+    groups = fold(grouped(part.rows, dimensions, weight_of(CALLS, columns.measures)), top)
+    abbreviate(groups)
+    for group in groups:
         figure.add_trace(_bars(group, group.style(palette), calls, title))
     largest = max(total(rows, "calls") for rows in _bins(part.rows).values())
     ends = [value for (start, end) in _bins(part.rows) for value in (_left(start, end), end)]
@@ -81,7 +84,7 @@ def _bars(group: Group, style: look.Style, calls: int, title: str) -> go.Bar:
         width=[end - _left(start, end) for start, end in bins],
         y=list(bins.values()),
         marker={"color": style.color, "pattern": pattern(style)},
-        name=look.label_text(group.label),
+        name=group.short,
         hovertext=hover,
         hoverinfo="text",
         showlegend=True,

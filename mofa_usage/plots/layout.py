@@ -1,6 +1,7 @@
 """What all figures share: titles, value axes, the time axis, the empty figure, rows with their label above the bar."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -167,6 +168,7 @@ def by_text(dimensions: Sequence[str]) -> str:
 
 
 def legend_room(figure: go.Figure) -> int:
-    """Pixels for a legend below the figure when it is 360 pixels wide and two entries share a line."""
-    entries = sum(trace.showlegend is not False for trace in figure.data)
-    return 0 if entries < 2 else 20 * math.ceil(entries / 2)
+    """Pixels for a legend below a figure 360 pixels wide, where two entries share a line if they are short."""
+    names = [re.sub("&[a-z]+;", "&", trace.name or "") for trace in figure.data if trace.showlegend is not False]
+    together = 2 if max(map(len, names), default=0) <= 13 else 1
+    return 20 * math.ceil(len(names) / together) if len(names) > 1 else 0

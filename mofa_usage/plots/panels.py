@@ -122,7 +122,7 @@ class Panels:
         key = f"{group.name is None}:{group.label if group.size == 1 else 'other'}"
         first = key not in self._listed
         self._listed.add(key)
-        return {"name": look.label_text(group.label), "legendgroup": key, "showlegend": first}
+        return {"name": group.short, "legendgroup": key, "showlegend": first}
 
     def _hover(self, group: Group, value: Any, row: Row, measure: Measure, currency: str | None, whole: Any) -> str:
         code = look.label_text(currency or "")

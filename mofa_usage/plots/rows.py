@@ -20,6 +20,7 @@ from mofa_usage.plots.frame import (
     Group,
     Row,
     Styles,
+    abbreviate,
     coverage,
     details,
     facets,
@@ -163,20 +164,22 @@ def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     return figure, inner + 100
 
 
-def _label(figure: go.Figure, number: int, position: int, group: Group, text: str) -> None:
+def _label(figure: go.Figure, number: int, groups: Sequence[Group], texts: Sequence[str]) -> None:
+    """Write name and text above each bar."""
     suffix = "" if number == 1 else str(number)
-    name = look.label_text(group.label, max(12, ROOM - len(text)))
-    figure.add_annotation(
-        text=f"<b>{name}</b>  {text}",
-        x=0,
-        xref=f"x{suffix} domain",
-        xanchor="left",
-        y=position - BAR / 2,
-        yref=f"y{suffix}",
-        yanchor="bottom",
-        borderpad=0,
-        align="left",
-    )
+    abbreviate(groups, max(12, ROOM - max(map(len, texts))))
+    for position, (group, text) in enumerate(zip(groups, texts, strict=True)):
+        figure.add_annotation(
+            text=f"<b>{group.short}</b>  {text}",
+            x=0,
+            xref=f"x{suffix} domain",
+            xanchor="left",
+            y=position - BAR / 2,
+            yref=f"y{suffix}",
+            yanchor="bottom",
+            borderpad=0,
+            align="left",
+        )
 
 
 def _bars(
@@ -190,15 +193,14 @@ def _bars(
 ) -> None:
     whole = total(part.rows, measure.name) if measure.additive else None
     code = look.label_text(part.currency or "")
-    amounts = []
-    for position, group in enumerate(groups):
-        row = merged(group.rows)
-        amount = row[measure.name]
-        amounts.append(amount)
-        text = look.value_text(amount, measure.kind, code)
-        if whole and amount is not None:
-            text += f" · {look.percent(float(amount) / float(whole))}"
-        _label(figure, number, position, group, text)
+    rows = [merged(group.rows) for group in groups]
+    amounts = [row[measure.name] for row in rows]
+    texts = [look.value_text(amount, measure.kind, code) for amount in amounts]
+    if whole:
+        shares = ("" if amount is None else f" · {look.percent(float(amount) / float(whole))}" for amount in amounts)
+        texts = [text + share for text, share in zip(texts, shares, strict=True)]
+    _label(figure, number, groups, texts)
+    for position, (group, row, amount, text) in enumerate(zip(groups, rows, amounts, texts, strict=True)):
         lines = [f"<b>{look.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
         lines += details(row, measures, part.currency, skip=[measure.name])
         style = group.style(styles)
@@ -207,7 +209,7 @@ def _bars(
             orientation="h",
             x=[None if amount is None else float(amount)],
             y=[position],
-            name=look.label_text(group.label),
+            name=group.short,
             width=BAR,
             marker={"color": style.color, "pattern": pattern(style)},
             hovertext=["<br>".join(lines)],
@@ -306,10 +308,7 @@ def _ranges(
                 line = {"color": color, "width": width}
                 span = {"x": [points[0], points[-1]], "y": [position, position]}
                 figure.add_scatter(**span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False)
-        named = [f"{word} {look.duration(row[f'{prefix}_{word}'])}" for word in ("p50", "p95") if word in words]
-        if prefix == "token_rate":
-            named = [f"{word} {_rate(row[f'{prefix}_{word}'])}" for word in ("p50", "overall") if word in words]
-        _label(figure, 1, position, group, " · ".join(named))
+    _label(figure, 1, groups, [_percentile_text(group.rows[0], prefix, words) for group in groups])
     for word in words:
         name = f"{prefix}_{word}"
         hover = [
@@ -337,8 +336,12 @@ def _marker(word: str, color: Any) -> dict[str, Any]:
     return {"symbol": SYMBOLS[word], "size": 9, "color": color, "line": {"width": 2 if "open" in SYMBOLS[word] else 0}}
 
 
-def _rate(value: float | None) -> str:
-    return look.count(None) if value is None else f"{value:,.1f}"
+def _percentile_text(row: Row, prefix: str, words: Sequence[str]) -> str:
+    if prefix == "token_rate":  # in tokens/s, as the axis says
+        pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "overall") if word in words]
+        return " · ".join(f"{word} {look.count(None) if value is None else f'{value:,.1f}'}" for word, value in pairs)
+    pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "p95") if word in words]
+    return " · ".join(f"{word} {look.duration(value)}" for word, value in pairs)
 
 
 def failures_by(
@@ -369,8 +372,7 @@ def failures_by(
     groups = fold(groups, top)
     rows = [merged(group.rows) for group in groups]
     figure, height = _panels([len(groups)])
-    for position, (group, row) in enumerate(zip(groups, rows, strict=True)):
-        _label(figure, 1, position, group, _failure_text(row))
+    _label(figure, 1, groups, [_failure_text(row) for row in rows])
     for status in sorted(names, key=lambda status: -(total(rows, names[status]) or 0)):
         _failure_bars(figure, groups, rows, status, columns.measures)
     most = max(sum(row[name] or 0 for name in names.values()) for row in rows)

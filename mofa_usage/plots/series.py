@@ -17,6 +17,7 @@ from mofa_usage.plots.frame import (
     Group,
     Shape,
     Styles,
+    abbreviate,
     coverage,
     facets,
     fold,
@@ -96,18 +97,21 @@ def over_time(
     palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
     panels = Panels(len(parts), bucket(frame, time), time, columns.measures, palette)
     notes: list[str | None] = []
-    for number, part in enumerate(parts, 1):
+    drawn: list[list[Group]] = []
+    for part in parts:
         every = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
         groups = [group for group in every if known([Facet(None, group.rows)], chosen.name)]
-        if chosen.additive:
-            panels.stack(number, part, fold(groups, top), chosen)
-            notes.append(_sum_text(part, chosen))
-        else:
-            _lines(panels, number, part, groups[:top], chosen)
-            notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
+        drawn.append(fold(groups, top) if chosen.additive else groups[:top])
+        notes.append(_sum_text(part, chosen) if chosen.additive else _shown_text(len(groups), top))
         if len(groups) < len(every):
             word = "price" if chosen.kind == "money" else "value"
             notes.append(f"{len(every) - len(groups):,} of {len(every):,} without a {word}")
+    abbreviate(group for groups in drawn for group in groups)
+    for number, (part, groups) in enumerate(zip(parts, drawn, strict=True), 1):
+        if chosen.additive:
+            panels.stack(number, part, groups, chosen)
+        else:
+            _lines(panels, number, part, groups, chosen)
     notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
     figure = panels.dress()
     return finish(figure, title, notes, theme, 190 + 160 * len(parts) + legend_room(figure))
@@ -151,7 +155,7 @@ def percentiles_over_time(
     # From above to below, as the lines stand in the figure.
     for name in sorted(drawn, key=lambda name: -sum(row[name] or 0 for row in rows)):
         word = name.removeprefix(f"{prefix}_")
-        panels.line(1, Group(word, word, rows), MEASURES[name], style=look.PERCENTILE_STYLES[word])
+        panels.line(1, Group(word, word, rows, short=word), MEASURES[name], style=look.PERCENTILE_STYLES[word])
     figure = panels.dress()
     figure.update_yaxes(value_axis(MEASURES[drawn[0]], max(values), title=NOUNS[prefix]))
     return finish(figure, title, [], theme, 350 + legend_room(figure))
@@ -185,9 +189,10 @@ def success_over_time(
     panels = Panels(2, bucket(frame, time), time, columns.measures, palette)
     groups = grouped(part.rows, dimensions, weight_of(rate, columns.measures))
     if dimensions:
+        abbreviate(groups[:top])
         _lines(panels, 1, part, groups[:top], rate)
     else:
-        group = Group("success", "success rate", part.rows)
+        group = Group("success", "success rate", part.rows, short="success rate")
         panels.line(1, group, rate, style=look.STATUS_STYLES["success"])
     failures = _failures(panels, part, time)
     figure = panels.dress()
@@ -195,7 +200,7 @@ def success_over_time(
     figure.update_yaxes(value_axis(rate, 1), row=1, col=1)
     figure.update_yaxes(range=[max(0.0, lowest - 0.12 * (1 - lowest)) if lowest < 1 else 0.9, 1.005], row=1, col=1)
     notes = [_rate_text(part, columns), f"{failures:,} unsuccessful calls"]
-    notes.append(f"{top} of {len(groups):,} shown, by calls" if len(groups) > top else None)
+    notes.append(_shown_text(len(groups), top))
     return finish(figure, title, notes, theme, 460 + legend_room(figure))
 
 
@@ -206,7 +211,8 @@ def _failures(panels: Panels, part: Facet, time: str) -> int:
     groups = []
     for status, name in zip(FAILURES, names, strict=True):
         rows = [{time: row[time], count.name: row[name]} for row in part.rows]
-        groups.append(Group(status, status.replace("_", " "), rows))
+        word = status.replace("_", " ")
+        groups.append(Group(status, word, rows, short=word))
     whole = [row for group in groups for row in group.rows]
     groups.sort(key=lambda group: -(total(group.rows, count.name) or 0))
     panels.stack(2, Facet(None, whole), groups, count, styles=look.STATUS_STYLES)
@@ -245,6 +251,10 @@ def _per(time: str) -> str:
 def question(prefix: str) -> str:
     """The method of a UsageFrame that returns these percentiles."""
     return "latency" if prefix == "ttft" else prefix
+
+
+def _shown_text(count: int, top: int) -> str | None:
+    return f"{top} of {count:,} shown, by calls" if count > top else None
 
 
 def _sum_text(part: Facet, measure: Measure) -> str:
