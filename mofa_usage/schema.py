@@ -24,7 +24,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
@@ -42,7 +42,7 @@ __all__ = [
     "RowCodec",
     "TableSpec",
     "metadata",
-    "read_json",
+    "read_prices",
     "read_status",
     "write_json",
 ]
@@ -218,18 +218,13 @@ def write_json(value: Any) -> str:
     return to_json(value).decode()
 
 
-def read_json(text: str) -> Any:
-    """A JSON column's value; prices in it are rounded to the ten places that a price has.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    value = from_json(text, allow_inf_nan=False)
-    if isinstance(value, dict):
+def read_prices(details: Any) -> Any:
+    """Price details with their prices rounded to the ten places that a price has: Rust computes them as doubles."""
+    if isinstance(details, dict):
         for price in _PRICES:
-            if isinstance(value.get(price), float):
-                value[price] = Decimal(f"{value[price]:.10f}")  # Rust computes prices as doubles
-    return value
+            if isinstance(details.get(price), float):
+                details[price] = Decimal(f"{details[price]:.10f}")
+    return details
 
 
 def read_status(text: str) -> str:
@@ -262,8 +257,7 @@ class RowCodec(Generic[_R]):
         if spec.record is Provider:
             self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
         self._readers = [(name, readers[kind]) for name, kind in spec.kinds.items() if kind in readers]
-        if "status" in spec.kinds:
-            self._readers.append(("status", read_status))
+        self._readers += [(name, reader) for name, reader in _READERS.items() if name in spec.kinds]
 
     def write(self, records: Iterable[_R]) -> Iterator[tuple[Any, ...]]:
         """Rows, in the order of the records; made in chunks, so that the records may be many."""
@@ -295,6 +289,7 @@ class RowCodec(Generic[_R]):
         raise SerializationError(f"the row {fields['id']} of {table} is no {self._spec.record.__name__}: {why}")
 
 
+_READERS: Mapping[str, Callable[[Any], Any]] = {"status": read_status, "price_details": read_prices}
 _STORED: Mapping[str, bool] = {"stored": True}
 
 

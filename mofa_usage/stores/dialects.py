@@ -60,6 +60,12 @@ class Options:
     statement_cache: bool = True
     retry: Retry = Retry()
 
+    def __post_init__(self) -> None:
+        for name in ("max_connections", "connect_timeout", "lock_timeout"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be greater than 0, it is {value}")
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -28,6 +28,8 @@ from mofa_usage.records import (
 )
 from mofa_usage.stores.base import Connecting, Records, Store
 from mofa_usage.stores.checks import check_page, check_time
+from mofa_usage.stores.dialects import Options
+from mofa_usage.urls import parse_url, url_from_env
 
 __all__ = ["InMemoryStore"]
 
@@ -279,15 +281,34 @@ class InMemoryStore(_MemoryRecords, Store):
         self._connected = True
 
     @classmethod
-    def connect(cls, url: str = "memory:") -> Connecting[Self]:
-        """A new, empty store, in the form in which the other stores are connected."""
+    def connect(cls, url: str = "memory:", **options: Any) -> Connecting[Self]:
+        """A new, empty store, in the form in which the other stores are connected.
+
+        The options are those of the other stores, so that a URL can be exchanged; here there is nothing to connect.
+        """
 
         async def make() -> Self:
-            if url != "memory:":
-                raise StoreConnectionError(f"{cls.__name__} cannot open a {url.partition(':')[0]} URL")
+            backend = parse_url(url).backend
+            if backend != "memory":
+                raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
+            Options(**options)  # refuses what the others refuse
             return cls()
 
         return Connecting(make)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Connecting[Self]:
+        """`connect` with the URL of the environment variable `DATABASE_URL`."""
+
+        async def make() -> Self:
+            return await cls.connect(url_from_env(), **options)
+
+        return Connecting(make)
+
+    @property
+    def pool(self) -> None:
+        """There are no connections to pool."""
+        return None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._tables.calls)} API calls>"

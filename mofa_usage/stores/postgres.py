@@ -7,17 +7,18 @@ in one upsert.
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
-from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
@@ -34,6 +35,7 @@ from mofa_usage.stores.dialects import (
 __all__ = ["PostgresStore"]
 
 _COPY_FROM = 100  # rows; fewer are inserted faster without a temporary table
+_BREATH = 500  # rows between which other tasks get a turn
 _TEMPERATURE = "temperature"
 
 
@@ -55,7 +57,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     return create_async_engine(
         sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
         connect_args=arguments,
-        json_deserializer=read_json,
+        json_deserializer=from_json,
         poolclass=AsyncAdaptedQueuePool,
         pool_size=options.max_connections or DIALECT.default_connections,
         max_overflow=0,
@@ -86,12 +88,20 @@ async def _save_many(
     staging = f"mofa_usage_{table}"
     like = f"SELECT {columns} FROM {table} WITH NO DATA"  # noqa: S608 (names of our own)
     await connection.execute(f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS {like}")
-    await connection.copy_records_to_table(staging, records=rows, columns=spec.columns)
+    await connection.copy_records_to_table(staging, records=_breathing(rows), columns=spec.columns)
     await connection.execute(
         f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{staging} "  # noqa: S608
         f"ON CONFLICT (id) DO UPDATE SET {changed}"
     )
     await connection.execute(f"DROP TABLE pg_temp.{staging}")
+
+
+async def _breathing(rows: Iterable[tuple[Any, ...]]) -> AsyncIterator[tuple[Any, ...]]:
+    # asyncpg writes to a socket that takes everything without ever letting other tasks run.
+    for number, row in enumerate(rows):
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)
+        yield row
 
 
 async def _abandon(connection: Any) -> bool:

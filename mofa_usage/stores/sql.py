@@ -4,6 +4,7 @@ Each method is a piece of work for a runner, so the same code serves a store and
 differ is written in their dialects.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -44,6 +45,7 @@ __all__ = ["SqlRecords"]
 _R = TypeVar("_R", bound=Record)
 
 _PAGE = 5_000  # calls that a stream reads at a time
+_BREATH = 500  # calls between which other tasks get a turn
 _DELETE_BATCH = 10_000  # calls that cleanup deletes in one transaction
 
 
@@ -176,18 +178,17 @@ class SqlRecords(Records):
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
         rows = await self._call_rows(query, query.limit, query.offset)
-        read = self._codec(API_CALL).read
-        return [read(row[:-1]) for row in rows]
+        return [call async for call in self._read_calls(rows)]
 
     async def stream_api_calls(self, filter: QueryFilter | None = None) -> AsyncIterator[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
-        read, left, skip = self._codec(API_CALL).read, query.limit, query.offset
+        left, skip = query.limit, query.offset
         last: Sequence[Any] | None = None
         while left is None or left > 0:
             wanted = _PAGE if left is None else min(_PAGE, left)
             rows = await self._call_rows(query, wanted, skip, last)
-            for row in rows:
-                yield read(row[:-1])
+            async for call in self._read_calls(rows):
+                yield call
             if len(rows) < wanted:
                 return
             last, skip, left = rows[-1], None, None if left is None else left - wanted
@@ -210,6 +211,13 @@ class SqlRecords(Records):
             )
 
         return await self._runner.run(work, "reading API calls")
+
+    async def _read_calls(self, rows: Sequence[Sequence[Any]]) -> AsyncIterator[LLMApiCall]:
+        read = self._codec(API_CALL).read
+        for number, row in enumerate(rows):
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+            yield read(row[:-1])
 
     async def _irregular_times(self, connection: Any) -> bool:
         query = self._dialect.times.irregular

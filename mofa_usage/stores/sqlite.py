@@ -18,12 +18,13 @@ from operator import methodcaller
 from typing import Any, Self
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, QueryError, SerializationError
-from mofa_usage.schema import Kind, TableSpec, read_json, write_json
+from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.base import Connecting
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
@@ -229,7 +230,7 @@ DIALECT = Dialect(
         Kind.MONEY: lambda column: map(float, column),  # at most 15 digits, which a double holds exactly
     },
     readers={
-        Kind.JSON: read_json,
+        Kind.JSON: from_json,
         Kind.TIME: datetime.fromisoformat,
         Kind.MONEY: _read_money,
         Kind.FLAG: bool,
