@@ -264,8 +264,11 @@ def export(
     written = export_parquet(
         source, path, filter=which, start=start, end=end, tz=tz, partition_by=partition, overwrite=overwrite
     )
-    files = "1 file" if len(written.files) == 1 else f"{len(written.files):,} files"
-    announce(path, f": {written.rows:,} calls in {files}, {written.bytes / 1e6:,.1f} MB")
+    calls, files = (
+        f"{number:,} {word}{'' if number == 1 else 's'}"
+        for number, word in ((written.rows, "call"), (len(written.files), "file"))
+    )
+    announce(path, f": {calls} in {files}, {written.bytes / 1e6:,.2f} MB")
 
 
 def migrate(

@@ -55,7 +55,7 @@ def _headline(row: Mapping[str, Any], tz: str, *, several: bool) -> Table:
     period = f"{row['first_call']:%Y-%m-%d %H:%M} to {row['last_call']:%Y-%m-%d %H:%M} {tz}"
     currency = row["currency"]
     table = Table(
-        title=f"{period}, in {currency}" if several else period,
+        title=Text(f"{period}, in {currency}" if several else period),
         title_justify="left",
         title_style="bold",
         box=None,
@@ -64,13 +64,17 @@ def _headline(row: Mapping[str, Any], tz: str, *, several: bool) -> Table:
     )
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row("calls", f"{count(row['calls'])}, {percent(row['success_rate'])} successful")
-    table.add_row("cost", _cost(row, currency))
-    table.add_row("tokens", _tokens(row))
-    table.add_row("latency", f"p50 {duration(row['latency_p50'])}, p95 {duration(row['latency_p95'])}")
-    table.add_row("first token", f"p50 {duration(row['ttft_p50'])}, p95 {duration(row['ttft_p95'])}")
     made_by = (f"{count(row[name])} {name if row[name] != 1 else name[:-1]}" for name in ("models", "agents", "users"))
-    table.add_row("made by", ", ".join(made_by))
+    figures = {
+        "calls": f"{count(row['calls'])}, {percent(row['success_rate'])} successful",
+        "cost": _cost(row, currency),
+        "tokens": _tokens(row),
+        "latency": f"p50 {duration(row['latency_p50'])}, p95 {duration(row['latency_p95'])}",
+        "first token": f"p50 {duration(row['ttft_p50'])}, p95 {duration(row['ttft_p95'])}",
+        "made by": ", ".join(made_by),
+    }
+    for name, figure in figures.items():
+        table.add_row(name, Text(figure))  # text, not markup: it holds the currency, which anybody may have written
     return table
 
 
@@ -105,7 +109,8 @@ def breakdown_table(rows: Sequence[Mapping[str, Any]], by: Sequence[str], *, top
         table.add_column(_TITLES.get(name, name), justify="right", no_wrap=True)
     for row in rows[:top]:
         names = (_name(row[name], name) for name in by)
-        table.add_row(*(Text(name) for name in names), *(_value(row, name, several=several) for name in measures))
+        values = (_value(row, name, several=several) for name in measures)
+        table.add_row(*map(Text, (*names, *values)))
     if len(rows) > top:
         table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
         table.caption_justify = "left"
