@@ -331,7 +331,7 @@ def value_text(value: object, kind: Kind, currency: str = "USD") -> str:
 def short_labels(names: Iterable[str], width: int = 30) -> dict[str, str]:
     """A harmless label of at most `width` characters for each untrusted name; different names get different ones.
 
-    A name that is too long loses its path (`accounts/.../`) first and its middle then, since versions of a model differ
+    A name that is too long loses the beginning of its path (`accounts/.../`) first and its middle then, since versions of a model differ
     at their ends; names that would look the same are shown from where they begin to differ.
     """
     texts = {name: _plain(name) for name in dict.fromkeys(names)}
@@ -371,7 +371,9 @@ def _plain(name: str) -> str:
 def _cut(text: str, width: int) -> str:
     if len(text) <= width:
         return text
-    short = text.rsplit("/", 1)[-1] or text
+    short = text
+    while len(short) > width and "/" in short[:-1]:
+        short = short.partition("/")[2]
     if len(short) <= width:
         return short
     head = (width - 1) * 3 // 5

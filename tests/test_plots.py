@@ -547,6 +547,8 @@ def test_different_names_have_different_labels() -> None:
         assert len(set(found.values())) == len(names)
         assert max(map(len, found.values())) <= width
     assert theme.short_labels(names)[names[7]] == "llama-v3p1-007b-i…5-10-01-fast"
+    path = "publishers/google/models/gemini-2.5-pro/versions/1"
+    assert theme.short_labels([path]) == {path: "gemini-2.5-pro/versions/1"}
     drawn = plots.cost_over_time(cost_frame([(DAY, name, "USD", "1", 1, 1) for name in names], "day", "model_name"))
     assert len({trace.name for trace in drawn.data}) == 9
 

@@ -44,7 +44,7 @@ PITCH = 38
 BETWEEN = 76
 """Pixels between two panels: the axis of the upper one and the heading of the lower one."""
 
-ROOM = 44
+ROOM = 42
 """Characters of name and value that stand beside each other at 360 pixels; the name is shortened to fit."""
 
 BAR = 0.34
