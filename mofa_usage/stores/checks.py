@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from mofa_usage.values import to_utc
+
 __all__ = ["check_page", "check_time"]
 
 
@@ -16,11 +18,13 @@ def check_page(**numbers: int) -> None:
             raise ValueError(f"{name} must not be negative, it is {number}")
 
 
-def check_time(name: str, time: datetime) -> None:
-    """Refuse a time without a zone.
+def check_time(name: str, time: datetime) -> datetime:
+    """A time in UTC.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has no zone.
     """
-    if time.tzinfo is None or time.utcoffset() is None:
-        raise ValueError(f"{name} needs a zone: a naive datetime could be any hour of the day")
+    try:
+        return to_utc(time)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -170,7 +170,7 @@ class _MemoryRecords(Records):
         return self._open_tables().calls.pop(call_id, None) is not None
 
     async def cleanup_old_records(self, before: datetime) -> int:
-        check_time("before", before)
+        before = check_time("before", before)
         calls = self._open_tables().calls
         gone = [call.id for call in calls.values() if call.create_time < before]
         for call_id in gone:

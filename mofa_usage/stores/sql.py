@@ -238,7 +238,7 @@ class SqlRecords(Records):
         return await self._delete(API_CALL, "id", call_id) > 0
 
     async def cleanup_old_records(self, before: datetime) -> int:
-        check_time("before", before)
+        before = check_time("before", before)
 
         async def work(connection: Any) -> int:
             irregular = await self._irregular_times(connection)
