@@ -331,8 +331,8 @@ def value_text(value: object, kind: Kind, currency: str = "USD") -> str:
 def short_labels(names: Iterable[str], width: int = 30) -> dict[str, str]:
     """A harmless label of at most `width` characters for each untrusted name; different names get different ones.
 
-    A name that is too long loses the beginning of its path (`accounts/.../`) first and its middle then, since versions of a model differ
-    at their ends; names that would look the same are shown from where they begin to differ.
+    A name that is too long loses the beginning of its path (`accounts/.../`) first and its middle then, since versions
+    of a model differ at their ends; names that would look the same are shown from where they begin to differ.
     """
     texts = {name: _plain(name) for name in dict.fromkeys(names)}
     labels = {name: _cut(text, width) for name, text in texts.items()}

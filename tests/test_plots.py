@@ -13,6 +13,7 @@ from plotly.graph_objects import Figure
 from plotly.io import templates
 
 from mofa_usage import UsageError, plots, theme
+from mofa_usage.measures import MEASURES
 
 MONEY = pl.Decimal(38, 10)
 DAY = date(2026, 5, 1)
@@ -410,7 +411,7 @@ def oklab(rgb: list[float]) -> list[float]:
 
 
 # Machado, Oliveira, Fernandes: A physiologically-based model for simulation of color vision deficiency, 2009.
-VISION = {
+VISION: dict[str, list[tuple[float, float, float]]] = {
     "normal": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
     "protanopia": [(0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)],
     "deuteranopia": [(0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.01182, 0.04294, 0.968881)],
@@ -469,7 +470,7 @@ def test_a_figure_without_rows_says_so(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in ("histogram", "failures_by")])
 def test_a_figure_without_values_says_so(name: str) -> None:
     draw, frame = EVERY[name]
-    measures = [column for column in frame.columns if column in plots.frame.MEASURES]
+    measures = [column for column in frame.columns if column in MEASURES]
     figure = draw(frame.with_columns(pl.lit(None).cast(frame.schema[column]).alias(column) for column in measures))
     assert ("No calls" if name == "success_over_time" else "unknown for every call") in labels(figure)
     assert not figure.data

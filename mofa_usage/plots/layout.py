@@ -120,7 +120,9 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
         axis["tickprefix"] = "$" if currency == "USD" else ""
     elif not name.lower().endswith(measure.unit):
         axis["title"] = {"text": f"{name} ({measure.unit})"}
-    if 0 < largest < 20:
+    if measure.kind == "count" and largest <= 6:
+        axis["dtick"] = 1
+    elif 0 < largest < 20:
         axis["tickformat"] = f",.{max(1, 2 - math.floor(math.log10(largest)))}~f"
     else:
         axis.update(exponentformat="B", separatethousands=True, minexponent=4)

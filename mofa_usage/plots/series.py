@@ -199,7 +199,7 @@ def success_over_time(
     lowest = min(row[rate.name] for row in part.rows if row[rate.name] is not None)
     figure.update_yaxes(value_axis(rate, 1), row=1, col=1)
     figure.update_yaxes(range=[max(0.0, lowest - 0.12 * (1 - lowest)) if lowest < 1 else 0.9, 1.005], row=1, col=1)
-    notes = [_rate_text(part, columns), f"{failures:,} unsuccessful calls"]
+    notes = [_rate_text(part, columns), f"{failures:,} did not"]
     notes.append(_shown_text(len(groups), top))
     return finish(figure, title, notes, theme, 460 + legend_room(figure))
 

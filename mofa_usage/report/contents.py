@@ -111,13 +111,13 @@ class Contents:
 def contents(usage: "UsageFrame", days: int | None) -> Contents:
     """Everything in the report of `usage`; `days` is the length of the period of the headline figures."""
     first, last = usage.summary().select(pl.col("first_call").min(), pl.col("last_call").max()).row(0)
-    whole = usage.breakdown(by=[], measures=["calls", "priced_calls", "latency_calls", "ttft_calls"]).row(0, named=True)
+    whole = usage.breakdown(by=[], measures=["calls", "error_count", *OPTIONAL]).row(0, named=True)
     if not whole["calls"]:
         return Contents()
     span = Span(first, last, usage.start, usage.end)
     chosen = window(span, days)
     models = usage.breakdown(by=["model_name"], measures=["calls"])
-    styles = theme.styles(str(name) for name in models["model_name"])
+    styles = theme.styles(models["model_name"].drop_nulls())
     return Contents(
         span=span,
         window=chosen,
@@ -227,8 +227,8 @@ def _sections(
         volume.append(plots.heatmap(usage.breakdown(by=["hour_of_day", "weekday"], measures=["calls"])))
     yield Section("Volume", volume, [])
     succeeded = plots.success_over_time(usage.success_rate(by=[bucket]))
-    failures = [plots.failures_by(usage.success_rate(by=["model_name"]))]
-    failures += [plots.failures_by(usage.success_rate(by=[agent]))] if agent else []
+    groups = ["model_name", *([agent] if agent else [])] if whole["error_count"] else []
+    failures = [plots.failures_by(usage.success_rate(by=[group])) for group in groups]
     yield Section("Reliability", [succeeded], failures)
     over, by = list(_speed(usage, bucket, whole)), []
     if whole["latency_calls"]:
