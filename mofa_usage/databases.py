@@ -197,32 +197,29 @@ class DatabaseCalls:
         """
         columns = self.columns(selection)
         names = self._names() if any(name in NAME_COLUMNS for name in columns) else None
-        windows = self._windows(selection) if by_time and not selection.ordered else [selection]
-        for window in windows:
-            yield from self._read(columns, window, by_time, names)
-
-    def _read(
-        self, columns: Sequence[str], selection: Selection, by_time: bool, names: pl.DataFrame | None
-    ) -> Iterator[pl.DataFrame]:
         own = [name for name in columns if names is None or name not in NAME_COLUMNS]
         # No update_time is before the create_time, and the id names a call in errors.
         beside = ["id", *(["create_time"] if "update_time" in own else [])]
         joined = list(dict.fromkeys([*own, *beside, *(["agent_id"] if names is not None else [])]))
         stored = _stored(joined)
-        statement = self._statement(stored, selection, by_time)
-        for raw in self._reader.stream(statement, [self._column(name) for name in stored]):
-            calls = normalise(raw, joined, naive_utc=self._flavour.naive_utc, error=SerializationError)
+        windows = self._windows(selection) if by_time and not selection.ordered else [selection]
+        statements = (self._statement(stored, window, by_time) for window in windows)
+        for raw in self._reader.stream(statements, [self._column(name) for name in stored]):
+            calls = self._normalise(raw, joined)
             if names is not None:
                 calls = calls.join(names, on="agent_id", how="left", maintain_order="left")
             yield calls.select(columns)
+
+    def _normalise(self, raw: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        return normalise(raw, columns, naive_utc=self._flavour.naive_utc, error=SerializationError)
 
     def _windows(self, selection: Selection) -> Iterator[Selection]:
         """The selection in parts of about so many calls each, and of whole seconds, one after the other in time."""
         rest = selection
         while True:
-            statement = self._statement(["create_time"], rest, by_time=True)
-            (found,) = self._reader.stream(f"{statement} LIMIT 1 OFFSET {_WINDOW}", [self._column("create_time")])
-            times = normalise(found, ["create_time"], naive_utc=self._flavour.naive_utc, error=SerializationError)
+            statement = f"{self._statement(['create_time'], rest, by_time=True)} LIMIT 1 OFFSET {_WINDOW}"
+            found = pl.concat(self._reader.stream([statement], [self._column("create_time")]))
+            times = self._normalise(found, ["create_time"])
             if times.is_empty():
                 yield rest
                 return
@@ -298,7 +295,7 @@ class DatabaseCalls:
             return None
         reads = ", ".join(self._flavour.read(name, spec.kinds[name], declared[name]) for name in columns)
         frames = self._reader.stream(
-            f"SELECT {reads} FROM {spec.table.name}",  # noqa: S608
+            [f"SELECT {reads} FROM {spec.table.name}"],  # noqa: S608
             [StoredColumn(name, spec.kinds[name], declared[name]) for name in columns],
         )
         table = pl.concat(frames)

@@ -1,21 +1,30 @@
-"""Drivers for reading: the rows of a statement as Polars frames, a batch at a time.
+"""Drivers for reading: the rows of statements as Polars frames, a batch at a time.
 
 `SqliteFile` and `Server` answer the same three questions: which columns a table has (`columns`), what a small
-statement answers (`query`), and the rows of a large one (`stream`). They open what they need and close it again.
+statement answers (`query`), and the rows of large ones (`stream`). They open what they need and close it again.
 
-connectorx fetches on a thread of its own, which is why it is fast, but whoever asks for a batch that is not there yet
-waits with Python's interpreter lock in hand, and an event loop in another thread waits too. So `_paced` sleeps for
-about as long as the last batches kept it waiting and then finds the next one ready.
+A server is read by connectorx. It fetches on a thread of its own, which is why it is fast, but whoever asks for a batch
+that is not there yet waits with Python's interpreter lock in hand, and an event loop in another thread waits too. So
+`_paced` sleeps for about as long as the last batches kept it waiting and then finds the next one ready.
+
+A SQLite file is read by ADBC in another process (`mofa_usage.fetching` says why), when there is enough to read to make
+up for starting one. Else `sqlite3` reads it, of which a process has but one copy; and also what ADBC cannot: databases
+in memory, and columns that are not plainly declared.
 """
 
+import json
 import os
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
@@ -32,16 +41,19 @@ __all__ = ["BATCH", "Reader", "Server", "SqliteFile", "StoredColumn"]
 BATCH = 16_384
 """Rows of a batch: some megabytes."""
 
+_FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
+_FETCHING = Path(__file__).with_name("fetching.py")
 _CONNECT_TIMEOUT = 10.0
 _PORTS = {"postgres": 5432, "mysql": 3306}
 _DRIVERS = {"postgres": "postgresql", "mysql": "mysql"}
 
-# What connectorx recognises in a CREATE TABLE of SQLite, whatever the values in the first row are.
+# Declarations under which SQLite keeps the values of a kind as one type (and NULL); others may hold several.
 _PLAIN = {
     Kind.INTEGER: re.compile(r"(BIG)?INT(EGER)?$", re.IGNORECASE),
     Kind.RATE: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
     Kind.MONEY: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
 }
+_SAMPLES = {Kind.INTEGER: "0", Kind.RATE: "0.0", Kind.MONEY: "0.0"}
 _PLAIN_TEXT = re.compile(r"(TEXT|CLOB|N?(VAR)?CHAR(\s*\(\s*\d+\s*\))?)$", re.IGNORECASE)
 
 
@@ -55,7 +67,7 @@ class StoredColumn:
 
     @property
     def plain(self) -> bool:
-        """Whether connectorx can tell its type from the declaration of a SQLite table."""
+        """Whether all values of this column of a SQLite table are of one type."""
         return _PLAIN.get(self.kind, _PLAIN_TEXT).match(self.declared.strip()) is not None
 
 
@@ -70,8 +82,8 @@ class Reader(Protocol):
         """The whole answer of a statement."""
         ...
 
-    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """The rows of a statement that selects these columns, in batches; at least one, which may be empty."""
+    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """The rows of statements that all select these columns, in batches: at least one of each statement."""
         ...
 
 
@@ -102,11 +114,55 @@ class SqliteFile:
             names = [described[0] for described in cursor.description]
             return pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
 
-    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
-        if self._path is not None and all(column.plain for column in columns):
-            return _arrow_batches(f"sqlite://{quote(str(self._path))}", statement, str(self), ())
-        return self._row_batches(statement, columns)
+        remaining = iter(statements)
+        plain = self._path is not None and all(column.plain for column in columns)
+        for statement in remaining:
+            if plain and self._is_long(statement):
+                sample = ", ".join(_SAMPLES.get(column.kind, "''") for column in columns)
+                parts = chain([statement], remaining)
+                typed = (f"SELECT {sample} UNION ALL SELECT * FROM ({part})" for part in parts)  # noqa: S608
+                yield from self._process_batches(typed, [column.name for column in columns])
+                return
+            yield from self._row_batches(statement, columns)
+
+    def _process_batches(self, statements: Iterable[str], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows of statements, read by `mofa_usage.fetching`; its process ends with the iterator."""
+        pyarrow = require("pyarrow", extra="analysis")
+        require("adbc_driver_sqlite", extra="analysis")
+        paths = os.pathsep.join(path for path in sys.path if path)
+        environment = {**os.environ, "PYTHONPATH": paths}
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(  # noqa: S603 (our own program)
+                [sys.executable, "-P", str(_FETCHING)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=environment,
+            )
+            with process:
+                try:
+                    for statement in statements:
+                        task = {"path": str(self._path), "statement": statement, "batch": BATCH}
+                        process.stdin.write(json.dumps(task).encode() + b"\n")  # type: ignore[union-attr]
+                        process.stdin.flush()  # type: ignore[union-attr]
+                        with pyarrow.ipc.open_stream(process.stdout) as reader:
+                            for batch in reader:
+                                yield pl.DataFrame(pl.from_arrow(batch.rename_columns(names)))
+                except (OSError, pyarrow.ArrowInvalid) as error:
+                    process.kill()
+                    said.seek(0)
+                    last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+                    raise QueryError(f"{self} cannot be read: {last or error}") from error
+                except BaseException:
+                    process.kill()
+                    raise
+
+    def _is_long(self, statement: str) -> bool:
+        some = f"SELECT 1 FROM ({statement}) LIMIT {_FEW + 1}"  # noqa: S608
+        with self._cursor(f"SELECT count(*) FROM ({some})") as cursor:  # noqa: S608
+            return bool(cursor.fetchone()[0] > _FEW)
 
     def _row_batches(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         with self._cursor(statement) as cursor:
@@ -189,9 +245,10 @@ class Server:
         """See `Reader`."""
         return pl.concat(_arrow_batches(self._url, statement, str(self), self._secrets))
 
-    def stream(self, statement: str, columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
-        return _arrow_batches(self._url, statement, str(self), self._secrets)
+        for statement in statements:
+            yield from _arrow_batches(self._url, statement, str(self), self._secrets)
 
 
 def _arrow_batches(url: str, statement: str, name: str, secrets: Sequence[str]) -> Iterator[pl.DataFrame]:
