@@ -203,6 +203,16 @@ def test_an_unknown_cost_is_a_gap_and_not_zero() -> None:
     assert bars(by) == {"a": 2.0, "b": None}
 
 
+def test_the_sum_of_unknown_costs_is_unknown() -> None:
+    rows = [(DAY, "a", "x", "USD", "2", 1, 1), (DAY, "a", "y", "USD", None, 1, 0)]
+    rows += [(DAY + timedelta(days=1), "a", agent, "USD", None, 1, 0) for agent in ("x", "y")]
+    frame = cost_frame(rows, "day", "model_name", "agent_name")
+    assert list(plots.cost_over_time(frame, "model_name").data[0].y) == [2.0, None]
+    unknown = plots.cost_by(frame.with_columns(cost=pl.when(pl.col("agent_name") == "x").then("cost")), "agent_name")
+    assert bars(unknown) == {"x": 2.0, "y": None}
+    assert "<b>y</b>  unknown" in labels(unknown)
+
+
 def test_a_missing_period_is_a_gap() -> None:
     days = [DAY, DAY + timedelta(days=1), DAY + timedelta(days=4)]
     figure = plots.latency_over_time(latency_frame(days))
