@@ -99,7 +99,7 @@ class Aggregate:
     function: Literal["count", "sum", "quantile", "max", "distinct"]
     value: str | None = None
     where: tuple[Condition, ...] = ()
-    quantile: float | None = None
+    quantile: float = 0.0
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ the answer is the same everywhere.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -58,13 +59,45 @@ class Plan:
             selected[TOKEN_RATE] = _token_rate()
         return selected
 
-    def expressions(self) -> dict[str, nw.Expr]:
-        """The aggregations of those columns, by name."""
-        return {
+    def expressions(self, *, quantile_lists: bool) -> dict[str, nw.Expr]:
+        """The aggregations of those columns, by name.
+
+        With `quantile_lists` the quantiles of a column are one aggregation, under the name of the first of them, that
+        gives a list; `unpacked` takes it apart.
+        """
+        found = {
             name: expression
             for aggregate, column in self._names.items()
+            if aggregate.function != "quantile"
             for name, expression in _aggregations(aggregate, column)
         }
+        for group in self._quantiles():
+            value, asked = _masked(group[0]), [aggregate.quantile for aggregate in group]
+            if quantile_lists:
+                # Narwhals' types say float; SQL engines take, and it passes on, a list as well.
+                found[self._names[group[0]]] = value.quantile(asked, "linear")  # type: ignore[arg-type]
+            else:
+                for aggregate, quantile in zip(group, asked, strict=True):
+                    found[self._names[aggregate]] = value.quantile(quantile, "linear")
+        return found
+
+    def unpacked(self, result: pl.DataFrame) -> pl.DataFrame:
+        """The engine's result with a column for each aggregate."""
+        columns = [
+            pl.col(self._names[group[0]]).list.get(position).alias(self._names[aggregate])
+            for group in self._quantiles()
+            if isinstance(result.schema[self._names[group[0]]], pl.List)
+            for position, aggregate in enumerate(group)
+        ]
+        return result.with_columns(columns)
+
+    def _quantiles(self) -> list[list[Aggregate]]:
+        """The quantiles that are asked for, together when they are of the same values."""
+        groups: dict[Aggregate, list[Aggregate]] = {}
+        for aggregate in self._names:
+            if aggregate.function == "quantile":
+                groups.setdefault(replace(aggregate, quantile=0.0), []).append(aggregate)
+        return list(groups.values())
 
     def value(self, aggregate: Aggregate, result: pl.DataFrame) -> pl.Series:
         """An aggregate in the engine's result, one value per row, with the type it has whatever the engine."""
@@ -133,8 +166,6 @@ def _aggregations(aggregate: Aggregate, name: str) -> Iterator[tuple[str, nw.Exp
             yield name, value.sum()
         case "max":
             yield name, value.max()
-        case "quantile":
-            yield name, value.quantile(aggregate.quantile or 0.0, "linear")
         case "distinct":
             yield name, value.n_unique()
             yield f"{name}_present", value.count()

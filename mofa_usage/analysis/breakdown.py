@@ -136,7 +136,8 @@ def _aggregated(question: Question, calls: Calls) -> tuple[Plan, pl.DataFrame]:
     columns = {**keys, **plan.values(calls.schema)}
     selected = wanted.frame.select(**columns) if columns else wanted.frame
     grouped = selected.group_by(*keys).agg if keys else selected.select
-    return plan, collect(grouped(**plan.expressions()))
+    result = collect(grouped(**plan.expressions(quantile_lists=calls.quantile_lists)))
+    return plan, plan.unpacked(result)
 
 
 def _key(dimension: Dimension, calls: Calls, clock: Clock) -> nw.Expr:

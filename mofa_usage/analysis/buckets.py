@@ -115,7 +115,8 @@ class Bucket:
 
 def _local(clock: Clock) -> nw.Expr:
     moment = nw.col(MOMENT)
-    return moment + _choice(moment, _changes((period.start, period.offset) for period in clock.periods))
+    offsets = _changes((period.start, period.offset) for period in clock.periods)
+    return moment if [offset for _, offset in offsets] == [0] else moment + _choice(moment, offsets)
 
 
 def _clock_key(size: int) -> Callable[[Clock], nw.Expr]:

@@ -1,8 +1,10 @@
 """The calls of an analysis, on whichever engine holds them.
 
-Narwhals speaks to Polars and DuckDB in one language, so that an analysis is written once. It leaves one gap: the
-microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection. How
-each engine counts them is the table `_EPOCH_MICROSECONDS`; an engine is added there and nowhere else.
+Narwhals speaks to Polars and DuckDB in one language, so that an analysis is written once. Where that language does not
+reach, engines differ by an entry in the table `_ENGINES`, and nowhere else:
+
+- the microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection;
+- whether several quantiles of one column may be asked for at once, which saves an SQL engine a quarter of its time.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -39,8 +41,23 @@ def _duckdb_microseconds(relation: Any, columns: Mapping[str, str]) -> Any:
     return relation.select(duckdb.StarExpression(), *counted)
 
 
-_EPOCH_MICROSECONDS: Mapping[nw.Implementation, Callable[[Any, Mapping[str, str]], Any]] = MappingProxyType(
-    {nw.Implementation.POLARS: _polars_microseconds, nw.Implementation.DUCKDB: _duckdb_microseconds}
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What differs between engines.
+
+    `microseconds` adds columns to a native frame that count the microseconds since the epoch of others (new name ->
+    column of instants). `quantile_lists`: Narwhals hands a list of quantiles through to it, and it returns a list.
+    """
+
+    microseconds: Callable[[Any, Mapping[str, str]], Any]
+    quantile_lists: bool
+
+
+_ENGINES: Mapping[nw.Implementation, Engine] = MappingProxyType(
+    {
+        nw.Implementation.POLARS: Engine(_polars_microseconds, quantile_lists=False),
+        nw.Implementation.DUCKDB: Engine(_duckdb_microseconds, quantile_lists=True),
+    }
 )
 
 
@@ -50,6 +67,11 @@ class Calls:
 
     frame: nw.LazyFrame[Any]
     schema: Mapping[str, Any]
+
+    @property
+    def quantile_lists(self) -> bool:
+        """Whether the engine computes several quantiles at once."""
+        return _ENGINES[self.frame.implementation].quantile_lists
 
     def require(self, columns: Iterable[str], reason: str) -> None:
         """Check that the frame has the columns.
@@ -114,6 +136,6 @@ def collect(frame: nw.LazyFrame[Any]) -> pl.DataFrame:
 
 def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:
     """Add columns with the microseconds since the epoch of others: new name -> column of instants."""
-    counted = _EPOCH_MICROSECONDS[frame.implementation](frame.to_native(), columns)
+    counted = _ENGINES[frame.implementation].microseconds(frame.to_native(), columns)
     result: nw.LazyFrame[Any] = nw.from_native(counted)
     return result
