@@ -1,0 +1,67 @@
+"""A store that was told to use TLS uses it or refuses to connect; it never falls back to plain text."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mofa_usage import StoreConnectionError, connect
+from tests.certificates import write_certificates
+from tests.servers import Server, mariadb_server, postgres_server
+
+IN_USE = {
+    "postgres": "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+    "mysql": "select variable_value <> '' from information_schema.session_status where variable_name = 'ssl_cipher'",
+}
+STARTERS: list[Callable[..., AbstractContextManager[Server]]] = [postgres_server, mariadb_server]
+
+
+@pytest.fixture(scope="module", params=STARTERS, ids=["postgres", "mariadb"])
+def encrypting(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with request.param(tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=STARTERS, ids=["postgres", "mariadb"])
+def plain(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with request.param() as server:
+        yield server
+
+
+async def is_encrypted(url: str) -> bool:
+    """Whether a store's own connections are, as the server sees them."""
+    async with connect(url) as store:
+        engine: Any = store.engine  # type: ignore[attr-defined]  # every store with a server has one
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(sa.text(IN_USE[store.backend_name])))
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+async def test_a_server_with_a_known_authority_is_used(encrypting: Server, mode: str) -> None:
+    assert encrypting.certificates is not None
+    assert await is_encrypted(f"{encrypting.url}?sslmode={mode}&sslrootcert={encrypting.certificates.authority}")
+
+
+async def test_without_an_authority_the_connection_is_encrypted_but_unverified(encrypting: Server) -> None:
+    assert await is_encrypted(f"{encrypting.url}?sslmode=require")
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+async def test_a_server_of_another_authority_is_refused(encrypting: Server, mode: str, tmp_path: Path) -> None:
+    other = write_certificates(tmp_path).authority
+    with pytest.raises(StoreConnectionError, match=r"(?i)certificate"):
+        await is_encrypted(f"{encrypting.url}?sslmode={mode}&sslrootcert={other}")
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+async def test_a_server_without_tls_is_refused(plain: Server, mode: str, tmp_path: Path) -> None:
+    authority = write_certificates(tmp_path).authority
+    with pytest.raises(StoreConnectionError, match=r"(?i)ssl|tls"):
+        await is_encrypted(f"{plain.url}?sslmode={mode}&sslrootcert={authority}")
+
+
+async def test_tls_that_is_not_wanted_is_not_used(encrypting: Server) -> None:
+    assert not await is_encrypted(f"{encrypting.url}?sslmode=disable")
