@@ -10,7 +10,6 @@ Errors are one sentence on standard error and an exit code, never a traceback: 2
 """
 
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +21,7 @@ from mofa_usage.errors import MofaUsageError, UsageError
 
 __all__ = ["app", "main", "run"]
 
-_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+_INTERRUPTED = 130  # how the parser reports Ctrl-C
 
 app = typer.Typer(
     name="mofa-usage",
@@ -58,16 +57,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` are those of the process unless given."""
     settings.debug = False
     try:
-        return int(app(args=arguments, standalone_mode=False) or 0)
-    except (typer.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        return 130
-    except typer.Exit as end:
-        return end.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not fail on flushing it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _CLOSED_PIPE
+        code = int(app(args=arguments, standalone_mode=False) or 0)
+        if code == _INTERRUPTED:
+            _say("interrupted")
+        return code
     except Exception as error:
         if settings.debug:
             raise
