@@ -1,16 +1,19 @@
 """Hypothesis strategies for every record, at the full width that the contract allows.
 
 A store that loses a trailing space, the last of ten decimal places, a microsecond, the difference between `GPT-4` and
-`gpt-4` or an emoji fails on these and on nothing narrower. `messages()`, `api_calls()` and their like draw whole valid
-records; keyword arguments pin single fields where a test needs rows that belong together.
+`gpt-4` or an emoji fails on these and on nothing narrower.
+
+Every strategy is built once (`@cache`): Hypothesis examines each new strategy object, which costs more than drawing.
 """
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from mofa_usage.records import (
     NIL_UUID,
@@ -27,6 +30,9 @@ from mofa_usage.records import (
     ToolCallContent,
     ToolResultContent,
 )
+
+_OpenT = TypeVar("_OpenT", MessageContent, TokenDetails, PriceDetails)
+_RecordT = TypeVar("_RecordT", bound=BaseModel)
 
 MAX_INT = 2**31 - 1
 LAST_TIME = datetime.max.replace(tzinfo=UTC)
@@ -57,27 +63,32 @@ NASTY_FLOATS = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1e23, 1.797693134862
 NASTY_INTS = [0, -1, 2**31, -(2**53) - 1, 2**63 - 1, 2**63, 2**64 + 1, -(10**30)]
 
 
+@cache
 def text(max_size: int = 60) -> st.SearchStrategy[str]:
     """Any text that the contract allows: no NUL character and no lone surrogate, everything else."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.text(characters, max_size=max_size) | st.sampled_from(NASTY_TEXTS)
 
 
-def names(max_size: int = 60) -> st.SearchStrategy[str]:
+@cache
+def names() -> st.SearchStrategy[str]:
     """Text for names and codes, never empty."""
-    return text(max_size).filter(bool)
+    return text().filter(bool)
 
 
+@cache
 def uuids() -> st.SearchStrategy[UUID]:
     """Any UUID of any version, the extremes of the sort order included."""
     return st.uuids() | st.sampled_from([UUID(int=1), UUID(int=2**128 - 1)])
 
 
+@cache
 def references() -> st.SearchStrategy[UUID]:
     """An id of something else, or the nil UUID for none."""
     return st.just(NIL_UUID) | uuids()
 
 
+@cache
 def json_values() -> st.SearchStrategy[Any]:
     """Any real JSON, nested, with integers beyond 64 bits and every finite double."""
     scalars = (
@@ -89,23 +100,18 @@ def json_values() -> st.SearchStrategy[Any]:
         | st.sampled_from(NASTY_FLOATS)
         | text(20)
     )
-    return st.recursive(
-        scalars,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text(10), inner, max_size=3),
-        max_leaves=6,
-    )
+    lists = st.lists(scalars, max_size=3)
+    objects = st.dictionaries(text(10), scalars | lists, max_size=3)
+    return scalars | lists | objects | st.lists(objects, max_size=2) | st.dictionaries(text(10), objects, max_size=2)
 
 
-def json_objects(*, without: frozenset[str] = frozenset()) -> st.SearchStrategy[dict[str, Any]]:
-    """A JSON object whose keys are none of `without`."""
-    return st.dictionaries(text(12).filter(lambda key: key not in without), json_values(), max_size=3)
+@cache
+def json_objects() -> st.SearchStrategy[dict[str, Any]]:
+    """A JSON object with any keys."""
+    return st.dictionaries(text(12), json_values(), max_size=3)
 
 
-def further_keys(record: type[MessageContent | TokenDetails | PriceDetails]) -> st.SearchStrategy[dict[str, Any]]:
-    """Keys beside the declared ones of a record that keeps them; often none."""
-    return st.builds(dict[str, Any]) | json_objects(without=frozenset(record.model_fields))
-
-
+@cache
 def zones() -> st.SearchStrategy[timezone]:
     """Fixed offsets, from the widest in the west to the widest in the east, seconds included."""
     return st.sampled_from(
@@ -113,11 +119,13 @@ def zones() -> st.SearchStrategy[timezone]:
     )
 
 
+@cache
 def times() -> st.SearchStrategy[datetime]:
     """Times of ordinary years in any zone, to the microsecond."""
     return st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=zones())
 
 
+@cache
 def extreme_times() -> st.SearchStrategy[datetime]:
     """The first and last instants that a `datetime` can say, and turns of the calendar that databases stumble over."""
     return st.sampled_from(
@@ -130,183 +138,180 @@ def extreme_times() -> st.SearchStrategy[datetime]:
     )
 
 
-@st.composite
-def spans(draw: st.DrawFn) -> tuple[datetime, datetime]:
-    """`(create_time, update_time)`, the second never before the first."""
-    first = draw(times() | extreme_times())
-    second = draw(st.just(first) | times().filter(lambda moment: moment >= first) | st.just(LAST_TIME))
-    return first, second
+@cache
+def spans() -> st.SearchStrategy[dict[str, datetime]]:
+    """The fields `create_time` and `update_time`, the second never before the first."""
+    two = st.tuples(times() | extreme_times(), times()) | st.tuples(times(), extreme_times())
+    pairs = two.map(sorted) | times().map(lambda moment: [moment, moment])
+    return pairs.map(lambda pair: {"create_time": pair[0], "update_time": pair[1]})
 
 
+@cache
 def prices() -> st.SearchStrategy[Decimal]:
     """Money: 5 digits before the point, up to 10 after, trailing zeros as drawn, refunds (negative) too."""
     limit = Decimal("99999.9999999999")
-    drawn = st.integers(0, 10).flatmap(
-        lambda places: st.decimals(-99_999, 99_999, places=places, allow_nan=False, allow_infinity=False)
+    drawn = st.builds(
+        lambda units, places: Decimal(units).scaleb(-places), st.integers(-99_999, 99_999), st.integers(0, 10)
     )
+    long = st.integers(-(10**15) + 1, 10**15 - 1).map(lambda units: Decimal(units).scaleb(-10))
     exact = st.sampled_from([Decimal(0), Decimal("1E-10"), limit, -limit, Decimal("0.10"), Decimal("1E+3")])
-    return drawn | exact
+    return drawn | long | exact
 
 
+@cache
 def rates() -> st.SearchStrategy[float]:
     """Tokens per second: any finite double that is not negative."""
     return st.floats(0, allow_nan=False, allow_infinity=False) | st.sampled_from([x for x in NASTY_FLOATS if x >= 0])
 
 
-def counts(limit: int = MAX_INT) -> st.SearchStrategy[int]:
-    """Tokens or milliseconds: 0 to `limit`, both ends often."""
-    return st.integers(0, limit) | st.sampled_from([0, limit])
+@cache
+def counts() -> st.SearchStrategy[int]:
+    """Tokens or milliseconds, both ends often."""
+    return st.integers(0, MAX_INT) | st.sampled_from([0, MAX_INT])
 
 
-@st.composite
-def prompt_details(draw: st.DrawFn, total: int) -> TokenDetails:
-    """Details of a prompt of `total` tokens: the cached and the cache-written ones are disjoint parts of it."""
-    cached = draw(st.none() | counts(total))
-    parts = {
-        "cached_tokens": cached,
-        "cache_write_tokens": draw(st.none() | counts(total - (cached or 0))),
-        "audio_tokens": draw(st.none() | counts(total)),
-    }
-    return TokenDetails.model_validate(draw(further_keys(TokenDetails)) | parts)
+def _open(record: type[_OpenT], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[_OpenT]:
+    """A record with all of its own fields and further keys, often none, beside them."""
+    further = st.builds(dict[str, Any]) | json_objects()
+    return st.builds(lambda keys, own: record.model_validate(keys | own), further, st.fixed_dictionaries(fields))
 
 
-@st.composite
-def completion_details(draw: st.DrawFn, total: int) -> TokenDetails:
-    """Details of a completion of `total` tokens."""
-    parts = {"reasoning_tokens": draw(st.none() | counts(total)), "audio_tokens": draw(st.none() | counts(total))}
-    return TokenDetails.model_validate(draw(further_keys(TokenDetails)) | parts)
+@cache
+def token_details() -> st.SearchStrategy[TokenDetails]:
+    """Details of some total; `within` makes them details of a given one."""
+    kinds = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+    return _open(TokenDetails, **{kind: st.none() | counts() for kind in kinds})
 
 
-@st.composite
-def price_details(draw: st.DrawFn) -> PriceDetails:
+def within(details: TokenDetails | None, total: int) -> TokenDetails | None:
+    """Details cut down to a total: no part is larger, and the cached and the cache-written are disjoint parts."""
+    if details is None:
+        return None
+    own = {name: getattr(details, name) for name in TokenDetails.model_fields}
+    cut = {name: None if value is None else min(value, total) for name, value in own.items()}
+    if cut["cache_write_tokens"] is not None:
+        cut["cache_write_tokens"] = min(cut["cache_write_tokens"], total - (cut["cached_tokens"] or 0))
+    return details.model_copy(update=cut)
+
+
+@cache
+def price_details() -> st.SearchStrategy[PriceDetails]:
     """Prices in some currency."""
-    parts = {
-        "input_price": draw(st.none() | prices()),
-        "output_price": draw(st.none() | prices()),
-        "currency": draw(st.sampled_from(["USD", "EUR", "CNY"])),
-    }
-    return PriceDetails.model_validate(draw(further_keys(PriceDetails)) | parts)
+    price = st.none() | prices()
+    return _open(PriceDetails, input_price=price, output_price=price, currency=st.sampled_from(["USD", "EUR", "CNY"]))
 
 
-@st.composite
-def contents(draw: st.DrawFn) -> MessageContent:
+@cache
+def contents() -> st.SearchStrategy[MessageContent]:
     """What a message says: text, tool calls, a tool's result, further keys, or nothing at all."""
     calls = st.lists(st.builds(ToolCallContent, id=text(), name=text(), arguments=json_values()), max_size=3)
     results = st.builds(ToolResultContent, tool_call_id=text(), content=text(), is_error=st.booleans())
-    parts = {
-        "text": draw(st.none() | text(300)),
-        "tool_calls": draw(st.none() | calls),
-        "tool_result": draw(st.none() | results),
-    }
-    return MessageContent.model_validate(draw(further_keys(MessageContent)) | parts)
+    return _open(
+        MessageContent, text=st.none() | text(300), tool_calls=st.none() | calls, tool_result=st.none() | results
+    )
 
 
-@st.composite
-def messages(draw: st.DrawFn, /, **fixed: Any) -> LLMMessage:
-    """A message; keyword arguments pin fields."""
-    create_time, update_time = draw(spans())
-    drawn: dict[str, Any] = {
-        "id": draw(uuids()),
-        "chat_session_id": draw(uuids()),
-        "agent_id": draw(uuids()),
-        "user_id": draw(uuids()),
-        "tenant_id": draw(references()),
-        "parent_message_id": draw(st.none() | uuids()),
-        "role": draw(st.sampled_from(MessageRole)),
-        "content": draw(contents()),
-        "create_time": create_time,
-        "update_time": update_time,
-    }
-    return LLMMessage(**(drawn | fixed))
+def _record(record: type[_RecordT], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[_RecordT]:
+    return st.builds(
+        lambda drawn, span: record.model_validate(drawn | span),
+        st.fixed_dictionaries({"id": uuids()} | fields),
+        spans(),
+    )
 
 
-@st.composite
-def api_calls(draw: st.DrawFn, /, **fixed: Any) -> LLMApiCall:
-    """An API call; keyword arguments pin fields."""
-    create_time, update_time = draw(spans())
-    prompt = draw(counts())
-    completion = draw(counts(MAX_INT - prompt))
-    drawn: dict[str, Any] = {
-        **{name: draw(uuids()) for name in ("id", "chat_session_id", "agent_id", "user_id")},
-        **{name: draw(references()) for name in ("tenant_id", "request_message_id", "response_message_id")},
-        "model_name": draw(names()),
-        "status": draw(st.sampled_from(ApiCallStatus)),
-        "error_message": draw(st.none() | text(200)),
-        "error_code": draw(st.none() | text(40)),
+@cache
+def messages() -> st.SearchStrategy[LLMMessage]:
+    """A message."""
+    return _record(
+        LLMMessage,
+        chat_session_id=uuids(),
+        agent_id=uuids(),
+        user_id=uuids(),
+        tenant_id=references(),
+        parent_message_id=st.none() | uuids(),
+        role=st.sampled_from(MessageRole),
+        content=contents(),
+    )
+
+
+def _call(drawn: dict[str, Any], span: dict[str, datetime], share: float) -> LLMApiCall:
+    total = drawn["total_tokens"]
+    prompt = int(total * share)
+    tokens = {
         "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": draw(st.none() | prompt_details(prompt)),
-        "completion_tokens_details": draw(st.none() | completion_details(completion)),
-        "total_price": draw(st.none() | prices()),
-        "price_details": draw(st.none() | price_details()),
-        "latency_ms": draw(st.none() | counts()),
-        "time_to_first_token_ms": draw(st.none() | counts()),
-        "tokens_per_second": draw(st.none() | rates()),
-        "api_response_id": draw(st.none() | text()),
-        "create_time": create_time,
-        "update_time": update_time,
+        "completion_tokens": total - prompt,
+        "prompt_tokens_details": within(drawn["prompt_tokens_details"], prompt),
+        "completion_tokens_details": within(drawn["completion_tokens_details"], total - prompt),
     }
-    return LLMApiCall(**(drawn | fixed))
+    return LLMApiCall.model_validate(drawn | tokens | span)
 
 
-@st.composite
-def sessions(draw: st.DrawFn, /, **fixed: Any) -> ChatSession:
-    """A chat session; keyword arguments pin fields."""
-    create_time, update_time = draw(spans())
-    drawn: dict[str, Any] = {
-        "id": draw(uuids()),
-        "user_id": draw(uuids()),
-        "agent_id": draw(uuids()),
-        "tenant_id": draw(references()),
-        "title": draw(st.none() | text(200)),
-        "metadata": draw(json_objects()),
-        "create_time": create_time,
-        "update_time": update_time,
+@cache
+def api_calls() -> st.SearchStrategy[LLMApiCall]:
+    """An API call whose details fit its tokens."""
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        **dict.fromkeys(("id", "chat_session_id", "agent_id", "user_id"), uuids()),
+        **dict.fromkeys(("tenant_id", "request_message_id", "response_message_id"), references()),
+        "model_name": names(),
+        "status": st.sampled_from(ApiCallStatus),
+        "error_message": st.none() | text(200),
+        "error_code": st.none() | text(40),
+        "total_tokens": counts(),
+        **dict.fromkeys(("prompt_tokens_details", "completion_tokens_details"), st.none() | token_details()),
+        "total_price": st.none() | prices(),
+        "price_details": st.none() | price_details(),
+        **dict.fromkeys(("latency_ms", "time_to_first_token_ms"), st.none() | counts()),
+        "tokens_per_second": st.none() | rates(),
+        "api_response_id": st.none() | text(),
     }
-    return ChatSession(**(drawn | fixed))
+    return st.builds(_call, st.fixed_dictionaries(fields), spans(), st.floats(0, 1))
 
 
-@st.composite
-def providers(draw: st.DrawFn, /, **fixed: Any) -> Provider:
-    """A provider with a secret; keyword arguments pin fields."""
-    create_time, update_time = draw(spans())
-    drawn: dict[str, Any] = {
-        "id": draw(uuids()),
-        "tenant_id": draw(references()),
-        "provider_name": draw(names()),
-        "provider_type": draw(names(20)),
-        "api_base": draw(text(200)),
-        "api_key": draw(text(200)),
-        "enabled": draw(st.booleans()),
-        "create_time": create_time,
-        "update_time": update_time,
-    }
-    return Provider(**(drawn | fixed))
+@cache
+def sessions() -> st.SearchStrategy[ChatSession]:
+    """A chat session."""
+    return _record(
+        ChatSession,
+        user_id=uuids(),
+        agent_id=uuids(),
+        tenant_id=references(),
+        title=st.none() | text(200),
+        metadata=json_objects(),
+    )
 
 
-@st.composite
-def agents(draw: st.DrawFn, /, **fixed: Any) -> Agent:
-    """An agent; keyword arguments pin fields."""
-    create_time, update_time = draw(spans())
-    drawn: dict[str, Any] = {
-        "id": draw(uuids()),
-        "tenant_id": draw(references()),
-        "agent_code": draw(names()),
-        "agent_name": draw(names()),
-        "agent_order": draw(st.integers(0, MAX_INT)),
-        "agent_status": draw(st.booleans()),
-        "context_limit": draw(st.none() | counts()),
-        "custom_params": draw(st.none() | json_objects()),
-        "max_completion_tokens": draw(st.none() | counts()),
-        "model_name": draw(names()),
-        "provider_id": draw(uuids()),
-        "response_format": draw(st.none() | text(40)),
-        "system_prompt": draw(text(300)),
-        "temperature": draw(st.none() | rates()),
-        "stream": draw(st.none() | st.booleans()),
-        "thinking": draw(st.none() | json_objects()),
-        "create_time": create_time,
-        "update_time": update_time,
-    }
-    return Agent(**(drawn | fixed))
+@cache
+def providers() -> st.SearchStrategy[Provider]:
+    """A provider with a secret."""
+    return _record(
+        Provider,
+        tenant_id=references(),
+        provider_name=names(),
+        provider_type=names(),
+        api_base=text(200),
+        api_key=text(200),
+        enabled=st.booleans(),
+    )
+
+
+@cache
+def agents() -> st.SearchStrategy[Agent]:
+    """An agent whose provider need not exist."""
+    return _record(
+        Agent,
+        tenant_id=references(),
+        agent_code=names(),
+        agent_name=names(),
+        agent_order=st.integers(-MAX_INT - 1, MAX_INT),
+        agent_status=st.booleans(),
+        context_limit=st.none() | counts(),
+        custom_params=json_values(),
+        max_completion_tokens=st.none() | counts(),
+        model_name=names(),
+        provider_id=uuids(),
+        response_format=st.none() | text(40),
+        system_prompt=text(300),
+        temperature=st.none() | rates(),
+        stream=st.none() | st.booleans(),
+        thinking=st.none() | json_objects(),
+    )

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from mofa_usage import InMemoryStore, SqliteStore, StoreConnectionError, connect
 from mofa_usage.errors import PersistenceError, QueryError
 from mofa_usage.records import QueryFilter
+from mofa_usage.stores import Retry
 from tests.leaks import checked_out, opened
 from tests.samples import SESSION, call, message
 
@@ -82,7 +83,7 @@ async def test_relative_urls(url: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "data.db").is_file()
 
 
-@pytest.mark.parametrize("form", ["sqlite:{}", "sqlite:///{}", "sqlite+aiosqlite:///{}", "sqlite://{}"])
+@pytest.mark.parametrize("form", ["sqlite:{}", "sqlite:///{}", "sqlite+aiosqlite:///{}"])
 async def test_absolute_urls(form: str, tmp_path: Path) -> None:
     async with opened(form.format(tmp_path / "data.db")) as store:
         await store.save_api_call(call())
@@ -120,11 +121,11 @@ async def test_the_class_connects_to_its_own_urls_only(tmp_path: Path) -> None:
     store = await SqliteStore.connect(f"sqlite:{tmp_path / 'a.db'}", max_connections=1)
     await store.close()
     for url in ("memory:", "postgres://localhost/x", "mysql://localhost/x"):
-        with pytest.raises((StoreConnectionError, ValueError), match="sqlite"):
+        with pytest.raises((StoreConnectionError, ValueError), match="SqliteStore"):
             await SqliteStore.connect(url)
 
 
-@pytest.mark.parametrize("url", ["", "data.db", "oracle://x/y", "sqlite", "://", "http://example.org", "sqlite:"])
+@pytest.mark.parametrize("url", ["", "data.db", "oracle://x/y", "sqlite", "://", "http://example.org"])
 async def test_what_is_no_url_of_ours_is_refused_with_words(url: str) -> None:
     with pytest.raises((StoreConnectionError, ValueError)) as caught:
         await connect(url)
@@ -214,7 +215,7 @@ async def test_a_long_lock_of_another_process_is_waited_for(tmp_path: Path) -> N
 
 async def test_a_lock_that_is_never_released_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    async with opened(f"sqlite:{path}", lock_timeout=0.5) as store:
+    async with opened(f"sqlite:{path}", lock_timeout=0.5, retry=Retry(timeout=1.0)) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             async with asyncio.timeout(30):

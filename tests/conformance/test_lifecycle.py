@@ -189,5 +189,7 @@ async def test_without_the_variable_from_env_says_what_is_missing(monkeypatch: p
 @pytest.mark.parametrize("connections", [0, -1])
 @pytest.mark.sql_only
 async def test_a_pool_has_at_least_one_connection(url: str, connections: int) -> None:
-    with pytest.raises(ValueError, match="max_connections"):
-        await connect(url, max_connections=connections)
+    async with asyncio.timeout(20):
+        with pytest.raises((ValueError, StoreConnectionError), match="max_connections"):
+            async with opened(url, max_connections=connections):
+                pass
