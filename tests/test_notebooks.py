@@ -1,0 +1,127 @@
+"""Every notebook runs from top to bottom in a new kernel: as it is, on a database, and on one without calls."""
+
+import ast
+import asyncio
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from nbclient import NotebookClient
+
+from mofa_usage.cli.templates import names, template_path, write_notebook
+from mofa_usage.importing import import_calls
+from mofa_usage.sample import sample_path
+from mofa_usage.stores import connect
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+FIGURE = "application/vnd.plotly.v1+json"
+PARAMETERS = {"url", "start", "end", "tz"}
+
+# The kernel's own libraries say that they will change; ours must not make a warning, the test below sees to that.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(cell: Any, kind: str) -> list[Any]:
+    """What a cell showed of a MIME type."""
+    return [output.data[kind] for output in cell.outputs if kind in output.get("data", {})]
+
+
+def executed(path: Path, folder: Path) -> Any:
+    """The notebook after it ran in a new kernel; a cell that fails raises with its traceback."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    return notebook
+
+
+def check_outputs(notebook: Any) -> None:
+    """Every cell that ends with a picture shows one, with something in it or a word about why not; nothing warns."""
+    for cell in code_cells(notebook):
+        said = [output.text for output in cell.outputs if output.get("name") == "stderr"]
+        assert not said, f"{cell.source}\n{said}"
+        figures = outputs(cell, FIGURE)
+        assert bool(figures) == bool(re.search(r"\.draw\([^\n]*\)$", cell.source)), cell.source
+        for figure in figures:
+            assert figure["data"] or figure["layout"]["annotations"]
+            assert figure["layout"]["title"]["text"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_stored_as_a_template(name: str) -> None:
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    cells = code_cells(notebook)
+    assert all((cell.outputs, cell.execution_count) == ([], None) for cell in cells)
+    assert "parameters" in cells[0].metadata.tags
+    assigned = ast.parse(cells[0].source).body
+    assert {statement.targets[0].id for statement in assigned if isinstance(statement, ast.Assign)} == PARAMETERS  # type: ignore[attr-defined]
+    for cell in cells:
+        tree = compile(cell.source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        assert not any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for node in ast.walk(tree))
+        assert max(map(len, cell.source.splitlines())) <= 120
+    assert notebook.cells[0].source.startswith("# ")
+
+
+def test_the_readme_of_the_notebooks_knows_them_all() -> None:
+    text = (FOLDER / "README.md").read_text()
+    assert set(re.findall(r"\((\w+\.ipynb)\)", text)) == {f"{name}.ipynb" for name in NOTEBOOKS}
+    assert set(names()) == set(NOTEBOOKS)
+    assert all(f"`{name}`" in text for name in PARAMETERS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path) -> None:
+    notebook = executed(FOLDER / f"{name}.ipynb", tmp_path)
+    check_outputs(notebook)
+    cells = code_cells(notebook)
+    assert "made-up" in cells[1].outputs[0].text
+    assert "50,000" in outputs(cells[1], "text/html")[0]
+    figures = [figure for cell in cells for figure in outputs(cell, FIGURE)]
+    assert len(figures) >= 5
+    assert all(figure["data"] for figure in figures)
+    assert list(tmp_path.iterdir()) == []  # nothing is left lying about
+
+
+async def make_database(url: str, *, with_calls: bool) -> None:
+    async with connect(url) as store:
+        if with_calls:
+            await import_calls(store, sample_path(), defaults={"model_name": "code-model"})
+
+
+@pytest.mark.parametrize("with_calls", [True, False], ids=["trace", "empty"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) -> None:
+    """On real calls without prices and latencies, and without any calls, there is less to see but nothing breaks."""
+    url = f"sqlite:{tmp_path / 'usage.db'}"
+    asyncio.run(make_database(url, with_calls=with_calls))
+    write_notebook(name, tmp_path / "mine.ipynb", url=url, tz="Europe/Berlin")
+    notebook = executed(tmp_path / "mine.ipynb", tmp_path)
+    check_outputs(notebook)
+    card = outputs(code_cells(notebook)[1], "text/html")[0]
+    assert ("8,819" in card, "code-model" in card) == (with_calls, with_calls)
+    assert not any(output.output_type == "stream" for output in code_cells(notebook)[1].outputs)  # nothing is made up
+
+
+def test_papermill_sets_the_parameters(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path / 'usage.db'}"
+    asyncio.run(make_database(url, with_calls=True))
+    parameters = {"url": url, "start": "2023-11-16T20:00", "end": "2023-11-17", "tz": "Europe/Berlin"}
+    done = papermill.execute_notebook(
+        template_path("02_cost"), tmp_path / "out.ipynb", parameters, kernel_name="python3", progress_bar=False
+    )
+    check_outputs(done)
+    with gzip.open(sample_path(), "rt") as trace:
+        inside = sum(line >= "2023-11-16 19:00" for line in trace if line.startswith("2023"))
+    assert 0 < inside < 8819
+    assert any(f"{inside:,}" in text for cell in code_cells(done) for text in outputs(cell, "text/html"))
