@@ -18,7 +18,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
 from itertools import islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
@@ -210,11 +210,14 @@ _STATUSES = frozenset(ApiCallStatus)
 def write_json(value: Any) -> str:
     """JSON as MoFA writes it: keys of absent fields are left out, prices are JSON numbers."""
     if isinstance(value, BaseModel):
-        present = {name: item for name, item in value.__dict__.items() if item is not None}
-        for price in _PRICES:
-            if isinstance(present.get(price), Decimal):
-                present[price] = float(present[price])  # at most 15 digits, which a double holds exactly
-        value = {**present, **(value.__pydantic_extra__ or {})}
+        further = value.__pydantic_extra__
+        value = {name: item for name, item in value.__dict__.items() if item is not None}
+        if "currency" in value:
+            for price in _PRICES:
+                if price in value:
+                    value[price] = float(value[price])  # at most 15 digits, which a double holds exactly
+        if further:
+            value.update(further)
     return to_json(value).decode()
 
 
@@ -243,7 +246,7 @@ class RowCodec(Generic[_R]):
     `None` on both sides and never reaches them.
     """
 
-    _CHUNK = 1000
+    _CHUNK = 128  # small enough that the garbage collector does not look at every chunk
 
     def __init__(
         self,
@@ -252,7 +255,7 @@ class RowCodec(Generic[_R]):
         readers: Mapping[Kind, Callable[[Any], Any]],
     ) -> None:
         self._spec = spec
-        self._values = attrgetter(*spec.columns)
+        self._values = itemgetter(*spec.columns)
         self._writers = [writers.get(kind) for kind in spec.kinds.values()]
         if spec.record is Provider:
             self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
@@ -264,7 +267,8 @@ class RowCodec(Generic[_R]):
         source = iter(records)
         while chunk := list(islice(source, self._CHUNK)):
             columns: list[Iterable[Any]] = []
-            for writer, column in zip(self._writers, zip(*map(self._values, chunk), strict=True), strict=True):
+            values = zip(*[self._values(record.__dict__) for record in chunk], strict=True)
+            for writer, column in zip(self._writers, values, strict=True):
                 columns.append(column if writer is None else _write_column(writer, column))
             yield from zip(*columns, strict=True)
 
