@@ -40,7 +40,9 @@ def progress_bar(title: str, total: int | None, progress: bool | None = None) ->
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    # Somebody who asks for a bar gets one, also where rich sees no terminal; a notebook it recognises by itself.
+    console = Console(stderr=True, force_terminal=True if progress and not _in_notebook() else None)
+    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(title, total=total, note="")
     begun = time.monotonic()
 

@@ -377,7 +377,13 @@ def test_urls_in_notebooks_can_be_moved(shell: Shell, given: str, written: str) 
 
 
 @pytest.mark.parametrize(
-    "url", ["postgres://ann:hunter2@db/x", "mysql://:hunter2@db/x", "postgres://db/x?user=ann&password=hunter2"]
+    "url",
+    [
+        "postgres://ann:hunter2@db/x",
+        "postgres://ann:hun/ter2:hunter2@db/x",
+        "mysql://:hunter2@db/x",
+        "postgres://db/x?user=ann&password=hunter2",
+    ],
 )
 def test_no_password_is_written_into_a_notebook(shell: Shell, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.output("notebook", "01_overview", DATABASE_URL=url)
@@ -422,6 +428,8 @@ def test_migrate_creates_the_tables_or_prints_them(shell: Shell) -> None:
         (1, ["summary", "-u", "postgres://ann:hunter2@127.0.0.1:1/x"], "127.0.0.1"),
         (1, ["import", "try/calls.parquet", "-u", "mysql://ann:hunter2@127.0.0.1:1/x"], "127.0.0.1"),
         (1, ["import", "try/calls.parquet", "-u", "oracle://ann:hunter2@db/x"], "oracle"),
+        (2, ["import", "try/calls.parquet", "-u", "memory:"], "would be gone"),
+        (2, ["import", "try/calls.parquet", "-u", "sqlite::memory:"], "would be gone"),
         (2, ["import", "absent.csv", "-u", "sqlite:new.db"], "there is no file absent.csv"),
         (2, ["import", "sample:nope", "-u", "sqlite:new.db"], "there is no sample 'nope'"),
         (2, ["import", "try/calls.parquet", "-u", "sqlite:x.db", "-m", "a"], "--map takes FIELD=VALUE, not 'a'"),
@@ -465,7 +473,7 @@ def test_bugs_are_told_in_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_ctrl_c_ends_with_130(shell: Shell) -> None:
-    command = [PROGRAM, "demo", "--calls", "400000"]
+    command = [str(PROGRAM), "demo", "--calls", "400000"]
     process = subprocess.Popen(
         command, cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -641,6 +641,22 @@ async def test_an_import_that_was_killed_is_run_again(tmp_path: Path) -> None:
         assert (await store.get_statistics(QueryFilter())).total_calls == 8819
 
 
+# Progress
+
+
+async def test_progress_is_shown_to_who_asks_and_to_nobody_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "a.csv", HEADER, GOOD)
+    await imported(source)
+    await imported(source, progress=False)
+    assert capsys.readouterr() == ("", "")
+    await imported(source, progress=True)
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert "Importing a.csv" in said
+
+
 # Memory
 
 

@@ -178,7 +178,7 @@ def import_(
     """
     result = asyncio.run(
         _import(
-            database_url(url),
+            _lasting(database_url(url)),
             _file(source),
             mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
             defaults=_pairs("--default", defaults),
@@ -195,6 +195,16 @@ def import_(
     console().print(import_summary(result))
     if result.rows and not result.stored:
         raise typer.Exit(1)
+
+
+def _lasting(url: str) -> str:
+    """The URL of a database that is still there when the command has ended."""
+    from mofa_usage.urls import MEMORY_PATH, parse_url
+
+    backend, parsed = parse_url(url)
+    if backend == "memory" or (backend == "sqlite" and parsed.database == MEMORY_PATH):
+        raise UsageError(f"{url} is in memory: what is imported would be gone when the command ends")
+    return url
 
 
 def _file(source: str) -> Path:

@@ -14,7 +14,7 @@ from mofa_usage.errors import UsageError
 
 __all__ = ["names", "template_path", "title", "write_notebook"]
 
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@|://.*[?&](password|passwd|pwd|sslpassword)=", re.IGNORECASE)
+_PASSWORD = re.compile(r"://.*:.*@|://.*[?&](password|passwd|pwd|sslpassword)=", re.IGNORECASE)
 _LOCAL_FILE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:(///?)?)?(?P<path>[^:]*)")
 
 
