@@ -8,6 +8,7 @@ in one upsert.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -159,6 +160,11 @@ def _read_column(column: Any) -> Any:
     return sa.cast(sa.cast(column, sa.TEXT), sa.DOUBLE_PRECISION)
 
 
+def _read_time(value: datetime) -> datetime:
+    # asyncpg keeps the first and the last moment of a datetime as -infinity and infinity, and reads those without zone.
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
 def _delete_before(table: sa.Table, old: Any) -> Any:
     row: sa.ColumnElement[Any] = sa.literal_column("ctid")
     some = sa.select(row).select_from(table).where(old).order_by(table.c.create_time)
@@ -174,7 +180,7 @@ DIALECT = Dialect(
         Kind.NAME: lambda column: map(str, column),
         Kind.JSON: lambda column: map(write_json, column),
     },
-    readers={},
+    readers={Kind.TIME: _read_time},
     begin="BEGIN",
     serial=False,
     fetch=_fetch,
