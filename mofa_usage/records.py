@@ -7,7 +7,8 @@ check and all stores refuse the same things:
 - times carry a zone and are kept in UTC to the microsecond; a naive one is refused;
 - token counts and milliseconds are integers from 0 to 2**31 - 1;
 - money is `decimal.Decimal` with at most 5 digits before the point and 10 after it, never a sum of floats;
-- text holds no NUL character and no lone surrogate, JSON is real JSON: what one database cannot hold, none accepts;
+- text holds no NUL character and no lone surrogate, JSON is real JSON, unique names have at most 700 characters: what
+  one database cannot hold, none accepts;
 - missing is `None`, never 0: a call without a price has an unknown cost, it was not free.
 
 Token counts are inclusive, as OpenAI and OpenTelemetry report them: `prompt_tokens` contains the cached ones and
@@ -41,6 +42,7 @@ from mofa_usage.values import (
     Integer,
     Json,
     JsonObject,
+    Key,
     Money,
     OpenValue,
     Rate,
@@ -331,7 +333,7 @@ class Provider(Record):
     """Whom a model is bought from. `api_key` is a secret: read it with `provider.api_key.get_secret_value()`."""
 
     tenant_id: Id = NIL_UUID
-    provider_name: Text
+    provider_name: Key
     provider_type: Text
     api_base: Text
     api_key: Secret
@@ -363,7 +365,7 @@ class Agent(Record):
     """An agent's configuration. `custom_params` and `thinking` are any JSON."""
 
     tenant_id: Id = NIL_UUID
-    agent_code: Text
+    agent_code: Key
     agent_name: Text
     agent_order: Integer = 0
     agent_status: Flag = True
