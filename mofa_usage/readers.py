@@ -26,7 +26,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol
 from urllib.parse import quote
 
 from mofa_usage.errors import PersistenceError, QueryError, SerializationError, StoreConnectionError, require
@@ -38,7 +38,7 @@ import polars as pl  # noqa: E402
 
 __all__ = ["BATCH", "Reader", "Server", "SqliteFile", "StoredColumn"]
 
-BATCH = 16_384
+BATCH = 32_768
 """Rows of a batch: some megabytes."""
 
 _FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
@@ -53,6 +53,7 @@ _PLAIN = {
     Kind.RATE: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
     Kind.MONEY: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
 }
+_STORED = {Kind.INTEGER: ("integer",), Kind.RATE: ("real", "integer"), Kind.MONEY: ("real", "integer")}
 _SAMPLES = {Kind.INTEGER: "0", Kind.RATE: "0.0", Kind.MONEY: "0.0"}
 _PLAIN_TEXT = re.compile(r"(TEXT|CLOB|N?(VAR)?CHAR(\s*\(\s*\d+\s*\))?)$", re.IGNORECASE)
 
@@ -69,6 +70,11 @@ class StoredColumn:
     def plain(self) -> bool:
         """Whether all values of this column of a SQLite table are of one type."""
         return _PLAIN.get(self.kind, _PLAIN_TEXT).match(self.declared.strip()) is not None
+
+    @property
+    def type(self) -> pl.DataType:
+        """The type in which SQLite keeps it."""
+        return {Kind.INTEGER: pl.Int64(), Kind.RATE: pl.Float64(), Kind.MONEY: pl.Float64()}.get(self.kind, pl.String())
 
 
 class Reader(Protocol):
@@ -117,47 +123,40 @@ class SqliteFile:
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
         remaining = iter(statements)
-        plain = self._path is not None and all(column.plain for column in columns)
+        plain = self._path is not None and bool(sys.executable) and all(column.plain for column in columns)
         for statement in remaining:
             if plain and self._is_long(statement):
-                sample = ", ".join(_SAMPLES.get(column.kind, "''") for column in columns)
-                parts = chain([statement], remaining)
-                typed = (f"SELECT {sample} UNION ALL SELECT * FROM ({part})" for part in parts)  # noqa: S608
-                yield from self._process_batches(typed, [column.name for column in columns])
+                yield from self._process_batches(chain([statement], remaining), columns)
                 return
             yield from self._row_batches(statement, columns)
 
-    def _process_batches(self, statements: Iterable[str], names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """The rows of statements, read by `mofa_usage.fetching`; its process ends with the iterator."""
+    def _process_batches(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """The rows of statements, read by `mofa_usage.fetching`, whose process ends with this iterator."""
         pyarrow = require("pyarrow", extra="analysis")
         require("adbc_driver_sqlite", extra="analysis")
-        paths = os.pathsep.join(path for path in sys.path if path)
-        environment = {**os.environ, "PYTHONPATH": paths}
-        with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(  # noqa: S603 (our own program)
-                [sys.executable, "-P", str(_FETCHING)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                env=environment,
-            )
-            with process:
-                try:
-                    for statement in statements:
-                        task = {"path": str(self._path), "statement": statement, "batch": BATCH}
-                        process.stdin.write(json.dumps(task).encode() + b"\n")  # type: ignore[union-attr]
-                        process.stdin.flush()  # type: ignore[union-attr]
-                        with pyarrow.ipc.open_stream(process.stdout) as reader:
-                            for batch in reader:
-                                yield pl.DataFrame(pl.from_arrow(batch.rename_columns(names)))
-                except (OSError, pyarrow.ArrowInvalid) as error:
-                    process.kill()
-                    said.seek(0)
-                    last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-                    raise QueryError(f"{self} cannot be read: {last or error}") from error
-                except BaseException:
-                    process.kill()
-                    raise
+        schema = {column.name: column.type for column in columns}
+        sample = ", ".join(_SAMPLES.get(column.kind, "''") for column in columns)
+        statement = ""
+        with tempfile.TemporaryFile() as said, _fetching_process(said) as process:
+            try:
+                for statement in statements:
+                    typed = f"SELECT {sample} UNION ALL SELECT * FROM ({statement})"  # noqa: S608
+                    task = {"path": str(self._path), "statement": typed, "batch": BATCH}
+                    process.stdin.write(json.dumps(task).encode() + b"\n")  # type: ignore[union-attr]
+                    process.stdin.flush()  # type: ignore[union-attr]
+                    with pyarrow.ipc.open_stream(process.stdout) as reader:
+                        for batch in reader:
+                            frame = pl.DataFrame(pl.from_arrow(batch.rename_columns(list(schema))))
+                            if frame.schema != schema:
+                                raise self._misfit(statement, columns)
+                            yield frame
+            except (OSError, pyarrow.ArrowInvalid) as error:
+                process.kill()
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+                if "Type mismatch" in last:
+                    raise self._misfit(statement, columns) from error
+                raise QueryError(f"{self} cannot be read: {last or error}") from error
 
     def _is_long(self, statement: str) -> bool:
         some = f"SELECT 1 FROM ({statement}) LIMIT {_FEW + 1}"  # noqa: S608
@@ -169,11 +168,23 @@ class SqliteFile:
             rows = cursor.fetchmany(BATCH)
             while True:
                 values = list(zip(*rows, strict=True)) or [()] * len(columns)
-                yield pl.DataFrame(
-                    [_series(column, part, values, columns) for column, part in zip(columns, values, strict=True)]
-                )
+                try:
+                    yield pl.DataFrame([_series(*pair) for pair in zip(columns, values, strict=True)])
+                except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+                    raise self._misfit(statement, columns) from error
                 if not (rows := cursor.fetchmany(BATCH)):
                     return
+
+    def _misfit(self, statement: str, columns: Sequence[StoredColumn]) -> SerializationError:
+        """The error that names the first value that is not of its column's kind: SQLite keeps what it is given."""
+        for column in columns:
+            wanted = ", ".join(f"'{kind}'" for kind in ("null", *_STORED.get(column.kind, ("text",))))
+            where = f"typeof({column.name}) NOT IN ({wanted})"
+            misfits = f"SELECT id, typeof({column.name}) FROM ({statement}) WHERE {where} LIMIT 1"  # noqa: S608
+            with self._cursor(misfits) as cursor:
+                for call, found in cursor:
+                    return SerializationError(f"{column.name} of the call {call} is {found}, not {column.kind.value}")
+        return SerializationError(f"{self} holds values that do not fit their columns")
 
     def _open(self) -> sqlite3.Connection:
         # Batches may be fetched by one thread and the rest dropped by another.
@@ -188,25 +199,30 @@ class SqliteFile:
             raise QueryError(f"{self} cannot be read: {error}") from error
 
 
-def _series(
-    column: StoredColumn, values: Sequence[Any], row_parts: Sequence[Sequence[Any]], columns: Sequence[StoredColumn]
-) -> pl.Series:
+def _series(column: StoredColumn, values: Sequence[Any]) -> pl.Series:
     """A column of rows that sqlite3 has read; what SQLite calls NUMERIC may be whole numbers and fractions."""
-    try:
-        if column.kind in (Kind.MONEY, Kind.RATE):
-            numbers = [float(value) if isinstance(value, int) else value for value in values]
-            return pl.Series(column.name, numbers, dtype=pl.Float64)
-        return pl.Series(column.name, values, dtype=pl.Int64 if column.kind is Kind.INTEGER else pl.String)
-    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
-        expected = (
-            float | int if column.kind in (Kind.MONEY, Kind.RATE) else int if column.kind is Kind.INTEGER else str
-        )
-        row = next(at for at, value in enumerate(values) if value is not None and not isinstance(value, expected))
-        ids = next((part for part, other in zip(row_parts, columns, strict=True) if other.name == "id"), None)
-        which = f"the row {ids[row]}" if ids is not None else "a row"
-        raise SerializationError(
-            f"{column.name} of {which} is a {type(values[row]).__name__} in a column of {column.kind.value}s"
-        ) from error
+    if column.type == pl.Float64:
+        values = [float(value) if isinstance(value, int) else value for value in values]
+    return pl.Series(column.name, values, dtype=column.type)
+
+
+@contextmanager
+def _fetching_process(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The program that reads SQLite files, killed when the block is left by an exception; it ends by itself else."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(  # noqa: S603 (our own program)
+        [sys.executable, "-P", str(_FETCHING)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=said,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 class Server:

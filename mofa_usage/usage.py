@@ -185,12 +185,10 @@ class UsageFrame:
         it. (A relation that you made keeps the zone of its connection.)
 
         Raises:
-            UsageError: DuckDB refuses the query, or it answers nothing.
+            UsageError: DuckDB refuses the query.
         """
         try:
-            answer = self.relation.query("calls", query)
-            if answer is None:
-                raise UsageError("the statement has no answer; give a SELECT over the table calls")
+            answer: Any = self.relation.query("calls", query)
             return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
         except duckdb.Error as error:
             raise UsageError(f"DuckDB refuses the query: {error}") from error

@@ -1,0 +1,664 @@
+"""Usage from databases and stores: what was saved is what is analysed, whatever the backend."""
+
+import asyncio
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mofa_usage import QueryFilter, UsageError, load_usage, load_usage_async, readers
+from mofa_usage.databases import FLAVOURS, DatabaseCalls
+from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError
+from mofa_usage.readers import SqliteFile
+from mofa_usage.records import ApiCallStatus, LLMApiCall
+from mofa_usage.selection import Selection
+from mofa_usage.sources import watched
+from mofa_usage.stores import SqliteStore, Store, connect
+from tests import strategies
+from tests.calls import COLUMNS, DETAILS, expected_names, expected_row, rows_by_id
+from tests.samples import NIL, NOON, agent, at, call, provider
+
+MICROSECOND = timedelta(microseconds=1)
+drawn = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def ids(frame: pl.DataFrame) -> list[str]:
+    return frame["id"].to_list()
+
+
+# --- every backend --------------------------------------------------------------------------------------------------
+
+
+@drawn
+@given(batch=st.lists(strategies.api_calls(), min_size=1, max_size=6, unique_by=lambda drawn_call: drawn_call.id))
+async def test_every_value_of_every_column(store: Store, batch: list[LLMApiCall]) -> None:
+    await store.save_api_calls(batch)
+    frame = load_usage(store, columns=[*COLUMNS, *DETAILS]).frame  # in this test's running event loop
+    assert dict(frame.select(*COLUMNS).schema) == dict(load_usage(store).frame.schema)
+    rows = rows_by_id(frame)
+    for saved in batch:
+        row = rows[str(saved.id)]
+        for column in DETAILS:
+            text, details = row.pop(column), getattr(saved, column)
+            assert (None if text is None else type(details).model_validate(json.loads(text))) == details
+        assert row == expected_row(saved)
+
+
+async def test_an_empty_store_gives_an_empty_frame(store: Store) -> None:
+    frame = load_usage(store).frame
+    assert frame.height == 0
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame.schema["total_price"] == pl.Decimal(38, 10)
+    assert frame.schema["create_time"] == pl.Datetime("us", "UTC")
+
+
+async def test_names_of_agents_and_providers_stand_beside_the_calls(store: Store) -> None:
+    providers = [provider("openai"), provider("ünï 'q' \\")]
+    agents = [
+        agent("with", id=UUID(int=20), provider_id=providers[1].id, agent_name="Ägent \\ ' x"),
+        agent("other", id=UUID(int=21), provider_id=providers[0].id),
+    ]
+    for one in providers:
+        await store.save_provider(one)
+    for two in agents:
+        await store.save_agent(two)
+    calls = [call(n, agent_id=UUID(int=20 + n % 3)) for n in range(6)]
+    await store.save_api_calls(calls)
+    names = expected_names(agents, providers)
+    rows = rows_by_id(load_usage(store).frame)
+    assert rows == {str(one.id): expected_row(one, names) for one in calls}
+    only = load_usage(store, columns=["provider_name"]).frame
+    assert sorted(only["provider_name"].to_list(), key=str) == sorted(
+        (expected_row(one, names)["provider_name"] for one in calls), key=str
+    )
+
+
+async def test_filters_compare_text_to_the_letter(store: Store) -> None:
+    """Quotes, backslashes, SQL, case, trailing blanks: nothing gets out of its literal, nothing else matches."""
+    calls = [call(number, model_name=name) for number, name in enumerate(strategies.NASTY_TEXTS)]
+    await store.save_api_calls(calls)
+    for name in [
+        *strategies.NASTY_TEXTS,
+        "x' OR 1=1 --",
+        "\\' OR 1=1 #",
+        "' UNION SELECT api_key FROM entity_provider --",
+    ]:
+        found = load_usage(store, QueryFilter(model_name=name), columns=["id"]).frame
+        assert sorted(ids(found)) == sorted(str(one.id) for one in calls if one.model_name == name), name
+        limited = load_usage(store, QueryFilter(model_name=name, limit=3), columns=["id"]).frame
+        assert sorted(ids(limited)) == sorted(ids(found))
+    assert load_usage(store).frame.height == len(calls)
+
+
+@drawn
+@given(name=strategies.text(), other=strategies.text())
+async def test_any_text_can_be_filtered_by(store: Store, name: str, other: str) -> None:
+    one, two = call(1, id=UUID(int=1), model_name=name), call(2, id=UUID(int=2), model_name=other)
+    await store.save_api_calls([one, two])
+    found = load_usage(store, QueryFilter(model_name=name), columns=["id"]).frame
+    assert sorted(ids(found)) == [str(one.id), str(two.id)][: 2 if name == other else 1]
+
+
+async def test_filters_choose_the_calls_that_the_store_chooses(store: Store) -> None:
+    generator = random.Random(3)
+    calls = [
+        call(
+            generator.randrange(40) / 10,
+            model_name=generator.choice(["a", "b"]),
+            status=generator.choice(list(ApiCallStatus)),
+            user_id=UUID(int=generator.randrange(2)),
+            tenant_id=UUID(int=generator.randrange(2)),
+            agent_id=UUID(int=generator.randrange(2)),
+            chat_session_id=UUID(int=generator.randrange(2)),
+        )
+        for _ in range(300)
+    ]
+    await store.save_api_calls(calls)
+    for _ in range(60):
+        edges = sorted(at(generator.randrange(40) / 10) for _ in range(2))
+        chosen: dict[str, Any] = {
+            "model_name": "a",
+            "status": generator.choice(list(ApiCallStatus)),
+            "user_id": UUID(int=generator.randrange(2)),
+            "tenant_id": UUID(int=generator.randrange(2)),
+            "agent_id": UUID(int=generator.randrange(2)),
+            "session_id": UUID(int=generator.randrange(2)),
+            "start_time": edges[0],
+            "end_time": edges[1],
+            "limit": generator.choice([0, 1, 7, 1000]),
+            "offset": generator.choice([0, 1, 5]),
+        }
+        kept = QueryFilter(**{name: value for name, value in chosen.items() if generator.random() < 0.4})
+        wanted = [str(one.id) for one in await store.query_api_calls(kept)]
+        found = ids(load_usage(store, kept, columns=["id"]).frame)
+        if kept.limit is None and not kept.offset:
+            wanted, found = sorted(wanted), sorted(found)
+        assert found == wanted, kept
+
+
+async def test_ranges_are_half_open_to_the_microsecond(store: Store) -> None:
+    offsets = [timedelta(0), MICROSECOND, timedelta(milliseconds=1), timedelta(seconds=1), timedelta(seconds=1.5)]
+    calls = [call(id=UUID(int=n), create_time=NOON + by, update_time=NOON + by) for n, by in enumerate(offsets)]
+    await store.save_api_calls(calls)
+    edges = [NOON + by + step for by in offsets for step in (-MICROSECOND, timedelta(0), MICROSECOND)]
+    edges += [NOON.replace(microsecond=0), NOON.replace(microsecond=0) + timedelta(seconds=1)]
+    for start in edges:
+        for end in edges:
+            if end < start:
+                continue
+            found = load_usage(store, start=start, end=end, columns=["id"]).frame
+            assert sorted(ids(found)) == [str(one.id) for one in calls if start <= one.create_time < end]
+    inclusive = QueryFilter(start_time=calls[1].create_time, end_time=calls[2].create_time)
+    assert sorted(ids(load_usage(store, inclusive, columns=["id"]).frame)) == [str(calls[1].id), str(calls[2].id)]
+    both = load_usage(store, inclusive, start=calls[2].create_time, columns=["id"])
+    assert ids(both.frame) == [str(calls[2].id)]
+
+
+async def test_the_analysis_agrees_with_the_store(store: Store) -> None:
+    prices = ["0.1", "0.2", "12345.0123456789", "99999.9999999999", None]
+    calls = [
+        call(n, total_price=None if price is None else Decimal(price), latency_ms=100 * n, status="success")
+        for n, price in enumerate(prices * 20)
+    ]
+    await store.save_api_calls(calls)
+    statistics = await store.get_statistics()
+    summary = load_usage(store).summary()
+    assert summary["cost"].to_list() == [statistics.total_cost]
+    assert statistics.total_cost == sum(one.total_price for one in calls if one.total_price is not None)
+    assert summary["calls"].to_list() == [statistics.total_calls]
+    assert summary["coverage"].to_list() == [0.8]
+
+
+async def test_the_async_twin_lets_the_loop_go_on(store: Store) -> None:
+    await store.save_api_calls(call(n) for n in range(2000))
+    running = asyncio.create_task(load_usage_async(store, QueryFilter(model_name="gpt-4"), start=NOON))
+    turns = 0
+    while not running.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await running).frame.height == 2000
+    assert turns > 5
+
+
+@pytest.mark.shared_only
+async def test_a_url_and_its_store_give_the_same(url: str) -> None:
+    async with connect(url) as store:
+        await store.save_api_calls(call(n) for n in range(10))
+        inside = load_usage(store).frame
+    outside = load_usage(url).frame
+    assert outside.sort("id").equals(inside.sort("id"))
+
+
+async def test_a_closed_store_is_refused(store: Store) -> None:
+    await store.close()
+    with pytest.raises(StoreConnectionError, match="closed"):
+        load_usage(store)
+
+
+@pytest.mark.sql_only
+async def test_reading_takes_no_connection_of_the_pool(store: Store) -> None:
+    await store.save_api_call(call(1))
+    before = store.engine.pool.status()  # type: ignore[attr-defined]
+    assert load_usage(store).frame.height == 1
+    assert store.engine.pool.status() == before  # type: ignore[attr-defined]
+
+
+@pytest.mark.shared_only
+def test_a_database_without_our_tables_says_so(empty_url: str) -> None:
+    if empty_url.startswith("sqlite:"):
+        sqlite3.connect(empty_url.removeprefix("sqlite:")).execute("CREATE TABLE other (x)").connection.close()
+    with pytest.raises(UsageError, match="no table entity_llm_api_call"):
+        load_usage(empty_url)
+
+
+# --- addresses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_no_server_is_said_at_once_and_without_the_password(scheme: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StoreConnectionError) as caught:
+        load_usage(f"{scheme}://me:p%40ss-secret@127.0.0.1:1/db")
+    assert time.monotonic() - begun < 12
+    assert "127.0.0.1" in str(caught.value)
+    assert "secret" not in repr(caught.value) + str(caught.value.__cause__)
+
+
+def test_what_is_no_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreConnectionError, match="no SQLite database at"):
+        load_usage(f"sqlite:{tmp_path / 'none.db'}")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(UsageError, match="the URL of a SQLite database is sqlite:"):
+        load_usage(str(tmp_path / "usage.db"))
+    with pytest.raises(UsageError, match="No files found"):
+        load_usage(tmp_path / "none.parquet")
+    with pytest.raises(UsageError, match="a list is no source"):
+        load_usage([])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="give the open store"):
+        load_usage("sqlite::memory:")
+    with pytest.raises(UsageError, match="give the open store"):
+        load_usage("memory:")
+    with pytest.raises(StoreConnectionError, match="database URL begins with"):
+        load_usage("oracle://x/y")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(UsageError, match="DuckDB cannot read"):
+        load_usage(tmp_path / "text.parquet")
+    (tmp_path / "text.db").write_text("no database at all, but long enough to be looked at" * 20)
+    with pytest.raises(QueryError, match="not a database"):
+        load_usage(f"sqlite:{tmp_path / 'text.db'}")
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("name", ["a b.db", "a%20b.db", "ü#?&=+.db", "it's.db"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    if "?" in name:  # a '?' cannot be said in a sqlite: URL
+        name = name.replace("?", "")
+    with raw_database(tmp_path / name) as connection:
+        insert(connection, id="x")
+    assert ids(load_usage(f"sqlite:{tmp_path / name}", columns=["id"]).frame) == ["x"]
+
+
+# --- SQLite as others write it --------------------------------------------------------------------------------------
+
+PLAIN = {
+    **dict.fromkeys(("id", "chat_session_id", "agent_id", "user_id", "tenant_id"), "TEXT"),
+    **dict.fromkeys(("request_message_id", "response_message_id", "model_name", "status"), "TEXT"),
+    **dict.fromkeys(("error_message", "error_code"), "TEXT"),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), "INTEGER"),
+    **dict.fromkeys(("prompt_tokens_details", "completion_tokens_details"), "TEXT"),
+    "total_price": "REAL",
+    "price_details": "TEXT",
+    **dict.fromkeys(("latency_ms", "time_to_first_token_ms"), "INTEGER"),
+    "tokens_per_second": "REAL",
+    "api_response_id": "TEXT",
+    **dict.fromkeys(("create_time", "update_time"), "TEXT"),
+}
+# Declared so that the Arrow driver cannot read it.
+ODD = PLAIN | {"total_price": "NUMERIC", "price_details": "JSON", "create_time": "DATETIME", "update_time": "TIMESTAMP"}
+
+
+class raw_database:  # noqa: N801 (a context manager)
+    """A SQLite file with the table of calls, made by plain sqlite3."""
+
+    def __init__(self, path: Path, columns: dict[str, str] = PLAIN) -> None:
+        self.connection = sqlite3.connect(path)
+        self.connection.execute(
+            f"CREATE TABLE entity_llm_api_call ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+        )
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.commit()
+        self.connection.close()
+
+
+def insert(connection: sqlite3.Connection, **values: Any) -> None:
+    row: dict[str, Any] = {
+        **dict.fromkeys(("id", "chat_session_id", "agent_id", "user_id", "tenant_id"), str(NIL)),
+        **dict.fromkeys(("request_message_id", "response_message_id"), str(NIL)),
+        "model_name": "gpt-4",
+        "status": "success",
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 1),
+        **dict.fromkeys(("create_time", "update_time"), "2026-03-01T12:00:00+00:00"),
+        **values,
+    }
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO entity_llm_api_call ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+
+TABLES = pytest.mark.parametrize("columns", [PLAIN, ODD], ids=["plain", "odd"])
+
+
+@pytest.fixture(params=["here", "process"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to read a file: by sqlite3, and by another process as if there were many rows."""
+    monkeypatch.setattr(readers, "_FEW", -1 if request.param == "process" else 10**9)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
+@TABLES
+def test_rows_as_rust_writes_them(tmp_path: Path, columns: dict[str, str]) -> None:
+    texts = {
+        "a": ("2026-03-01T12:00:00Z", NOON.replace(microsecond=0)),
+        "b": ("2026-03-01T12:00:00.123+00:00", NOON.replace(microsecond=123_000)),
+        "c": ("2026-03-01T12:00:00.123456Z", NOON),
+        "d": ("2026-03-01T12:00:00.123456999+00:00", NOON),
+    }
+    with raw_database(tmp_path / "raw.db", columns) as connection:
+        for key, (written, _) in texts.items():
+            insert(
+                connection,
+                id=key,
+                create_time=written,
+                update_time=written,
+                tenant_id=None,
+                status="weird" if key == "a" else "timeout",
+                total_price=0.1 if key == "b" else None,
+                price_details='{"input_price":0.1,"note":{"x":[]}}' if key == "c" else None,
+                prompt_tokens_details='{"cached_tokens":3}' if key == "d" else None,
+            )
+    rows = rows_by_id(load_usage(f"sqlite:{tmp_path / 'raw.db'}").frame)
+    assert {key: rows[key]["create_time"] for key in rows} == {key: wanted for key, (_, wanted) in texts.items()}
+    assert {row["tenant_id"] for row in rows.values()} == {str(NIL)}
+    assert [rows[key]["status"] for key in "ab"] == ["failed", "timeout"]
+    assert rows["b"]["total_price"] == Decimal("0.1")
+    assert rows["a"]["total_price"] is None
+    assert rows["c"]["input_price"] == Decimal("0.1")
+    assert rows["d"]["cached_tokens"] == 3
+    assert {row["currency"] for row in rows.values()} == {"USD"}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A database whose times have every number of digits and both zones, with what they mean in Python."""
+    path = tmp_path_factory.mktemp("mixed") / "mixed.db"
+    generator = random.Random(11)
+    meant: dict[str, datetime] = {}
+    with raw_database(path) as connection:
+        for number in range(2000):
+            micros = generator.choice([0, 1, 500_000, 123_000, 123_456, 999_999, generator.randrange(10**6)])
+            digits = generator.choice([digits for digits in (0, 3, 6, 9) if micros % 10 ** max(6 - digits, 0) == 0])
+            fraction = f".{micros:06d}{generator.randrange(1000):03d}"[: digits + 1] if digits else ""
+            when = NOON.replace(microsecond=0) + timedelta(seconds=generator.randrange(20))
+            text = when.strftime("%Y-%m-%dT%H:%M:%S") + fraction + generator.choice(["Z", "+00:00"])
+            key = f"{number:08x}"
+            meant[key] = when + timedelta(microseconds=micros)
+            insert(connection, id=key, create_time=text, update_time=text, model_name=f"m{number % 3}")
+        connection.execute("CREATE INDEX by_time ON entity_llm_api_call(create_time)")
+    return {"url": f"sqlite:{path}", "meant": meant}
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("seed", range(15))
+def test_time_ranges_over_text_of_any_form(mixed: dict[str, Any], seed: int) -> None:
+    generator = random.Random(seed)
+    meant: dict[str, datetime] = mixed["meant"]
+    edges = [
+        *generator.sample(sorted(meant.values()), 3),
+        NOON.replace(microsecond=0) + timedelta(seconds=generator.randrange(20)),
+    ]
+    start, end = sorted(generator.sample(edges, 2))
+    found = ids(load_usage(mixed["url"], start=start, end=end, columns=["id"]).frame)
+    assert sorted(found) == sorted(key for key, time in meant.items() if start <= time < end)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("seed", range(15))
+def test_the_newest_over_text_of_any_form(mixed: dict[str, Any], seed: int) -> None:
+    generator = random.Random(seed)
+    meant: dict[str, datetime] = mixed["meant"]
+    limit, offset = generator.choice([None, 0, 1, 17, 5000]), generator.choice([0, 3, 1990, 3000])
+    model = generator.choice([None, "m1"])
+    end = generator.choice([None, generator.choice(sorted(meant.values()))])
+    wanted = sorted(
+        (
+            (time, key)
+            for key, time in meant.items()
+            if (end is None or time < end) and (model is None or int(key, 16) % 3 == 1)
+        ),
+        reverse=True,
+    )
+    chosen = QueryFilter(limit=limit, offset=offset, model_name=model)
+    found = ids(load_usage(mixed["url"], chosen, end=end, columns=["id"]).frame)
+    expected = [key for _, key in sorted(wanted, reverse=True)][offset:]
+    expected = expected if limit is None else expected[:limit]
+    if limit is None and offset == 0:
+        assert sorted(found) == sorted(expected)
+    else:
+        assert found == expected
+
+
+@pytest.mark.usefixtures("way")
+@TABLES
+def test_stored_nonsense_names_the_call(tmp_path: Path, columns: dict[str, str]) -> None:
+    for number, (column, value) in enumerate(
+        {"create_time": "soon", "price_details": "{oops", "prompt_tokens_details": "[1]", "total_price": 9e999}.items()
+    ):
+        path = tmp_path / f"{number}.db"
+        with raw_database(path, columns) as connection:
+            insert(connection, id="fine")
+            insert(connection, id="wrong", **{column: value})
+        with pytest.raises(SerializationError, match=f"{column} of the call wrong "):
+            load_usage(f"sqlite:{path}")
+
+
+@pytest.mark.usefixtures("way")
+@TABLES
+@pytest.mark.parametrize("before", [0, 100], ids=["at once", "later"])
+def test_a_value_of_another_kind_names_the_call(
+    tmp_path: Path, columns: dict[str, str], before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite keeps text in a column of numbers if it is told to."""
+    monkeypatch.setattr(readers, "BATCH", 64)
+    with raw_database(tmp_path / "odd.db", columns) as connection:
+        for number in range(before):
+            insert(connection, id=str(number), total_price=0.5)
+        insert(connection, id="wrong", total_price="cheap")
+    with pytest.raises(SerializationError, match="total_price of the call wrong is text, not money"):
+        load_usage(f"sqlite:{tmp_path / 'odd.db'}")
+
+
+def counted_elsewhere(path: Path) -> int:
+    """How many calls another process sees in a file."""
+    program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    arguments = [sys.executable, "-c", program, str(path), "SELECT count(*) FROM entity_llm_api_call"]
+    return int(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+
+
+async def test_reading_never_takes_rows_from_an_open_store(tmp_path: Path) -> None:
+    """Another copy of SQLite in this process would delete the write-ahead log of the store, and the rows in it."""
+    url = f"sqlite:{tmp_path / 'usage.db'}"
+    async with connect(url) as store:
+        assert isinstance(store, SqliteStore)
+        await store.save_api_calls(call(n) for n in range(30_000))
+        for saved in range(30_000, 30_005):
+            assert load_usage(store, columns=["id"]).frame.height == saved
+            assert load_usage(url, QueryFilter(model_name="gpt-4")).frame.height == saved
+            await store.save_api_call(call(saved))
+            assert (await store.get_statistics()).total_calls == saved + 1
+        assert await asyncio.to_thread(counted_elsewhere, tmp_path / "usage.db") == 30_005
+
+
+def test_both_ways_give_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        for number in range(500):
+            insert(
+                connection,
+                id=str(number),
+                total_price=None if number < 300 else number / 7,  # a first batch of nothing but NULL
+                error_message=None if number < 300 else "ü" * number,
+                tokens_per_second=[None, 1.0, 1 / 3, 1e300][number % 4],
+                latency_ms=None if number < 300 else 2**31 - 1,
+                price_details=None if number < 300 else '{"output_price":1e-10}',
+            )
+    monkeypatch.setattr(readers, "BATCH", 64)
+    frames = []
+    for few in (-1, 10**9):
+        monkeypatch.setattr(readers, "_FEW", few)
+        frames.append(load_usage(f"sqlite:{tmp_path / 'raw.db'}", columns=[*COLUMNS, *DETAILS]).frame)
+    assert frames[0].equals(frames[1])
+    assert frames[0]["id"].to_list() == [str(number) for number in range(500)]
+    assert frames[0]["tokens_per_second"][2] == 1 / 3
+
+
+def test_a_failure_in_the_other_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        insert(connection, id="fine")
+    monkeypatch.setattr(readers, "_FEW", -1)
+    monkeypatch.setattr(readers, "_SAMPLES", dict.fromkeys(readers._SAMPLES, "no_function()"))
+    with pytest.raises(QueryError, match=r"raw.db cannot be read: .*no_function"):
+        load_usage(f"sqlite:{tmp_path / 'raw.db'}")
+    monkeypatch.setattr(readers, "_FETCHING", tmp_path / "none.py")
+    with pytest.raises(QueryError, match=r"raw.db cannot be read: .*none.py"):
+        load_usage(f"sqlite:{tmp_path / 'raw.db'}")
+
+
+def test_an_abandoned_load_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        for number in range(5000):
+            insert(connection, id=str(number), error_message="x" * 1000)
+    monkeypatch.setattr(readers, "_FEW", -1)
+    monkeypatch.setattr(readers, "BATCH", 64)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    calls = DatabaseCalls(SqliteFile(str(tmp_path / "raw.db")), FLAVOURS["sqlite"])
+    batches = calls.batches(Selection(None, {}, None, None))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert [process.returncode is not None for process in started] == [True]
+
+
+def test_the_limit_uses_the_index(mixed: dict[str, Any]) -> None:
+    """The statement for the newest calls sorts those of the last second only."""
+    path = mixed["url"].removeprefix("sqlite:")
+    calls = DatabaseCalls(SqliteFile(path), FLAVOURS["sqlite"])
+    statement = calls._statement(["id"], Selection(None, {}, None, None, 5), by_time=False)
+    plan = sqlite3.connect(path).execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    assert any("SEARCH entity_llm_api_call USING INDEX by_time (create_time>?)" in row[3] for row in plan), plan
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def slowly(frames: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        time.sleep(0.3)
+        yield frame
+
+
+def test_progress_is_shown_to_who_watches_and_only_after_a_second(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich draws bars on terminals only
+    frames = [pl.DataFrame({"id": [str(n)]}) for n in range(6)]
+    assert pl.concat(watched(slowly(frames), "Reading calls", lambda: 6, True)).height == 6
+    assert "Reading calls" in capsys.readouterr().err
+    assert pl.concat(watched(iter(frames), "Reading calls", lambda: 6, True)).height == 6
+    assert pl.concat(watched(slowly(frames), "Reading calls", lambda: 6, None)).height == 6
+    assert capsys.readouterr() == ("", "")
+
+
+# --- the usage frame ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def usage_of(tmp_path: Path) -> Any:
+    """Usage of some calls: in memory, or lazily from Parquet."""
+    begin = datetime(2026, 3, 1, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {
+            "id": [str(UUID(int=n)) for n in range(48)],
+            "model_name": [("gpt-4", "<script>alert(1)</script>")[n % 2] for n in range(48)],
+            "status": ["success" if n % 4 else "timeout" for n in range(48)],
+            "total_price": [None if n % 3 == 0 else 0.1 for n in range(48)],
+            "create_time": [begin + timedelta(hours=n) for n in range(48)],
+        }
+    )
+    frame.write_parquet(tmp_path / "calls.parquet")
+    return {"frame": frame, "parquet": tmp_path / "calls.parquet"}
+
+
+KINDS = pytest.mark.parametrize("kind", ["frame", "parquet"])
+
+
+@KINDS
+def test_sql_runs_on_the_clock_of_the_zone(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind], tz="Europe/Berlin")
+    days = usage.sql(
+        "SELECT date_trunc('day', create_time)::DATE AS day, count(*) AS calls FROM calls GROUP BY 1 ORDER BY 1"
+    )
+    assert days["calls"].to_list() == [23, 24, 1]
+    with pytest.raises(UsageError, match="DuckDB refuses the query"):
+        usage.sql("SELECT nothing FROM calls")
+    assert usage.sql("SELECT sum(total_price) AS cost FROM calls")["cost"].to_list() == [Decimal("3.2")]
+
+
+@KINDS
+def test_many_threads_may_ask_at_once(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind])
+    answers: list[Any] = []
+
+    def ask() -> None:
+        for _ in range(10):
+            answers.append(usage.sql("SELECT count(*) AS n FROM calls")["n"][0])
+            answers.append(usage.breakdown("model_name", "calls")["calls"].sum())
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [48] * 120
+
+
+@KINDS
+def test_a_period_within_the_period(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind], start="2026-03-01T06:00", tz="UTC")
+    assert len(usage) == 42
+    day = usage.between("2026-03-01", "2026-03-02")
+    assert len(day) == 18
+    assert (day.start, day.end) == (datetime(2026, 3, 1, 6, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    assert day.frame["create_time"].min() == day.start
+    assert len(day.between("2026-03-05")) == 0
+    newest = load_usage(usage_of[kind], QueryFilter(limit=10)).between(end="2026-03-02T20:00Z")
+    assert len(newest) == 6  # of the ten newest, the four last hours are cut off
+
+
+@KINDS
+def test_the_analyses_are_methods(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind], tz="UTC")
+    assert usage.breakdown("model_name", "cost")["cost"].sum() == Decimal("3.2")
+    assert usage.success_rate(by=())["success_rate"].to_list() == [0.75]
+    assert usage.breakdown("day", "calls")["calls"].to_list() == [24, 24]
+    with pytest.raises(UsageError, match="latency_ms"):
+        usage.latency()
+
+
+@KINDS
+def test_parquet_stays_lazy_until_the_frame_is_asked_for(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind])
+    assert ("lazy" in repr(usage)) == (kind == "parquet")
+    assert usage.frame is usage.frame
+    assert "48 calls" in repr(usage)
+    assert usage.lazy().select(pl.len()).collect().item() == 48
+    assert usage.relation.aggregate("count(*)").fetchall() == [(48,)]
+
+
+@KINDS
+def test_the_card_shows_the_headlines(usage_of: Any, kind: str) -> None:
+    card = load_usage(usage_of[kind], tz="Europe/Berlin")._repr_html_()
+    assert "2026-03-01 01:00 to 2026-03-03 00:00 (Europe/Berlin)" in card
+    assert "48, 75.0% successful" in card
+    assert "$3.20" in card
+    assert "66.7% of the calls have a price" in card
+    assert "gpt-4 50.0%" in card
+    assert "<script>" not in card
+    few = load_usage(usage_of[kind], columns=["model_name"])._repr_html_()
+    assert "Cost" not in few
+    nothing = load_usage(usage_of[kind], start="2030-01-01")._repr_html_()
+    assert ">0<" in nothing
