@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
@@ -117,7 +118,7 @@ async def _make_tables(url: str) -> None:
         pass
 
 
-async def _delete_rows(store: Store) -> None:
+async def _delete_rows(store: Any) -> None:
     async with store.engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
             await connection.execute(table.delete())
@@ -152,9 +153,11 @@ def _throw_away(server: Callable[[], AbstractContextManager[Server]]) -> Callabl
 
 def _yours(url: str) -> Callable[[Path], AbstractContextManager[Databases]]:
     async def admin(statement: str) -> None:
-        async with connect(url, create_tables=False) as store, store.engine.connect() as connection:
-            autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await autocommit.execute(text(statement))
+        async with connect(url, create_tables=False) as store:
+            engine: AsyncEngine = store.engine  # type: ignore[attr-defined]
+            async with engine.connect() as connection:
+                autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await autocommit.execute(text(statement))
 
     @contextmanager
     def start(directory: Path) -> Iterator[Databases]:

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 
 from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.records import (
@@ -38,7 +39,7 @@ from mofa_usage.stores import Store, connect
 from tests.leaks import opened
 from tests.samples import AGENT, SECRET, SESSION, USER, agent, at, call, message, provider, session
 
-RECORDS = {
+RECORDS: dict[str, type[BaseModel]] = {
     "entity_llm_message": LLMMessage,
     "entity_llm_api_call": LLMApiCall,
     "entity_chat_session": ChatSession,
@@ -342,7 +343,7 @@ async def mixed(ours: Database) -> Database:
     async with connect(ours.url) as store:
         for number, part in ((150, 0), (0, 100_001), (151, 123_456)):
             moment = SECOND + timedelta(microseconds=part)
-            both = {"id": UUID(int=number), "create_time": moment, "update_time": moment}
+            both: dict[str, Any] = {"id": UUID(int=number), "create_time": moment, "update_time": moment}
             await store.save_api_call(call(total_price=Decimal("0.1"), **both))
             await store.save_message(message(**both))
     return ours

@@ -81,7 +81,8 @@ def test_detail_counts_have_the_same_bounds(field: str) -> None:
 @pytest.mark.parametrize("total", ["prompt_tokens", "completion_tokens"])
 @pytest.mark.parametrize("part", DETAIL_COUNTS)
 def test_details_are_subsets_of_their_total(total: str, part: str) -> None:
-    whole = call(**{total: 40, f"{total}_details": TokenDetails(**{part: 40})})
+    fields: dict[str, Any] = {total: 40, f"{total}_details": TokenDetails(**{part: 40})}
+    whole = call(**fields)
     assert getattr(getattr(whole, f"{total}_details"), part) == 40
     text = refused(call, **{total: 40, f"{total}_details": TokenDetails(**{part: 41})})
     assert part in text

@@ -31,7 +31,8 @@ TENANTS = [NIL_UUID, UUID(int=0xE0)]
 NAMES = ["gpt-4", "GPT-4", "gpt-4 ", "\U0001f600"]
 MOMENTS = [samples.at(seconds) for seconds in (-1, 0, 0.000_001, 1, 86_400)]
 
-ids, chats, users, tenants, names, moments = map(st.sampled_from, (IDS, CHATS, USERS, TENANTS, NAMES, MOMENTS))
+ids, chats, users, tenants = (st.sampled_from(each) for each in (IDS, CHATS, USERS, TENANTS))
+names, moments = st.sampled_from(NAMES), st.sampled_from(MOMENTS)
 
 
 def spans() -> st.SearchStrategy[dict[str, Any]]:

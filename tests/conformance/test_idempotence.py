@@ -34,16 +34,20 @@ async def test_messages(store: Store, saved: LLMMessage) -> None:
 @drawn
 @given(saved=strategies.providers())
 async def test_providers(store: Store, saved: Provider) -> None:
-    for _ in range(2):
-        await store.save_provider(saved)
-    assert await store.list_providers(saved.tenant_id) == [saved]
-    assert await store.delete_provider(saved.id) is True
+    try:
+        for _ in range(2):
+            await store.save_provider(saved)
+        assert await store.list_providers(saved.tenant_id) == [saved]
+    finally:
+        assert await store.delete_provider(saved.id) is True
 
 
 @drawn
 @given(saved=strategies.agents())
 async def test_agents(store: Store, saved: Agent) -> None:
-    for _ in range(2):
-        await store.save_agent(saved)
-    assert await store.list_agents(saved.tenant_id) == [saved]
-    assert await store.delete_agent(saved.id) is True
+    try:
+        for _ in range(2):
+            await store.save_agent(saved)
+        assert await store.list_agents(saved.tenant_id) == [saved]
+    finally:
+        assert await store.delete_agent(saved.id) is True

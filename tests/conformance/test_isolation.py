@@ -1,5 +1,6 @@
 """A store shares nothing with its caller, and one tenant's questions are never answered with another's rows."""
 
+from decimal import Decimal
 from uuid import UUID
 
 from mofa_usage.records import MessageContent, QueryFilter, TokenDetails
@@ -19,8 +20,8 @@ async def test_what_was_saved_does_not_change_with_what_the_caller_holds(store: 
     await store.save_api_call(made)
     await store.save_agent(helper)
     chat.metadata["list"].append(2)
-    said.content.__pydantic_extra__["extra"]["list"].append(2)  # type: ignore[index]
-    made.prompt_tokens_details.__pydantic_extra__["extra"].append(2)  # type: ignore[union-attr, index]
+    said.content.__pydantic_extra__["extra"]["list"].append(2)
+    made.prompt_tokens_details.__pydantic_extra__["extra"].append(2)  # type: ignore[union-attr]
     helper.custom_params["list"].append(2)
     helper.thinking.append(2)
     await _expect_ones(store, chat.id, said.id, made.id, helper.id)
@@ -40,12 +41,12 @@ async def test_what_was_read_does_not_change_the_store(store: Store) -> None:
         read.metadata["list"].append(2)
     for words in (await store.get_message(said.id), (await store.get_session_messages(said.chat_session_id))[0]):
         assert words is not None
-        words.content.__pydantic_extra__["extra"]["list"].append(2)  # type: ignore[index]
+        words.content.__pydantic_extra__["extra"]["list"].append(2)
     queried = await store.query_api_calls(QueryFilter())
     queried += [await store.get_api_call(made.id)]  # type: ignore[list-item]
     queried += [each async for each in store.stream_api_calls(QueryFilter())]
     for each in queried:
-        each.prompt_tokens_details.__pydantic_extra__["extra"].append(2)  # type: ignore[union-attr, index]
+        each.prompt_tokens_details.__pydantic_extra__["extra"].append(2)  # type: ignore[union-attr]
     for found in (await store.get_agent(helper.id), (await store.list_agents(helper.tenant_id))[0]):
         assert found is not None
         found.custom_params["list"].append(2)
@@ -87,7 +88,7 @@ async def test_tenants_never_see_each_other(store: Store) -> None:
     assert {each.tenant_id for each in await store.query_api_calls(mine)} == {MINE}
     assert {each.tenant_id async for each in store.stream_api_calls(mine)} == {MINE}
     stats = await store.get_statistics(mine)
-    assert (stats.total_calls, stats.total_cost) == (3, 30)
+    assert (stats.total_calls, stats.total_cost) == (3, Decimal(30))
     found = [*await store.list_providers(MINE), *await store.get_enabled_providers(MINE)]
     agents = [*await store.list_agents(MINE), *await store.get_active_agents(MINE)]
     assert {each.tenant_id for each in found} == {each.tenant_id for each in agents} == {MINE}

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -69,7 +69,7 @@ def test_every_method_of_the_contract_is_tried_here() -> None:
 
 async def test_a_new_store_is_connected_and_answers(store: Store) -> None:
     assert store.is_connected is True
-    assert await store.ping() is not False
+    await store.ping()
     assert store.backend_name in {"memory", "sqlite", "postgres", "mysql"}
 
 
@@ -171,7 +171,7 @@ async def test_without_create_tables_the_database_is_left_alone(empty_url: str) 
 async def test_from_env_reads_the_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     chosen = await mofa_usage.from_env()
-    named = await type(chosen).from_env()
+    named = await cast(Any, type(chosen)).from_env()
     try:
         for store in (chosen, named):
             await store.save_message(message())

@@ -153,6 +153,6 @@ async def test_conditions_are_joined_by_and(store: Store) -> None:
         )
     ]
     await store.save_api_calls([*off_by_one, wanted])
-    ids = {"user_id": A, "session_id": A, "agent_id": A, "tenant_id": A}
+    ids: dict[str, Any] = {"user_id": A, "session_id": A, "agent_id": A, "tenant_id": A}
     every = {**ids, "status": "timeout", "model_name": "m", "start_time": at(0), "end_time": at(0)}
     assert await found(store, **every) == [wanted]

@@ -112,5 +112,5 @@ async def test_statistics_obey_the_filter(store: Store) -> None:
     await store.save_api_calls([call(n, tenant_id=tenant, total_price=Decimal(1), latency_ms=10) for n in range(3)])
     await store.save_api_calls([call(n, total_price=Decimal(100), latency_ms=1_000, status="failed") for n in range(3)])
     stats = await store.get_statistics(QueryFilter(tenant_id=tenant, start_time=at(1)))
-    assert (stats.total_calls, stats.total_cost, stats.avg_latency_ms) == (2, 2, 10.0)
+    assert (stats.total_calls, stats.total_cost, stats.avg_latency_ms) == (2, Decimal(2), 10.0)
     assert (stats.failed_count, stats.success_rate) == (0, 1.0)
