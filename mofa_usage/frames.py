@@ -46,6 +46,7 @@ DEFAULT_CURRENCY = "USD"
 _DTYPES: Mapping[Kind, pl.DataType] = {
     Kind.ID: pl.String(),
     Kind.TEXT: pl.String(),
+    Kind.KEY: pl.String(),
     Kind.NAME: pl.String(),
     Kind.JSON: pl.String(),
     Kind.INTEGER: pl.Int64(),
@@ -257,6 +258,7 @@ def _to_time(value: pl.Expr, dtype: pl.DataType, naive_utc: bool) -> pl.Expr | N
 _CASTS = {
     Kind.ID: _to_id,
     Kind.TEXT: _to_text,
+    Kind.KEY: _to_text,
     Kind.NAME: _to_text,
     Kind.JSON: _to_text,
     Kind.INTEGER: _to_count,

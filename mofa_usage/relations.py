@@ -35,6 +35,7 @@ VERSION_KEY = "mofa_usage.schema_version"
 _TYPES = {
     Kind.ID: "VARCHAR",
     Kind.TEXT: "VARCHAR",
+    Kind.KEY: "VARCHAR",
     Kind.NAME: "VARCHAR",
     Kind.JSON: "VARCHAR",
     Kind.INTEGER: "BIGINT",
@@ -193,6 +194,7 @@ def _time(value: str, name: str, given: str) -> str | None:
 _CASTS: Mapping[Kind, Callable[[str, str, str], str | None]] = {
     Kind.ID: _id,
     Kind.TEXT: _text,
+    Kind.KEY: _text,
     Kind.NAME: _text,
     Kind.JSON: _text,
     Kind.INTEGER: _count,
