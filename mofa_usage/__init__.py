@@ -18,6 +18,7 @@ from mofa_usage.errors import (
     StoreConnectionError,
     UsageError,
 )
+
 if TYPE_CHECKING:
     from mofa_usage.importing import ImportResult, import_calls
     from mofa_usage.records import (

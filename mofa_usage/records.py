@@ -7,7 +7,7 @@ check and all stores refuse the same things:
 - times carry a zone and are kept in UTC to the microsecond; a naive one is refused;
 - token counts and milliseconds are integers from 0 to 2**31 - 1;
 - money is `decimal.Decimal` with at most 5 digits before the point and 10 after it, never a sum of floats;
-- text holds no NUL character and no lone surrogate, JSON is real JSON, unique names have at most 700 characters: what
+- text holds no NUL character and no lone surrogate, JSON is real JSON, indexed names have at most 600 characters: what
   one database cannot hold, none accepts;
 - missing is `None`, never 0: a call without a price has an unknown cost, it was not free.
 
@@ -211,7 +211,7 @@ class LLMApiCall(Record):
     tenant_id: Id = NIL_UUID
     request_message_id: Id = NIL_UUID
     response_message_id: Id = NIL_UUID
-    model_name: Text
+    model_name: Key
     status: ApiCallStatus
     error_message: Text | None = None
     error_code: Text | None = None

@@ -53,7 +53,7 @@ class Kind(Enum):
 
     ID = "id"
     TEXT = "text"
-    KEY = "key"  # text that a unique index covers whole, which MySQL allows up to 700 characters
+    KEY = "key"  # text that is indexed, of at most 600 characters
     NAME = "status, role"
     INTEGER = "integer"
     FLAG = "flag"
@@ -70,7 +70,7 @@ def _type(default: TypeEngine[Any], pg: TypeEngine[Any], my: TypeEngine[Any]) ->
 TYPES: Mapping[Kind, TypeEngine[Any]] = {
     Kind.ID: _type(sa.TEXT(), postgresql.UUID(), sa.VARCHAR(36)),
     Kind.TEXT: _type(sa.TEXT(), sa.TEXT(), mysql.LONGTEXT()),
-    Kind.KEY: _type(sa.TEXT(), sa.TEXT(), sa.VARCHAR(700)),
+    Kind.KEY: _type(sa.TEXT(), sa.TEXT(), sa.VARCHAR(600)),
     Kind.NAME: _type(sa.TEXT(), sa.TEXT(), sa.VARCHAR(50)),
     Kind.INTEGER: sa.INTEGER(),
     Kind.FLAG: _type(sa.INTEGER(), sa.BOOLEAN(), mysql.BOOLEAN()),
@@ -151,9 +151,7 @@ def _define(
     ]
     table = sa.Table(name, metadata, *columns)
     for index, *index_columns in indexes:
-        # MySQL indexes only the beginning of long text.
-        lengths = {column: 191 for column in index_columns if kinds[column] is Kind.TEXT}
-        sa.Index(index, *(table.c[column] for column in index_columns), mysql_length=lengths, mariadb_length=lengths)
+        sa.Index(index, *(table.c[column] for column in index_columns))
     for constraint, key_columns in (unique or {}).items():
         table.append_constraint(sa.UniqueConstraint(*key_columns, name=constraint))
     return TableSpec(record, types.MappingProxyType(kinds), table)
@@ -172,6 +170,7 @@ LLM_MESSAGE = _define(
 API_CALL = _define(
     "entity_llm_api_call",
     LLMApiCall,
+    keys=["model_name"],
     indexes=[
         ("idx_api_call_session", "chat_session_id", "create_time"),
         ("idx_api_call_user", "user_id", "create_time"),

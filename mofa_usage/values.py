@@ -120,8 +120,8 @@ def _check_json(value: object) -> Any:
 
 Id = UUID
 Text = Annotated[str, AfterValidator(_check_text)]
-# A unique key of MySQL has at most 3,072 bytes, which is what the name and the tenant of a provider take.
-Key = Annotated[str, Field(max_length=700), AfterValidator(_check_text)]
+# What is indexed has at most 2,704 bytes on PostgreSQL and 3,072 on MySQL, and a character up to four of them.
+Key = Annotated[str, Field(max_length=600), AfterValidator(_check_text)]
 Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
 Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
 Rate = Annotated[float, Field(allow_inf_nan=False)]

@@ -91,7 +91,7 @@ async def _save_many(
     await connection.execute(f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS {like}")
     await connection.copy_records_to_table(staging, records=_breathing(rows), columns=spec.columns)
     await connection.execute(
-        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{staging} "  # noqa: S608
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{staging} ORDER BY id "  # noqa: S608
         f"ON CONFLICT (id) DO UPDATE SET {changed}"
     )
     await connection.execute(f"DROP TABLE pg_temp.{staging}")

@@ -86,9 +86,11 @@ class SqlRecords(Records):
         if not last:
             return
         statement = self._sql.upsert(spec)
+        # In the order of their ids, so that two bulks with the same ones do not lock them crosswise.
+        ordered = sorted(last.values(), key=lambda record: record.id.int)
 
         async def work(connection: Any) -> None:
-            rows = self._codec(spec).write(last.values())
+            rows = self._codec(spec).write(ordered)
             await self._dialect.save_many(connection, spec, statement.sql, rows, len(last))
 
         await self._runner.run(work, f"saving {len(last)} records of {spec.table.name}", "atomic")

@@ -23,7 +23,8 @@ _TABLES: dict[str, dict[Kind, str]] = {
     },
     "entity_llm_api_call": {
         Kind.ID: "id chat_session_id agent_id user_id tenant_id request_message_id response_message_id",
-        Kind.TEXT: "model_name error_message? error_code? api_response_id?",
+        Kind.KEY: "model_name",
+        Kind.TEXT: "error_message? error_code? api_response_id?",
         Kind.NAME: "status",
         Kind.INTEGER: "prompt_tokens completion_tokens total_tokens latency_ms? time_to_first_token_ms?",
         Kind.JSON: "prompt_tokens_details? completion_tokens_details? price_details?",
@@ -120,9 +121,7 @@ def _create(name: str, columns: list[sa.Column[object]]) -> None:
         mariadb_charset="utf8mb4", mariadb_collate=collation, mariadb_engine="InnoDB",
     )  # fmt: skip
     for index, index_columns in _INDEXES[name].items():
-        # MySQL indexes only the beginning of long text.
-        lengths = {"model_name": 191} if "model_name" in index_columns else {}
-        op.create_index(index, name, index_columns, mysql_length=lengths, mariadb_length=lengths)
+        op.create_index(index, name, index_columns)
 
 
 def _collation(dialect: object) -> str:
