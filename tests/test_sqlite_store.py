@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
@@ -277,6 +278,15 @@ async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
     said = await refused(f"sqlite:{tmp_path / 'nowhere' / 'a.db'}")
     assert "nowhere" in said
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_connection_that_fails_leaves_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that outlives its event loop prints a traceback into the user's terminal."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", complaints.append)
+    for _ in range(30):
+        asyncio.run(refused(f"sqlite:{tmp_path / 'nowhere' / 'a.db'}"))
+    assert not complaints
 
 
 async def test_a_directory_is_no_database(tmp_path: Path) -> None:

@@ -136,23 +136,20 @@ async def test_the_time_of_a_call_is_its_creation(store: Store) -> None:
 
 async def test_conditions_are_joined_by_and(store: Store) -> None:
     wanted = call(0, user_id=A, chat_session_id=A, agent_id=A, tenant_id=A, status="timeout", model_name="m")
+    changes: list[dict[str, Any]] = [
+        {"user_id": B},
+        {"chat_session_id": B},
+        {"agent_id": B},
+        {"tenant_id": B},
+        {"status": ApiCallStatus.FAILED},
+        {"model_name": "M"},
+        {"create_time": at(-1)},
+        {"create_time": at(1), "update_time": at(1)},
+    ]
     off_by_one = [
-        wanted.model_copy(update={"id": UUID(int=number), **change})
-        for number, change in enumerate(
-            [
-                {"user_id": B},
-                {"chat_session_id": B},
-                {"agent_id": B},
-                {"tenant_id": B},
-                {"status": ApiCallStatus.FAILED},
-                {"model_name": "M"},
-                {"create_time": at(-1)},
-                {"create_time": at(1), "update_time": at(1)},
-            ],
-            start=1,
-        )
+        wanted.model_copy(update={"id": UUID(int=number), **change}) for number, change in enumerate(changes, start=1)
     ]
     await store.save_api_calls([*off_by_one, wanted])
-    ids: dict[str, Any] = {"user_id": A, "session_id": A, "agent_id": A, "tenant_id": A}
-    every = {**ids, "status": "timeout", "model_name": "m", "start_time": at(0), "end_time": at(0)}
+    ids = {"user_id": A, "session_id": A, "agent_id": A, "tenant_id": A}
+    every: dict[str, Any] = {**ids, "status": "timeout", "model_name": "m", "start_time": at(0), "end_time": at(0)}
     assert await found(store, **every) == [wanted]
