@@ -34,8 +34,8 @@ LAYERS: tuple[set[str], ...] = (
 # An agent that records its calls never loads Polars; neither side of the house knows the other.
 WRITE_PATH = {"records", "schema", "stores", "importing", "demo"}
 READ_PATH = {
-    *("analysis", "card", "databases", "frames", "measures", "plots", "readers", "relations", "report", "selection"),
-    *("sources", "theme", "usage", "warehouse"),
+    *("analysis", "card", "databases", "fetching", "frames", "measures", "plots", "readers", "relations", "report"),
+    *("selection", "sources", "theme", "usage", "warehouse"),
 }
 # Pictures are drawn from small frames that a test can write by hand, whoever computed them.
 KNOWN_TO_PLOTS = {"errors", "measures", "theme"}
