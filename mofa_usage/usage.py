@@ -14,7 +14,7 @@ loop alike; `load_usage_async` does not keep that loop waiting.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -38,6 +38,7 @@ from mofa_usage.card import card  # noqa: E402
 from mofa_usage.relations import RelationCalls, as_calls, session, told  # noqa: E402
 from mofa_usage.selection import Selection  # noqa: E402
 from mofa_usage.sources import Source, open_source, watched  # noqa: E402
+from mofa_usage.theme import Style, styles  # noqa: E402
 from mofa_usage.warehouse import ExportSummary, export_parquet  # noqa: E402
 
 __all__ = ["UsageFrame", "load_usage", "load_usage_async"]
@@ -144,6 +145,7 @@ class UsageFrame:
         self.end = end
         self._lazy = calls if isinstance(calls, _Lazy) else None
         self._frame = calls if isinstance(calls, pl.DataFrame) else None
+        self._styles: dict[str, Mapping[str, Style]] = {}
         self._lock = Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
 
@@ -257,7 +259,16 @@ class UsageFrame:
 
     def _ask(self, question: Callable[..., Breakdown], *arguments: Any, **options: Any) -> Breakdown:
         with told():
-            return question(self._native(), *arguments, tz=self.tz, **options)
+            answer = question(self._native(), *arguments, tz=self.tz, **options)
+        answer.styles_of = self.styles
+        return answer
+
+    def styles(self, dimension: str) -> Mapping[str, Style]:
+        """How each name of a dimension is drawn in every figure of this usage: see `mofa_usage.theme.styles`."""
+        if dimension not in self._styles:
+            names = self.breakdown(dimension, "calls")[dimension].drop_nulls()  # the one with most calls first
+            self._styles[dimension] = styles(names)
+        return self._styles[dimension]
 
     def __len__(self) -> int:
         """The number of calls."""

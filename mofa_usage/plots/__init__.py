@@ -24,6 +24,7 @@ Figures have no width of their own and fill their place, from 360 pixels up; the
 """
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -149,8 +150,17 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
 """The figures that `draw` knows, by name."""
 
 
-def draw(frame: pl.DataFrame, kind: str | None = None, *, theme: look.Theme = "light", **options: Any) -> go.Figure:
+def draw(
+    frame: pl.DataFrame,
+    kind: str | None = None,
+    *,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+    **options: Any,
+) -> go.Figure:
     """The figure that fits the columns of a frame, or the one called `kind` (a name of `KINDS`), with its `options`.
+
+    `styles` are for the figures that colour by name; the others do without.
 
     Raises:
         UsageError: there is no such kind, or the frame lacks a column for it; the message says how to get it.
@@ -158,6 +168,8 @@ def draw(frame: pl.DataFrame, kind: str | None = None, *, theme: look.Theme = "l
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no figure {kind!r}; there are: {', '.join(KINDS)}")
     drawing = KINDS[kind] if kind else _fitting(frame)
+    if "styles" in signature(drawing).parameters:
+        options["styles"] = styles
     return drawing(frame, theme=theme, **options)
 
 

@@ -116,8 +116,7 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
         return Contents()
     span = Span(first, last, usage.start, usage.end)
     chosen = window(span, days)
-    models = usage.breakdown(by=["model_name"], measures=["calls"])
-    styles = theme.styles(models["model_name"].drop_nulls())
+    styles = usage.styles("model_name")
     return Contents(
         span=span,
         window=chosen,
