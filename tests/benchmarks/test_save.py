@@ -68,6 +68,11 @@ class Raw:
 
     many: Callable[[Rows], Awaitable[Any]]
     one: Callable[[tuple[Any, ...]], Awaitable[Any]]
+    run: Callable[[str], Awaitable[Any]]
+
+    async def delete_all(self) -> float:
+        """The seconds that one DELETE of everything takes."""
+        return await seconds(self.run(f"DELETE FROM {TABLE}"))
 
 
 @asynccontextmanager
@@ -84,7 +89,7 @@ async def raw_sqlite(store: Any, sql: str) -> AsyncIterator[Raw]:
         plain.execute("COMMIT")
 
     raw = Raw()
-    raw.many, raw.one = many, lambda row: single.execute(sql, row)
+    raw.many, raw.one, raw.run = many, lambda row: single.execute(sql, row), lambda query: single.execute(query)
     yield raw
     plain.close()
     await single.close()
@@ -113,7 +118,7 @@ async def raw_postgres(store: Any, sql: str) -> AsyncIterator[Raw]:
             await connection.execute(f"{select} ON CONFLICT (id) DO UPDATE SET {changed}")
 
     raw = Raw()
-    raw.many, raw.one = many, lambda row: connection.execute(sql, *row)
+    raw.many, raw.one, raw.run = many, lambda row: connection.execute(sql, *row), connection.execute
     yield raw
     await connection.close()
 
@@ -139,7 +144,12 @@ async def raw_mariadb(store: Any, sql: str) -> AsyncIterator[Raw]:
             await cursor.execute(sql, row)
 
     raw = Raw()
-    raw.many, raw.one = many, one
+
+    async def run(query: str) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(query)
+
+    raw.many, raw.one, raw.run = many, one, run
     yield raw
     connection.close()
 
