@@ -91,8 +91,24 @@ def _postgres_text(text: str) -> str:
     return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"
 
 
+# asyncpg writes the first and the last moment as infinities.
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_ENDS = ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'")
+
+
 def _postgres_read(column: str, kind: Kind, _: str) -> str:
-    return f"CAST({column} AS TEXT) AS {column}" if kind is Kind.NAME else column
+    if kind is Kind.TIME:
+        return f"greatest({_ENDS[0]}, least({_ENDS[1]}, {column})) AS {column}"
+    # A status may be an enum; of JSON the driver would refuse numbers that are no doubles.
+    return f"CAST({column} AS TEXT) AS {column}" if kind in (Kind.NAME, Kind.JSON) else column
+
+
+def _postgres_since(moment: datetime, _: str) -> str:
+    return "true" if moment == _FIRST else f"create_time >= TIMESTAMPTZ '{_micros(moment, ' ')}+00'"
+
+
+def _postgres_before(moment: datetime, _: str) -> str:
+    return "false" if moment == _FIRST else f"create_time < TIMESTAMPTZ '{_micros(moment, ' ')}+00'"
 
 
 def _mysql_same(column: str, text: str) -> str:
@@ -140,8 +156,8 @@ FLAVOURS: Mapping[str, SqlFlavour] = {
     "postgres": SqlFlavour(
         text=_postgres_text,
         same=lambda column, text: f"CAST({column} AS TEXT) = {_postgres_text(text)}",
-        since=lambda moment, _: f"create_time >= TIMESTAMPTZ '{_micros(moment, ' ')}+00'",
-        before=lambda moment, _: f"create_time < TIMESTAMPTZ '{_micros(moment, ' ')}+00'",
+        since=_postgres_since,
+        before=_postgres_before,
         read=_postgres_read,
         declared=(
             "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS declared FROM pg_attribute"

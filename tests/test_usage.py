@@ -227,6 +227,101 @@ def test_a_database_without_our_tables_says_so(empty_url: str) -> None:
         load_usage(empty_url)
 
 
+async def test_the_first_and_the_last_moment(store: Store) -> None:
+    ends = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+    await store.save_api_calls(call(id=UUID(int=n), create_time=end, update_time=ends[1]) for n, end in enumerate(ends))
+    assert [row["create_time"] for row in rows_by_id(load_usage(store).frame).values()] == ends
+    assert load_usage(store, start=ends[0]).frame.height == 2
+    assert load_usage(store, end=ends[0]).frame.height == 0
+    assert ids(load_usage(store, end=ends[1]).frame) == [str(UUID(int=0))]
+    assert ids(load_usage(store, start=ends[1]).frame) == [str(UUID(int=1))]
+    assert load_usage(store, QueryFilter(start_time=ends[0], end_time=ends[1])).frame.height == 2
+
+
+# How MoFA's own migration may have made the table: text ids, an enum, JSON, whole seconds on the server's clock.
+RUST = {
+    "sqlite": """
+        id CHAR(36) PRIMARY KEY, chat_session_id VARCHAR(36), agent_id TEXT, user_id CHAR(36), tenant_id TEXT,
+        request_message_id TEXT, response_message_id TEXT, model_name VARCHAR(100), status VARCHAR(20),
+        error_message TEXT, error_code TEXT, prompt_tokens INT, completion_tokens BIGINT, total_tokens INTEGER,
+        prompt_tokens_details JSON, completion_tokens_details TEXT, total_price NUMERIC(15,10), price_details JSON,
+        latency_ms INT, time_to_first_token_ms INT, tokens_per_second DOUBLE, api_response_id TEXT,
+        create_time DATETIME, update_time TIMESTAMP
+    """,
+    "postgres": """
+        id VARCHAR(36) PRIMARY KEY, chat_session_id CHAR(36), agent_id VARCHAR(36), user_id CHAR(36),
+        tenant_id VARCHAR(36), request_message_id VARCHAR(36), response_message_id VARCHAR(36),
+        model_name VARCHAR(100), status call_status, error_message TEXT, error_code VARCHAR(20),
+        prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens BIGINT, prompt_tokens_details JSON,
+        completion_tokens_details JSONB, total_price NUMERIC(15,10), price_details JSONB, latency_ms INTEGER,
+        time_to_first_token_ms INTEGER, tokens_per_second REAL, api_response_id TEXT, create_time TIMESTAMPTZ,
+        update_time TIMESTAMPTZ
+    """,
+    "mariadb": """
+        id CHAR(36) PRIMARY KEY, chat_session_id CHAR(36), agent_id VARCHAR(36), user_id CHAR(36),
+        tenant_id CHAR(36), request_message_id CHAR(36), response_message_id CHAR(36),
+        model_name VARCHAR(100) CHARACTER SET latin1, status ENUM('success', 'failed', 'odd'), error_message TEXT,
+        error_code VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, prompt_tokens INT UNSIGNED,
+        completion_tokens INT, total_tokens BIGINT, prompt_tokens_details JSON, completion_tokens_details LONGTEXT,
+        total_price DECIMAL(15,10), price_details JSON, latency_ms INT, time_to_first_token_ms INT,
+        tokens_per_second FLOAT, api_response_id VARCHAR(255),
+        create_time TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, update_time TIMESTAMP NULL
+    """,
+}
+BEFORE = {
+    "sqlite": [],
+    "postgres": ["CREATE TYPE call_status AS ENUM ('success', 'failed', 'odd')", "SET timezone TO 'Asia/Kathmandu'"],
+    "mariadb": ["SET time_zone = '+05:45'"],
+}
+CREATED = {
+    "sqlite": lambda time: f"'{time:%Y-%m-%dT%H:%M:%S}Z'",
+    "postgres": lambda time: f"'{time:%Y-%m-%d %H:%M:%S}+00'",
+    "mariadb": lambda time: f"FROM_UNIXTIME({time.timestamp():.0f})",
+}
+# The hour that Berlin repeats in autumn 2026, and one that it skips in spring.
+INSTANTS = [datetime(2026, 10, 25, 0, 30, tzinfo=UTC) + timedelta(hours=n) for n in range(3)]
+INSTANTS += [datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
+
+
+@pytest.mark.shared_only
+async def test_a_table_that_rust_made(empty_url: str, backend: Any) -> None:
+    async with connect(empty_url, create_tables=False) as store:
+        await make_rust_table(store, backend.name)
+        frame = load_usage(store).frame
+        rows = rows_by_id(frame)
+        assert [rows[str(UUID(int=n))]["create_time"] for n in range(4)] == INSTANTS
+        row = rows[str(UUID(int=1))]
+        assert (row["status"], row["model_name"], row["error_code"]) == ("failed", "é", "É ")
+        assert (row["cached_tokens"], row["reasoning_tokens"]) == (3, 4)
+        assert (row["input_price"], row["total_price"]) == (Decimal("0.1"), Decimal("12345.0123456789"))
+        assert row["tokens_per_second"] == 0.5
+        assert frame.height == load_usage(store, QueryFilter(status=ApiCallStatus.FAILED)).frame.height == 4
+        assert load_usage(store, QueryFilter(model_name="é", user_id=UUID(int=3))).frame.height == 4
+        assert load_usage(store, QueryFilter(model_name="É")).frame.height == 0
+        assert load_usage(store, QueryFilter(tenant_id=NIL)).frame.height == 4
+        for start in INSTANTS:
+            found = load_usage(store, start=start, end=start + timedelta(minutes=1)).frame
+            assert found["create_time"].to_list() == [start]
+        newest = load_usage(store, QueryFilter(limit=2)).frame
+        assert newest["create_time"].to_list() == [INSTANTS[2], INSTANTS[1]]
+
+
+async def make_rust_table(store: Any, name: str) -> None:
+    """The table with a call for each of `INSTANTS`, whose tenant is NULL and whose status is odd."""
+    values = [
+        "NULL, '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001'",
+        """'é', 'odd', NULL, 'É ', 1, 2, 3, '{"cached_tokens":3}', '{"reasoning_tokens":4}'""",
+        """12345.0123456789, '{"input_price":0.1}', NULL, 5, 0.5, 'x'""",
+    ]
+    async with store.engine.begin() as connection:
+        for statement in (*BEFORE[name], f"CREATE TABLE entity_llm_api_call ({RUST[name]})"):
+            await connection.exec_driver_sql(statement)
+        for number, instant in enumerate(INSTANTS):
+            ids = [f"'{UUID(int=key)}'" for key in (number, 1, 2, 3)]
+            row = ", ".join([*ids, *values, CREATED[name](instant), CREATED[name](instant)])
+            await connection.exec_driver_sql(f"INSERT INTO entity_llm_api_call VALUES ({row})")
+
+
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 
