@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -268,12 +269,15 @@ RUST = {
         create_time TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, update_time TIMESTAMP NULL
     """,
 }
-BEFORE = {
+BEFORE: dict[str, list[str]] = {
     "sqlite": [],
-    "postgres": ["CREATE TYPE call_status AS ENUM ('success', 'failed', 'odd')", "SET timezone TO 'Asia/Kathmandu'"],
-    "mariadb": ["SET time_zone = '+05:45'"],
+    "postgres": [
+        "CREATE TYPE call_status AS ENUM ('success', 'failed', 'odd')",
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET timezone TO %L', current_database(), 'Asia/Tokyo'); END$$",
+    ],
+    "mariadb": [],
 }
-CREATED = {
+CREATED: dict[str, Callable[[datetime], str]] = {
     "sqlite": lambda time: f"'{time:%Y-%m-%dT%H:%M:%S}Z'",
     "postgres": lambda time: f"'{time:%Y-%m-%d %H:%M:%S}+00'",
     "mariadb": lambda time: f"FROM_UNIXTIME({time.timestamp():.0f})",
@@ -285,8 +289,9 @@ INSTANTS += [datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
 
 @pytest.mark.shared_only
 async def test_a_table_that_rust_made(empty_url: str, backend: Any) -> None:
-    async with connect(empty_url, create_tables=False) as store:
-        await make_rust_table(store, backend.name)
+    name = "mariadb" if backend.name == "mysql" else backend.name
+    async with connect(empty_url, create_tables=False) as store, elsewhere(store, name):
+        await make_rust_table(store, name)
         frame = load_usage(store).frame
         rows = rows_by_id(frame)
         assert [rows[str(UUID(int=n))]["create_time"] for n in range(4)] == INSTANTS
@@ -304,6 +309,21 @@ async def test_a_table_that_rust_made(empty_url: str, backend: Any) -> None:
             assert found["create_time"].to_list() == [start]
         newest = load_usage(store, QueryFilter(limit=2)).frame
         assert newest["create_time"].to_list() == [INSTANTS[2], INSTANTS[1]]
+
+
+@asynccontextmanager
+async def elsewhere(store: Any, name: str) -> AsyncIterator[None]:
+    """On a MySQL server whose clock is not on UTC; a PostgreSQL database is set so when the table is made."""
+    if name != "mariadb":
+        yield
+        return
+    async with store.engine.connect() as connection:
+        zone = (await connection.exec_driver_sql("SELECT @@GLOBAL.time_zone")).scalar()
+        await connection.exec_driver_sql("SET GLOBAL time_zone = '+05:45'")
+        try:
+            yield
+        finally:
+            await connection.exec_driver_sql(f"SET GLOBAL time_zone = '{zone}'")
 
 
 async def make_rust_table(store: Any, name: str) -> None:
