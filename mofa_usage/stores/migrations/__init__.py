@@ -29,7 +29,7 @@ async def prepare_tables(runner: PoolRunner) -> None:
 
     Raises:
         StoreConnectionError: the database cannot be reached, or is at a revision that a newer mofa_usage made.
-        QueryError: the tables cannot be created; the message says what the database said.
+        QueryError: the tables cannot be created (the message says what the database said), or one is not MoFA's.
     """
     try:
         rows = await runner.attempt(
@@ -75,10 +75,13 @@ def _config(**options: Any) -> Any:
 def _refuse_unknown(connection: sa.Connection) -> None:
     from alembic.script import ScriptDirectory
 
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    versions = connection.exec_driver_sql(_READ_VERSION).scalars().all()
+    scripts = ScriptDirectory.from_config(_config())
+    has_version = sa.inspect(connection).has_table(VERSION_TABLE)
+    versions = connection.exec_driver_sql(_READ_VERSION).scalars().all() if has_version else []
+    if not versions:
+        for base in scripts.get_bases():
+            scripts.get_revision(base).module.refuse_strangers(connection)
+    known = {script.revision for script in scripts.walk_revisions()}
     if unknown := sorted(set(versions) - known):
         raise StoreConnectionError(
             f"the tables are at version {unknown[0]}, which a newer mofa_usage made; this one knows up to {HEAD}: "

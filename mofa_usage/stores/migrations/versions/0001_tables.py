@@ -1,7 +1,7 @@
 """The five tables, as they were first.
 
 A revision is history: what `mofa_usage.schema` says now is reached from here by the revisions after this one, so the
-columns are written out. Tables that exist are MoFA's; they are left as they are, if they have the columns.
+columns are written out. Tables that exist are MoFA's, which `refuse_strangers` sees to; they are left as they are.
 """
 
 import sqlalchemy as sa
@@ -80,17 +80,10 @@ _INDEXES = {
 def upgrade() -> None:
     """Create the tables that are missing."""
     context = op.get_context()
-    existing = {} if context.as_sql else _existing(op.get_bind())
+    existing = set() if context.as_sql else _existing(op.get_bind())
     for name, kinds in _TABLES.items():
-        columns = [
-            sa.Column(column.rstrip("?"), TYPES[kind], primary_key=column == "id", nullable=column.endswith("?"))
-            for kind, names in kinds.items()
-            for column in names.split()
-        ]
-        if name in existing:
-            _check(name, {column.name for column in columns} - existing[name])
-        else:
-            _create(name, columns)
+        if name not in existing:
+            _create(name, _columns(kinds))
     if context.dialect.name == "sqlite":
         # Finds out at once whether any time was written with `Z`, which sorts differently as text.
         op.execute(
@@ -99,17 +92,32 @@ def upgrade() -> None:
         )
 
 
-def _existing(connection: Connection) -> dict[str, set[str]]:
+def refuse_strangers(connection: Connection) -> None:
+    """Refuse a database in which a table of one of our names is not MoFA's.
+
+    To be called before the upgrade, because MySQL cannot take back the tables that were made by then.
+
+    Raises:
+        QueryError: with the table and the columns that it lacks.
+    """
     inspector = sa.inspect(connection)
-    tables = set(inspector.get_table_names()) & set(_TABLES)
-    return {table: {column["name"] for column in inspector.get_columns(table)} for table in tables}
+    for table in sorted(_existing(connection)):
+        columns = {column["name"] for column in inspector.get_columns(table)}
+        if missing := {column.name for column in _columns(_TABLES[table])} - columns:
+            lacks = f"it lacks the column(s) {', '.join(sorted(missing))}"
+            raise QueryError(f"the database has a table {table} that is not MoFA's: {lacks}")
 
 
-def _check(table: str, missing: set[str]) -> None:
-    if missing:
-        raise QueryError(
-            f"the database has a table {table} that is not MoFA's: it lacks the column(s) {', '.join(sorted(missing))}"
-        )
+def _existing(connection: Connection) -> set[str]:
+    return set(sa.inspect(connection).get_table_names()) & set(_TABLES)
+
+
+def _columns(kinds: dict[Kind, str]) -> list[sa.Column[object]]:
+    return [
+        sa.Column(column.rstrip("?"), TYPES[kind], primary_key=column == "id", nullable=column.endswith("?"))
+        for kind, names in kinds.items()
+        for column in names.split()
+    ]
 
 
 def _create(name: str, columns: list[sa.Column[object]]) -> None:
