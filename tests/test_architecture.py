@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules and folders of the package, lowest first: imports go to a lower line only. Lazy imports and those for type
 # checkers count. `mofa_usage` itself only names what is where.
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "progress", "values"},
+    {"errors", "fetching", "progress", "values"},
     {"measures", "records", "sample", "urls", "zones"},
     {"schema", "theme"},
     {"frames", "plots", "stores"},
