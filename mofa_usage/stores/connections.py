@@ -6,7 +6,7 @@ open (cancelled, connection lost) never goes back; the pool replaces it.
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,7 +16,10 @@ from sqlalchemy.util import greenlet_spawn
 from mofa_usage.errors import MofaUsageError, PersistenceError
 from mofa_usage.stores.dialects import FAILED, REFUSED, Dialect, Failure
 
-__all__ = ["Lease", "failure_of", "translate"]
+__all__ = ["Lease", "State", "failure_of", "state_after", "translate"]
+
+State = Literal["whole", "unfinished", "lost"]
+"""How a connection comes back: outside a transaction; with something left running or open; or dead."""
 
 
 def _driver_error(error: BaseException) -> BaseException:
@@ -37,8 +40,20 @@ def failure_of(error: BaseException, dialect: Dialect) -> Failure | None:
 
 def translate(error: BaseException, failure: Failure, dialect: Dialect, doing: str) -> PersistenceError:
     """Our exception for one of the driver, whose cause it is to become."""
-    said = dialect.message(_driver_error(error)).strip() or type(error).__name__
+    driver = _driver_error(error)
+    dialect.conceal(driver)
+    said = dialect.message(driver).strip() or type(error).__name__
     return failure.error(f"{doing}: {said}", transient=failure.transient)
+
+
+def state_after(error: BaseException | None, dialect: Dialect) -> State:
+    """How a connection is after what a task met that used it."""
+    if error is None:
+        return "whole"
+    if not isinstance(error, Exception):
+        return "unfinished"  # a cancelled task may have left a statement running
+    failure = failure_of(error, dialect)
+    return "whole" if failure is None or not failure.lost else "lost"
 
 
 class Lease:
@@ -66,21 +81,21 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        await self.give_back(state_after(error, self._dialect))
+
+    async def give_back(self, state: State) -> None:
+        """End the lease, as leaving the block does."""
+        if state == "whole":
             self._pooled.close()
         else:
-            await asyncio.shield(asyncio.ensure_future(self._give_back(error)))
+            await asyncio.shield(asyncio.ensure_future(self._replace(state)))
 
-    async def _give_back(self, error: BaseException) -> None:
-        pooled, failure = self._pooled, failure_of(error, self._dialect)
-        if not isinstance(error, Exception):
-            # A cancelled task may have left a statement running.
-            if await self._dialect.abandon(pooled.driver_connection):
-                pooled.close()
-            else:
-                await greenlet_spawn(pooled.invalidate)
-        elif failure is not None and failure.lost:
+    async def _replace(self, state: State) -> None:
+        pooled = self._pooled
+        if state == "lost":
             # Its siblings have most likely gone with it: the pool replaces them all before their next use.
-            await greenlet_spawn(self._engine.pool._invalidate, pooled, error)
-        else:
+            await greenlet_spawn(self._engine.pool._invalidate, pooled)
+        elif await self._dialect.abandon(pooled.driver_connection):
             pooled.close()
+        else:
+            await greenlet_spawn(pooled.invalidate)

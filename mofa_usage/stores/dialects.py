@@ -146,8 +146,10 @@ class Dialect:
     writers: Mapping[Kind, Writer]
     readers: Mapping[Kind, Callable[[Any], Any]]
 
-    begin: str
-    """Begins a transaction that will write."""
+    begin: Callable[[Options], str]
+    """What begins a transaction that will write."""
+    alone: Callable[[Options], bool] = lambda options: True
+    """Whether a single statement needs no transaction."""
     serial: bool
     """The database has one writer at a time, so the tasks of this process may as well queue for it."""
     fetch: Callable[[Connection, str, tuple[Any, ...]], Awaitable[Sequence[Sequence[Any]]]]
@@ -161,6 +163,8 @@ class Dialect:
     """What an exception of the driver means; `None` for one that is not the driver's."""
     message: Callable[[BaseException], str]
     """What the database said, without the values of a row (they may be secret)."""
+    conceal: Callable[[BaseException], None] = lambda error: None
+    """Takes the values of a row out of an exception of the driver, which becomes the cause of ours."""
 
     upsert: Callable[[sa.Table], Any]
     """An INSERT with named parameters that replaces the row of the same id."""

@@ -10,6 +10,7 @@ rather than something else. Text is compared to the letter whatever a column's c
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         f"innodb_lock_wait_timeout = {max(1, round(options.lock_timeout))}"
     )
     arguments: dict[str, Any] = {
+        "async_creator_fn": _connect,
         "connect_timeout": options.connect_timeout,
         "charset": "utf8mb4",
         "autocommit": True,
@@ -77,6 +79,12 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         pool_timeout=None,
         pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
     )
+
+
+async def _connect(**arguments: Any) -> Any:
+    from mofa_usage.stores.mysql_connection import open_connection
+
+    return await open_connection(**arguments)
 
 
 def _tls(query: dict[str, Any]) -> ssl.SSLContext | None:
@@ -160,6 +168,11 @@ def _message(error: BaseException) -> str:
     return str(error.args[1]) if len(error.args) > 1 else str(error)
 
 
+def _conceal(error: BaseException) -> None:
+    if len(error.args) > 1:  # "Incorrect string value: '...' for column `api_key`"
+        error.args = (error.args[0], re.sub(r" value: '.*' for ", " value for ", str(error.args[1]), flags=re.DOTALL))
+
+
 def _upsert(table: sa.Table) -> Any:
     insert = mysql.insert(table)
     changed = {column.name: sa.func.values(column) for column in table.c if not column.primary_key}
@@ -195,7 +208,7 @@ DIALECT = Dialect(
         Kind.TIME: _write_times,
     },
     readers={Kind.JSON: from_json, Kind.TIME: _read_time, Kind.FLAG: bool},
-    begin="START TRANSACTION",
+    begin=lambda options: "START TRANSACTION",
     serial=False,
     fetch=_fetch,
     execute=_execute,
@@ -203,6 +216,7 @@ DIALECT = Dialect(
     abandon=_abandon,
     meaning=_meaning,
     message=_message,
+    conceal=_conceal,
     upsert=_upsert,
     same_text=_same_text,
     money_sums=lambda column: [sa.func.sum(column)],

@@ -44,18 +44,18 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     require("asyncpg", extra="postgres")
     # asyncpg reads host, sslmode, sslrootcert and so on from a URL as libpq does.
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    arguments: dict[str, Any] = {
-        "dsn": dsn,
-        "timeout": options.connect_timeout,
-        "server_settings": {
-            "timezone": "UTC",
-            "application_name": "mofa_usage",
-            "lock_timeout": f"{options.lock_timeout * 1000:.0f}",
-        },
-    }
-    if not options.statement_cache:
-        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    return create_async_engine(
+    settings = {"timezone": "UTC", "application_name": "mofa_usage"}
+    arguments: dict[str, Any] = {"dsn": dsn, "timeout": options.connect_timeout, "server_settings": settings}
+    if options.statement_cache:
+        settings["lock_timeout"] = _milliseconds(options.lock_timeout)
+    else:
+        arguments |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: "",
+            "async_creator_fn": _connect_pinned,
+        }
+    engine = create_async_engine(
         sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
         connect_args=arguments,
         json_deserializer=from_json,
@@ -65,6 +65,35 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         pool_timeout=None,
         pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
     )
+    if not options.statement_cache:
+        _unpin_when_connected(engine)
+    return engine
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}"  # 0 would be no limit
+
+
+def _begin(options: Options) -> str:
+    # PgBouncer in transaction mode takes no settings for a session, and none but its own at the start of one.
+    limit = f"; SET LOCAL lock_timeout = {_milliseconds(options.lock_timeout)}"
+    return "BEGIN" if options.statement_cache else "BEGIN" + limit
+
+
+async def _connect_pinned(**arguments: Any) -> Any:
+    import asyncpg
+
+    connection = await asyncpg.connect(**arguments)
+    await connection.execute("BEGIN")
+    return connection
+
+
+def _unpin_when_connected(engine: AsyncEngine) -> None:
+    # In between SQLAlchemy asks the new connection about types, of which PgBouncer must not change the server.
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def commit(connection: Any, _: Any) -> None:
+        connection.run_async(lambda driver: driver.execute("COMMIT"))
 
 
 async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
@@ -112,6 +141,7 @@ async def _abandon(connection: Any) -> bool:
 
 _STATES: Mapping[str, Failure] = {
     "08": LOST,
+    "25P03": LOST,  # idle in a transaction for too long
     "22": Failure(SerializationError),
     "23": Failure(ConstraintError),
     "28": REFUSED,
@@ -122,6 +152,7 @@ _STATES: Mapping[str, Failure] = {
     "57P01": LOST,  # the administrator ended the connection
     "57P02": LOST,
     "57P03": UNREACHABLE,  # starting up or shutting down
+    "57P05": LOST,  # idle for too long
 }
 
 
@@ -145,6 +176,14 @@ def _message(error: BaseException) -> str:
         return "no answer in time"
     # Not `str` of PostgreSQL's errors, whose detail may show a whole row.
     return str(error.args[0] if hasattr(error, "sqlstate") and error.args else error)
+
+
+def _conceal(error: BaseException) -> None:
+    if hasattr(error, "detail"):
+        # They show the failing row, or the value that could not be copied.
+        vars(error).update(detail=None, context=None)
+    elif isinstance(error, ValueError) and error.args:
+        error.args = (str(error.args[0]).partition(":")[0],)  # "invalid input for query argument $9: ..."
 
 
 def _upsert(table: sa.Table) -> Any:
@@ -181,7 +220,8 @@ DIALECT = Dialect(
         Kind.JSON: lambda column: map(write_json, column),
     },
     readers={Kind.TIME: _read_time},
-    begin="BEGIN",
+    begin=_begin,
+    alone=lambda options: options.statement_cache,  # PgBouncer may send each half of a statement to another server
     serial=False,
     fetch=_fetch,
     execute=_execute,
@@ -189,6 +229,7 @@ DIALECT = Dialect(
     abandon=_abandon,
     meaning=_meaning,
     message=_message,
+    conceal=_conceal,
     upsert=_upsert,
     same_text=lambda column, parameter: column == parameter,
     read_column=_read_column,

@@ -13,7 +13,7 @@ import stamina
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
-from mofa_usage.stores.connections import Lease, failure_of, translate
+from mofa_usage.stores.connections import Lease, State, failure_of, state_after, translate
 from mofa_usage.stores.dialects import Dialect, Options
 
 __all__ = ["Mode", "PoolRunner", "Runner", "TransactionRunner", "Work"]
@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 Mode = Literal["read", "write", "atomic"]
 """`read` changes nothing, `write` is one statement, `atomic` several that belong together."""
 Work = Callable[[Any], Awaitable[_T]]
+
+_JITTER = 0.25  # seconds, at random, so that those who met in a deadlock do not meet again
 
 
 class Runner(Protocol):
@@ -44,40 +46,66 @@ class PoolRunner:
         self.dialect = dialect
         self.open = True
         self._options = options
-        self._writer = asyncio.Lock() if dialect.serial else None
+        self._begin = dialect.begin(options)
+        self._alone = dialect.alone(options)
+        self._writer = _Queue(options.lock_timeout) if dialect.serial else None
 
     async def run(self, work: Work[_T], doing: str, mode: Mode = "read", *, repeatable: bool = True) -> _T:
         """See `Runner`."""
-        retry = self._options.retry
+        if repeatable:
+            return await self._insist(lambda: self.attempt(work, doing, mode), self._passes)
+        sent = False
+
+        async def once(connection: Any) -> _T:
+            nonlocal sent
+            sent = False
+            await self.dialect.fetch(connection, "SELECT 1", ())  # a stale connection says so where it does no harm
+            sent = True
+            return await work(connection)
+
+        return await self._insist(
+            lambda: self.attempt(once, doing, mode),
+            lambda error: self._passes(error) and not (sent and self._is_lost(error)),
+        )
+
+    async def _insist(self, attempt: Callable[[], Awaitable[_T]], again: Callable[[Exception], bool]) -> _T:
+        """The result of an attempt, which is made again as long as its failures may pass."""
         try:
-            return await self.attempt(work, doing, mode)
+            return await attempt()
         except PersistenceError as error:
-            if retry.attempts < 2 or not self._again(error, repeatable):
+            if not again(error):
                 raise
-        async for attempt in stamina.retry_context(
-            on=lambda error: self._again(error, repeatable),
-            attempts=retry.attempts - 1,
+            first = error  # stamina's bookkeeping is for those who need it: it takes as long as a quick statement
+        retry = self._options.retry
+        async for trying in stamina.retry_context(
+            on=again,
+            attempts=retry.attempts,
             timeout=retry.timeout,
             wait_initial=retry.wait_initial,
             wait_max=retry.wait_max,
+            wait_jitter=_JITTER,
         ):
-            with attempt:
-                return await self.attempt(work, doing, mode)
+            with trying:
+                if trying.num == 1:
+                    raise first
+                return await attempt()
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _again(self, error: BaseException, repeatable: bool) -> bool:
-        if not isinstance(error, PersistenceError) or error.__cause__ is None:
-            return False
-        failure = failure_of(error.__cause__, self.dialect)
-        return failure is not None and failure.again and (repeatable or not failure.lost)
+    def _passes(self, error: BaseException) -> bool:
+        cause = error.__cause__ if isinstance(error, PersistenceError) else None
+        failure = None if cause is None else failure_of(cause, self.dialect)
+        return failure is not None and failure.again
+
+    def _is_lost(self, error: BaseException) -> bool:
+        return error.__cause__ is not None and state_after(error.__cause__, self.dialect) == "lost"
 
     async def attempt(self, work: Work[_T], doing: str, mode: Mode = "read") -> _T:
         """The result of the work, tried once."""
         try:
             async with self._turn(mode), self._lease() as connection:
-                if mode != "atomic":
+                if mode != "atomic" and self._alone:
                     return await work(connection)
-                async with _begun(connection, self.dialect):
+                async with _begun(connection, self.dialect, self._begin):
                     return await work(connection)
         except Exception as error:
             ours = self._ours(error, doing)
@@ -105,39 +133,40 @@ class PoolRunner:
         return Lease(self.engine, self.dialect)
 
     def _turn(self, mode: Mode) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if mode == "read" or self._writer is None else self._queue(self._writer)
-
-    @asynccontextmanager
-    async def _queue(self, lock: asyncio.Lock) -> AsyncIterator[None]:
-        patience = self._options.lock_timeout
-        try:
-            async with asyncio.timeout(patience):
-                await lock.acquire()
-        except TimeoutError:
-            raise QueryError(
-                f"another transaction of this store has been writing for {patience:g} s (one that uses the store "
-                "instead of the transaction waits for itself)",
-                transient=True,
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return nullcontext() if mode == "read" or self._writer is None else self._writer.turn()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["TransactionRunner"]:
-        """A runner whose work all happens in one transaction, committed at the end of the block."""
+        """A runner whose work all happens in one transaction, committed at the end of the block.
+
+        What the block raises comes out as it is.
+        """
+        async with self._turn("atomic"):
+            lease, connection = await self._insist(self._begin_transaction, self._passes)
+            runner = TransactionRunner(connection, self.dialect)
+            state: State = "unfinished"
+            try:
+                yield runner
+                await runner.commit()
+                state = "whole"
+            except BaseException as error:
+                state = await runner.roll_back(error)
+                raise
+            finally:
+                await lease.give_back(state)
+
+    async def _begin_transaction(self) -> tuple[Lease, Any]:
+        lease = self._lease()
+        connection = await lease.__aenter__()
         try:
-            async with self._turn("atomic"), self._lease() as connection:
-                runner = TransactionRunner(connection, self.dialect)
-                async with _begun(connection, self.dialect):
-                    yield runner
-                    runner.end()
-        except Exception as error:
-            ours = self._ours(error, "transaction")
+            await self.dialect.execute(connection, self._begin, ())
+        except BaseException as error:
+            await lease.give_back(state_after(error, self.dialect))
+            ours = self._ours(error, "beginning a transaction") if isinstance(error, Exception) else error
             if ours is error:
                 raise
             raise ours from error
+        return lease, connection
 
 
 class TransactionRunner:
@@ -146,7 +175,7 @@ class TransactionRunner:
     def __init__(self, connection: Any, dialect: Dialect) -> None:
         self.dialect = dialect
         self._connection = connection
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
         self._over = False
 
     async def run(self, work: Work[_T], doing: str, mode: Mode = "read", *, repeatable: bool = True) -> _T:
@@ -156,30 +185,89 @@ class TransactionRunner:
         self._check()
         try:
             return await work(self._connection)
-        except Exception as error:
+        except BaseException as error:
             failure = failure_of(error, self.dialect)
-            if failure is None:
+            if isinstance(error, Exception) and failure is None:
                 raise
             self._failed = error
+            if failure is None:
+                raise
             raise translate(error, failure, self.dialect, doing) from error
 
-    def end(self) -> None:
-        """No more work.
+    async def commit(self) -> None:
+        """Keep what was done; no more work.
 
         Raises:
-            QueryError: something had failed and nobody minded; databases differ in what they would keep.
+            QueryError: something had failed or was cancelled and nobody minded; databases differ in what they keep.
         """
+        await self.run(lambda connection: self.dialect.execute(connection, "COMMIT", ()), "committing a transaction")
         self._over = True
-        self._check()
+
+    async def roll_back(self, error: BaseException) -> State:
+        """Undo what was done because of an error; no more work. How the connection is afterwards."""
+        self._over = True
+        state = state_after(self._failed if isinstance(error, Exception) else error, self.dialect)
+        if state != "whole":
+            return state
+        try:
+            await self.dialect.execute(self._connection, "ROLLBACK", ())
+        except Exception:
+            return "unfinished"  # closing the connection rolls back, and the error of the block is what matters
+        return "whole"
 
     def _check(self) -> None:
         if self._failed is not None:
             raise QueryError("something in the transaction has failed, so all of it is rolled back") from self._failed
 
 
+class _Queue:
+    """Where the tasks of this process queue for writing, on a database that has one writer at a time."""
+
+    def __init__(self, patience: float) -> None:
+        self._lock = asyncio.Lock()
+        self._patience = patience
+        self._since = 0.0  # when the turn last passed on
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A turn, which others wait for. However long the queue, it is an error only if it does not move."""
+        await self._acquire()
+        try:
+            self._since = asyncio.get_running_loop().time()
+            yield
+        finally:
+            self._since = asyncio.get_running_loop().time()
+            self._lock.release()
+
+    async def _acquire(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch = loop.call_later(self._patience, lambda: look())
+
+                def look() -> None:
+                    nonlocal watch
+                    end = self._since + self._patience
+                    if end > loop.time():
+                        watch = loop.call_at(end, look)
+                    else:
+                        limit.reschedule(end)
+
+                try:
+                    await self._lock.acquire()
+                finally:
+                    watch.cancel()
+        except TimeoutError:
+            raise QueryError(
+                f"another transaction of this store has been writing for {self._patience:g} s (one that uses the store "
+                "instead of the transaction waits for itself)",
+                transient=True,
+            ) from None
+
+
 @asynccontextmanager
-async def _begun(connection: Any, dialect: Dialect) -> AsyncIterator[None]:
-    await dialect.execute(connection, dialect.begin, ())
+async def _begun(connection: Any, dialect: Dialect, begin: str) -> AsyncIterator[None]:
+    await dialect.execute(connection, begin, ())
     try:
         yield
         await dialect.execute(connection, "COMMIT", ())

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import copysign
 from operator import methodcaller
 from typing import Any, Self
 
@@ -23,13 +24,15 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from mofa_usage.errors import ConstraintError, QueryError, SerializationError
+from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.base import Connecting
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
+    LOCKED,
     REFUSED,
+    ROLLED_BACK,
     Dialect,
     Failure,
     Options,
@@ -85,7 +88,10 @@ def _write_times(column: Sequence[datetime]) -> Iterable[str]:
 
 
 def _read_money(value: float | int | str | Decimal) -> Decimal:
-    return Decimal(f"{value:.10f}") if isinstance(value, float) else Decimal(value)
+    if not isinstance(value, float):
+        return Decimal(value)
+    # Rounded like SQLite's round(), so that what Rust computed as doubles adds up to its sum.
+    return Decimal(int(value * _MONEY_UNIT + copysign(0.5, value))).scaleb(-10)
 
 
 def _beginning(time: datetime) -> str:
@@ -150,13 +156,22 @@ class _TextTimes(Times):
         return bounds
 
 
+class _Values(tuple[Any, ...]):
+    """The values of a statement, which aiosqlite would otherwise show in its log."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} values>"
+
+
 async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
-    rows: Sequence[Sequence[Any]] = await connection.execute_fetchall(sql, values)
+    rows: Sequence[Sequence[Any]] = await connection.execute_fetchall(sql, _Values(values))
     return rows
 
 
 async def _execute(connection: Any, sql: str, values: tuple[Any, ...]) -> int:
-    cursor = await connection.execute(sql, values)
+    cursor = await connection.execute(sql, _Values(values))
     count: int = cursor.rowcount
     return count
 
@@ -174,8 +189,10 @@ async def _abandon(connection: Any) -> bool:
 
 
 _MEANINGS: Mapping[int, Failure] = {
-    sqlite3.SQLITE_BUSY: Failure(QueryError, transient=True, again=True),
-    sqlite3.SQLITE_LOCKED: Failure(QueryError, transient=True, again=True),
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_BUSY_RECOVERY: ROLLED_BACK,
+    sqlite3.SQLITE_BUSY_SNAPSHOT: ROLLED_BACK,
+    sqlite3.SQLITE_LOCKED: ROLLED_BACK,
     sqlite3.SQLITE_CONSTRAINT: Failure(ConstraintError),
     sqlite3.SQLITE_CANTOPEN: REFUSED,
     sqlite3.SQLITE_NOTADB: REFUSED,
@@ -190,7 +207,7 @@ def _meaning(error: BaseException) -> Failure | None:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None and "unable to open" in str(error):
             return REFUSED
-        return _MEANINGS.get(code & 0xFF, FAILED) if code is not None else FAILED
+        return FAILED if code is None else _MEANINGS.get(code) or _MEANINGS.get(code & 0xFF, FAILED)
     return Failure(SerializationError) if isinstance(error, OverflowError) else None
 
 
@@ -235,7 +252,7 @@ DIALECT = Dialect(
         Kind.MONEY: _read_money,
         Kind.FLAG: bool,
     },
-    begin="BEGIN IMMEDIATE",
+    begin=lambda options: "BEGIN IMMEDIATE",
     serial=True,
     fetch=_fetch,
     execute=_execute,
