@@ -268,7 +268,7 @@ class LLMApiCall(Record):
             "status": ApiCallStatus.SUCCESS,
             "total_tokens": prompt_tokens + completion_tokens,
             "latency_ms": latency,
-            "tokens_per_second": completion_tokens / (latency / 1000) if latency > 0 else None,
+            "tokens_per_second": completion_tokens / (latency / 1000) if latency and latency > 0 else None,
             "create_time": request_time,
             "update_time": response_time,
         }
@@ -310,8 +310,9 @@ class LLMApiCall(Record):
         return cls.model_validate(merged)
 
 
-def _milliseconds(start: datetime, end: datetime) -> int:
-    return (to_utc(end) - to_utc(start)) // timedelta(milliseconds=1)
+def _milliseconds(start: datetime, end: datetime) -> int | None:
+    milliseconds = (to_utc(end) - to_utc(start)) // timedelta(milliseconds=1)
+    return milliseconds if milliseconds < 2**31 else None  # more than 24 days is no latency that a column holds
 
 
 class ChatSession(Record):

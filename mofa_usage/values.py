@@ -119,9 +119,9 @@ def _check_json(value: object) -> Any:
 
 
 Id = UUID
-Text = Annotated[str, AfterValidator(_check_text)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_check_text)]
 # What is indexed has at most 2,704 bytes on PostgreSQL and 3,072 on MySQL, and a character up to four of them.
-Key = Annotated[str, Field(max_length=600), AfterValidator(_check_text)]
+Key = Annotated[str, Field(strict=True, max_length=600), AfterValidator(_check_text)]
 Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
 Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
 Rate = Annotated[float, Field(allow_inf_nan=False)]

@@ -13,6 +13,8 @@ from math import fsum
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from mofa_usage.errors import ConstraintError, NotFoundError, QueryError, StoreConnectionError
 from mofa_usage.records import (
     Agent,
@@ -67,8 +69,14 @@ def _check_agent(table: _Table, agent: Agent) -> None:
 
 
 def _own(record: _R) -> _R:
-    """A copy that shares nothing that could change."""
-    return record.model_copy(deep=True)
+    """The record, or a copy of one that holds something that could change: JSON."""
+    return record.model_copy(deep=True) if _can_change(record) else record
+
+
+def _can_change(value: object) -> bool:
+    if isinstance(value, BaseModel):
+        return bool(value.__pydantic_extra__) or any(map(_can_change, value.__dict__.values()))
+    return isinstance(value, dict | list)
 
 
 class _MemoryRecords(Records):
@@ -327,9 +335,10 @@ class InMemoryStore(_MemoryRecords, Store):
         return self._connected
 
     def snapshot(self) -> tuple[list[LLMApiCall], list[Agent], list[Provider]]:
-        """The API calls, agents and providers of this moment, for an analysis: not copies, so only to be read."""
+        """The API calls, agents and providers of this moment, for an analysis."""
         tables = self._open_tables()
-        return list(tables.calls.values()), list(tables.agents.values()), list(tables.providers.values())
+        calls, agents, providers = (list(table.values()) for table in (tables.calls, tables.agents, tables.providers))
+        return list(map(_own, calls)), list(map(_own, agents)), list(map(_own, providers))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Records]:

@@ -5,7 +5,7 @@ differ is written in their dialects.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -86,8 +86,7 @@ class SqlRecords(Records):
         if not last:
             return
         statement = self._sql.upsert(spec)
-        # In the order of their ids, so that two bulks with the same ones do not lock them crosswise.
-        ordered = sorted(last.values(), key=lambda record: record.id.int)
+        ordered = _in_order(last)
 
         async def work(connection: Any) -> None:
             rows = self._codec(spec).write(ordered)
@@ -164,7 +163,17 @@ class SqlRecords(Records):
         return await self._delete(LLM_MESSAGE, "id", message_id) > 0
 
     async def delete_session_messages(self, session_id: UUID) -> int:
-        return await self._delete(LLM_MESSAGE, "chat_session_id", session_id)
+        count = self._sql.count(LLM_MESSAGE, "chat_session_id")
+        delete = self._sql.delete(LLM_MESSAGE, "chat_session_id")
+        values = (self._value(Kind.ID, session_id),)
+
+        async def work(connection: Any) -> int:
+            # Counted first: where replies go with their parent (a cascade), DELETE does not count them.
+            rows = await self._dialect.fetch(connection, count.sql, values)
+            await self._dialect.execute(connection, delete.sql, values)
+            return int(rows[0][0])
+
+        return await self._runner.run(work, "deleting the messages of a session", "atomic")
 
     # API calls
 
@@ -358,6 +367,22 @@ class SqlRecords(Records):
 
     async def delete_agent(self, agent_id: UUID) -> bool:
         return await self._delete(AGENT, "id", agent_id) > 0
+
+
+def _in_order(records: Mapping[UUID, _R]) -> list[_R]:
+    """By id, so that two bulks with the same ones do not lock them crosswise; but a message's parent comes before it,
+    where a foreign key of MoFA's wants it to be.
+    """
+    ordered: dict[UUID, _R] = {}
+    for record in sorted(records.values(), key=lambda record: record.id.int):
+        line: dict[UUID, _R] = {}
+        ancestor: _R | None = record
+        while ancestor is not None and ancestor.id not in ordered and ancestor.id not in line:
+            line[ancestor.id] = ancestor
+            parent = getattr(ancestor, "parent_message_id", None)
+            ancestor = None if parent is None else records.get(parent)
+        ordered.update(reversed(line.items()))
+    return list(ordered.values())
 
 
 def _word(spec: TableSpec[Any]) -> str:
