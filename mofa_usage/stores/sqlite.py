@@ -9,6 +9,7 @@ before digits. A `Z` in place of `+00:00` does not; an index knows whether there
 only then.
 """
 
+import asyncio
 import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     if in_memory:  # SQLite's own file system in memory, where connections of a process share a file by its name
         location = location.set(database=f"file:/mofa_usage-{uuid.uuid4()}", query={"vfs": "memdb", "uri": "true"})
     arguments: dict[str, Any] = {
+        "async_creator_fn": _connect,
         "timeout": options.lock_timeout,
         "isolation_level": None,  # transactions begin where we say
         "cached_statements": 256,
@@ -81,6 +83,18 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         cursor.close()
 
     return engine
+
+
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    import aiosqlite
+
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # a store that nobody closed does not keep the interpreter from ending
+    try:
+        return await connection
+    except BaseException:
+        await asyncio.to_thread(connection._thread.join)  # or its last words may come after the end of the event loop
+        raise
 
 
 def _write_times(column: Sequence[datetime]) -> Iterable[str]:
