@@ -101,12 +101,12 @@ class PoolRunner:
 
     async def attempt(self, work: Work[_T], doing: str, mode: Mode = "read") -> _T:
         """The result of the work, tried once."""
+        if mode == "atomic" or not self._alone:
+            async with self._within(self._begin_transaction) as runner:
+                return await runner.run(work, doing)
         try:
             async with self._turn(mode), self._lease() as connection:
-                if mode != "atomic" and self._alone:
-                    return await work(connection)
-                async with _begun(connection, self.dialect, self._begin):
-                    return await work(connection)
+                return await work(connection)
         except Exception as error:
             ours = self._ours(error, doing)
             if ours is error:
@@ -135,14 +135,17 @@ class PoolRunner:
     def _turn(self, mode: Mode) -> AbstractAsyncContextManager[None]:
         return nullcontext() if mode == "read" or self._writer is None else self._writer.turn()
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["TransactionRunner"]:
+    def transaction(self) -> AbstractAsyncContextManager["TransactionRunner"]:
         """A runner whose work all happens in one transaction, committed at the end of the block.
 
         What the block raises comes out as it is.
         """
+        return self._within(lambda: self._insist(self._begin_transaction, self._passes))
+
+    @asynccontextmanager
+    async def _within(self, begin: Callable[[], Awaitable[tuple[Lease, Any]]]) -> AsyncIterator["TransactionRunner"]:
         async with self._turn("atomic"):
-            lease, connection = await self._insist(self._begin_transaction, self._passes)
+            lease, connection = await begin()
             runner = TransactionRunner(connection, self.dialect)
             state: State = "unfinished"
             try:
@@ -263,16 +266,3 @@ class _Queue:
                 "instead of the transaction waits for itself)",
                 transient=True,
             ) from None
-
-
-@asynccontextmanager
-async def _begun(connection: Any, dialect: Dialect, begin: str) -> AsyncIterator[None]:
-    await dialect.execute(connection, begin, ())
-    try:
-        yield
-        await dialect.execute(connection, "COMMIT", ())
-    except Exception as error:
-        failure = failure_of(error, dialect)
-        if failure is None or not failure.lost:
-            await dialect.execute(connection, "ROLLBACK", ())
-        raise
