@@ -17,11 +17,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic_core import to_jsonable_python
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
 from mofa_usage.schema import Kind, TableSpec
 
-__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "Times", "write_uuids"]
+__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "Times", "pool_options", "write_uuids"]
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,17 @@ class Dialect:
     lock_schema: str | None = None
     unlock_schema: str | None = None
     """Statements that let one process at a time create or upgrade the tables."""
+
+
+def pool_options(connections: int) -> dict[str, Any]:
+    """SQLAlchemy's words for a pool of at most so many connections, for which tasks wait as long as it takes."""
+    return {
+        "poolclass": AsyncAdaptedQueuePool,
+        "pool_size": connections,
+        "max_overflow": 0,
+        "pool_timeout": None,
+        "pool_reset_on_return": None,  # a lease gives a connection back outside a transaction
+    }
 
 
 def write_uuids(column: Sequence[UUID]) -> list[str]:

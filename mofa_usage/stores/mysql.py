@@ -22,7 +22,6 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError, StoreConnectionError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
@@ -37,6 +36,7 @@ from mofa_usage.stores.dialects import (
     Dialect,
     Failure,
     Options,
+    pool_options,
     write_uuids,
 )
 
@@ -73,11 +73,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername="mysql+aiomysql", query={}),
         connect_args=arguments,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=options.max_connections or DIALECT.default_connections,
-        max_overflow=0,
-        pool_timeout=None,
-        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+        **pool_options(options.max_connections or DIALECT.default_connections),
     )
 
 

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
@@ -31,6 +30,7 @@ from mofa_usage.stores.dialects import (
     Dialect,
     Failure,
     Options,
+    pool_options,
 )
 
 __all__ = ["PostgresStore"]
@@ -59,11 +59,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
         connect_args=arguments,
         json_deserializer=from_json,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=options.max_connections or DIALECT.default_connections,
-        max_overflow=0,
-        pool_timeout=None,
-        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+        **pool_options(options.max_connections or DIALECT.default_connections),
     )
     if not options.statement_cache:
         _unpin_when_connected(engine)

@@ -23,7 +23,6 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.schema import Kind, TableSpec, write_json
@@ -38,6 +37,7 @@ from mofa_usage.stores.dialects import (
     Failure,
     Options,
     Times,
+    pool_options,
     write_uuids,
 )
 from mofa_usage.urls import MEMORY_PATH
@@ -65,11 +65,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     engine = create_async_engine(
         location,
         connect_args=arguments,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=options.max_connections or DIALECT.default_connections,
-        max_overflow=0,
-        pool_timeout=None,
-        pool_reset_on_return=None,  # a lease gives a connection back outside a transaction
+        **pool_options(options.max_connections or DIALECT.default_connections),
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
