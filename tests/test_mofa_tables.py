@@ -390,6 +390,23 @@ async def test_every_content_goes_into_a_json_column_and_comes_back(
         assert await store.get_message(said.id) == said
 
 
+@pytest.mark.parametrize("depth", [31, 32])
+async def test_json_as_deep_as_the_column_takes(database: MofaDatabase, depth: int) -> None:
+    """The check that makes a JSON column of MariaDB knows no more than 32 levels, the innermost value among them."""
+    deep: Any = 1
+    for _ in range(depth - 1):
+        deep = [deep]
+    said = message(content=MessageContent.model_validate({"deep": deep}), **at(0))
+    is_mariadb = database.folds and not await database.rounds()
+    async with opened(database.url) as store:
+        if is_mariadb and depth > 31:
+            with pytest.raises(ConstraintError, match="content"):
+                await store.save_message(said)
+        else:
+            await store.save_message(said)
+            assert await store.get_message(said.id) == said
+
+
 async def test_temperatures_come_back_as_they_were(database: MofaDatabase) -> None:
     """MoFA's column is a float of four bytes: six digits are safe in it."""
     openai = provider(**at(0))
