@@ -139,13 +139,17 @@ def _cost(rows: Sequence[Row]) -> Fraction | None:
     return sum(map(Fraction, prices), Fraction(0)) if prices else None
 
 
+def _percentile(percent: int) -> Callable[[list[Any]], Any]:
+    return lambda found: _quantile(found, percent / 100)
+
+
 def _spread(prefix: str, column: str) -> dict[str, Callable[[list[Row]], Any]]:
     def value(statistic: Callable[[list[Any]], Any]) -> Callable[[list[Row]], Any]:
         return lambda rows: statistic(_values(rows, column))
 
     return {
         f"{prefix}_mean": value(lambda found: _share(_total(found), len(found))),
-        **{f"{prefix}_p{p}": value(lambda found, p=p: _quantile(found, p / 100)) for p in (50, 90, 95, 99)},
+        **{f"{prefix}_p{p}": value(_percentile(p)) for p in (50, 90, 95, 99)},
         f"{prefix}_max": value(lambda found: max(found, default=None)),
         f"{prefix}_calls": value(len),
     }
@@ -153,6 +157,14 @@ def _spread(prefix: str, column: str) -> dict[str, Callable[[list[Row]], Any]]:
 
 def _with_status(*statuses: str) -> Callable[[list[Row]], int]:
     return lambda rows: sum(row["status"] in statuses for row in rows)
+
+
+def _sum(column: str) -> Callable[[list[Row]], int]:
+    return lambda rows: sum(row[column] for row in rows)
+
+
+def _sum_known(column: str) -> Callable[[list[Row]], Any]:
+    return lambda rows: _total(_values(rows, column))
 
 
 def _distinct(column: str) -> Callable[[list[Row]], int]:
@@ -185,14 +197,8 @@ PLAIN: dict[str, Callable[[list[Row]], Any]] = {
     "cancelled_count": _with_status("cancelled"),
     "error_count": _with_status(*STATUSES[1:]),
     "success_rate": lambda rows: _share(_with_status("success")(rows), len(rows)),
-    **{
-        name: lambda rows, name=name: sum(row[name] for row in rows)
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-    },
-    **{
-        name: lambda rows, name=name: _total(_values(rows, name))
-        for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
-    },
+    **{name: _sum(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+    **{name: _sum_known(name) for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")},
     "cache_hit_rate": lambda rows: _share(
         _total(_values(rows, "cached_tokens")), sum(row["prompt_tokens"] for row in _detailed(rows))
     ),
@@ -243,13 +249,14 @@ def bucket(name: str, moment: datetime, tz: ZoneInfo) -> datetime | date | int:
     if name in ("minute", "hour"):
         # In UTC: Python holds the two instants of a repeated hour in one zone to be equal.
         return clock_start(moment, tz, timedelta(**{f"{name}s": 1})).astimezone(UTC)
-    return {
+    buckets: dict[str, date | int] = {
         "day": today,
         "week": date.fromisocalendar(*today.isocalendar()[:2], 1),
         "month": today.replace(day=1),
         "hour_of_day": local.hour,
         "weekday": today.isoweekday(),
-    }[name]
+    }
+    return buckets[name]
 
 
 TIMES = ("minute", "hour", "day", "week", "month", "hour_of_day", "weekday")

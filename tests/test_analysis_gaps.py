@@ -17,8 +17,8 @@ from tests.plain_analysis import Row, bucket, call, calls, frames, polars_frame
 engines = pytest.mark.parametrize("engine", [0, 2], ids=["polars", "duckdb"])
 
 
-def at(*moment: int) -> datetime:
-    return datetime(*moment, tzinfo=UTC)  # type: ignore[arg-type]
+def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=UTC)
 
 
 @engines

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mofa_usage.analysis import breakdown
+from mofa_usage.analysis import Native, breakdown
 from mofa_usage.frames import CALL_SCHEMA
-from mofa_usage.measures import DIMENSIONS, MEASURES
+from mofa_usage.measures import DIMENSIONS, MEASURES, Dimension, Measure
 from tests.plain_analysis import (
     MONEY_MEASURES,
     PLAIN,
@@ -141,7 +141,8 @@ def test_money_is_exact_and_rounds_half_to_even(engine: str) -> None:
 def test_narrow_integers_do_not_wrap(engine: str) -> None:
     frame = polars_frame([call(NOON, total_tokens=2**31 - 1, latency_ms=2**31 - 1)] * 3)
     frame = frame.cast({"total_tokens": pl.Int32, "latency_ms": pl.Int32})
-    native = [frame, frame.lazy(), relation(frame)][ENGINES[engine]]
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    native = natives[ENGINES[engine]]
     assert breakdown(native, (), ["total_tokens", "latency_mean"]).row(0) == (3 * (2**31 - 1), 2**31 - 1)
 
 
@@ -175,7 +176,8 @@ def test_with_time_rows_are_sorted_by_the_dimensions_as_asked(engine: str) -> No
 @each_engine
 def test_only_the_columns_that_are_needed_must_be_there(engine: str) -> None:
     frame = polars_frame([call(NOON)]).select("model_name", "status")
-    native = [frame, frame.lazy(), relation(frame)][ENGINES[engine]]
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    native = natives[ENGINES[engine]]
     assert breakdown(native, "model_name", "success_rate").rows() == [("m", 1.0)]
 
 
@@ -185,5 +187,6 @@ def test_a_uuid_column_of_duckdb_reads_as_text() -> None:
 
 
 def test_the_columns_of_every_measure_and_dimension_are_in_the_frame() -> None:
-    for entry in (*MEASURES.values(), *DIMENSIONS.values()):
+    entries: list[Measure | Dimension] = [*MEASURES.values(), *DIMENSIONS.values()]
+    for entry in entries:
         assert set(entry.needs) <= set(CALL_SCHEMA), entry.name

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mofa_usage.analysis import breakdown
+from mofa_usage.analysis import Native, breakdown
 from mofa_usage.errors import UsageError
+from mofa_usage.zones import Moment
 from tests.plain_analysis import TIMES, call, calls, frames, grouped, polars_frame, relation
 
 ZONES = [
@@ -57,9 +58,10 @@ def test_every_call_is_in_its_bucket(rows: list[dict[str, Any]], tz: str, names:
     plain = {keys: len(group) for keys, group in grouped(rows, by, tz).items()} if by or rows else {(): 0}
     for native in frames(rows, session_zone="Asia/Tokyo"):
         found = breakdown(native, by, tz=tz, measures="calls")
-        assert all(found.schema[name].time_zone == tz for name in names & {"minute", "hour"})
-        found = found.with_columns(pl.col(pl.Datetime).dt.convert_time_zone("UTC"))
-        assert {row[:-1]: row[-1] for row in found.rows()} == plain
+        kinds = [found.schema[name] for name in names & {"minute", "hour"}]
+        assert all(isinstance(kind, pl.Datetime) and kind.time_zone == tz for kind in kinds)
+        in_utc = found.with_columns(pl.col(pl.Datetime).dt.convert_time_zone("UTC"))
+        assert {row[:-1]: row[-1] for row in in_utc.rows()} == plain
 
 
 def hourly(zone: str, day: date, tz: str, by: str, engine: int) -> list[tuple[Any, int]]:
@@ -166,12 +168,13 @@ def test_a_time_range_is_half_open(engine: int) -> None:
 def test_text_and_dates_are_on_the_clock_of_the_zone(engine: int) -> None:
     rows = [call(datetime(2025, 5, 1, 22, tzinfo=UTC)), call(datetime(2025, 5, 2, 22, tzinfo=UTC))]
     native = list(frames(rows))[engine]
-    for start, end in [
+    ranges: list[tuple[Moment, Moment]] = [
         (date(2025, 5, 2), date(2025, 5, 3)),
         ("2025-05-02", "2025-05-03"),
         ("2025-05-02T00:00", "2025-05-03 00:00"),
         ("2025-05-01T22:00Z", "2025-05-02T22:00:00+00:00"),
-    ]:
+    ]
+    for start, end in ranges:
         assert breakdown(native, "day", "calls", tz="Europe/Berlin", start=start, end=end).rows() == [
             (date(2025, 5, 2), 1)
         ]
@@ -181,7 +184,8 @@ def test_text_and_dates_are_on_the_clock_of_the_zone(engine: int) -> None:
 def test_a_column_in_another_zone_or_unit_is_the_same_time(engine: int) -> None:
     frame = polars_frame([call(datetime(2025, 5, 1, 22, 30, tzinfo=UTC))])
     frame = frame.with_columns(pl.col("create_time").dt.convert_time_zone("Asia/Tokyo").dt.cast_time_unit("ms"))
-    native = [frame, frame.lazy(), relation(frame)][engine]
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    native = natives[engine]
     found = breakdown(native, "hour", "calls", tz="Europe/Berlin", start="2025-05-02", end="2025-05-03")
     assert found["hour"][0] == datetime(2025, 5, 2, 0, tzinfo=ZoneInfo("Europe/Berlin"))
 

@@ -159,7 +159,7 @@ def test_model_by_day(
         "sql": lambda: connection.sql(BY_HAND.format(path=parquet, day=DAYS[tz])).pl(),
         "pandas": lambda: in_pandas(parquet, tz),
     }
-    ours = pl.DataFrame(benchmark.pedantic(ways["ours"], rounds=1))
+    ours = pl.DataFrame(benchmark.pedantic(ways["ours"], rounds=1))  # type: ignore[no-untyped-call]  # pytest-benchmark has no type for it
     assert_same(ours, ways["sql"]())
     assert_same(ours, pl.from_pandas(ways["pandas"]()).with_columns(pl.col("day").cast(pl.Date)))
     if benchmark.enabled:

@@ -174,7 +174,7 @@ async def seconds(work: Awaitable[Any]) -> float:
 def report(benchmark: BenchmarkFixture, times: dict[str, list[float]], **extra: Any) -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     benchmark.extra_info.update({"seconds": medians, "ratio": medians["ours"] / medians["raw"], **extra})
-    benchmark.pedantic(lambda: None, rounds=1)
+    benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[no-untyped-call]  # pytest-benchmark has no type for it
 
 
 @pytest.mark.sql_only

@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ async def fill(store: Store, count: int) -> None:
         await store.save_api_calls(calls)
 
 
-async def raw_rows(store: Any) -> AsyncIterator[tuple[Any, ...]]:
+async def raw_rows(store: Any) -> AsyncIterator[Sequence[Any]]:
     """The table, newest first, from a server-side cursor."""
     query = f"SELECT {COLUMNS} FROM {TABLE} ORDER BY create_time DESC"
     if store.backend_name == "sqlite":
@@ -96,7 +96,7 @@ async def test_stream(benchmark: BenchmarkFixture, store: Store) -> None:
     benchmark.extra_info.update(
         {"seconds": medians, "ratio": medians["ours"] / medians["raw"], "peak MB of 50,000": peak / 1e6}
     )
-    benchmark.pedantic(lambda: None, rounds=1)
+    benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[no-untyped-call]  # pytest-benchmark has no type for it
 
 
 async def longest_wait(store: Store, done: asyncio.Event) -> float:
@@ -129,4 +129,4 @@ async def test_cleanup(benchmark: BenchmarkFixture, store: Store) -> None:
     medians = {"ours": statistics.median(ours), "raw": statistics.median(raw)}
     ratio = medians["ours"] / medians["raw"]
     benchmark.extra_info.update({"seconds": medians, "ratio": ratio, "longest wait of a save": max(waits)})
-    benchmark.pedantic(lambda: None, rounds=1)
+    benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[no-untyped-call]  # pytest-benchmark has no type for it
