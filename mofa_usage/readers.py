@@ -318,4 +318,5 @@ def _raise(error: BaseException, name: str, secrets: Sequence[str]) -> NoReturn:
     for secret in secrets:
         said = said.replace(secret, "***") if secret else said
     kind: type[PersistenceError] = StoreConnectionError if "waiting for connection" in said else QueryError
-    raise kind(f"{name} cannot be read: {said}") from None
+    # The driver's own error is the cause, unless it gives a secret away.
+    raise kind(f"{name} cannot be read: {said}") from (error if said == str(error) else None)
