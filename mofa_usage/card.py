@@ -82,7 +82,8 @@ def _period(usage: Shown) -> str:
 
 def _costs(costs: Breakdown) -> Iterator[tuple[str, str]]:
     for cost, coverage, currency in costs.select("cost", "coverage", "currency").iter_rows():
-        yield "Cost", f"{theme.money(cost, currency)} ({currency}; {theme.percent(coverage)} of the calls have a price)"
+        amount = f"unknown ({currency})" if cost is None else theme.money(cost, currency)
+        yield "Cost", f"{amount}; {theme.percent(coverage)} of the calls have a price"
 
 
 def _models(models: Breakdown, calls: int) -> str:
