@@ -1,0 +1,1 @@
+"""Faults that are really caused: killed servers, killed connections, locks, cancelled tasks."""
