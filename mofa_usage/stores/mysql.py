@@ -50,9 +50,10 @@ _FILES = {"sslrootcert": "cafile", "ssl_ca": "cafile", "ssl-ca": "cafile"}
 def _open(url: sa.URL, options: Options) -> AsyncEngine:
     require("aiomysql", extra="mysql")
     query = dict(url.query)
+    patience = max(1, round(options.lock_timeout))  # for a row; and for a table, as during ALTER TABLE
     session = (
         f"SET SESSION time_zone = '+00:00', sql_mode = '{_MODE}', "
-        f"innodb_lock_wait_timeout = {max(1, round(options.lock_timeout))}"
+        f"innodb_lock_wait_timeout = {patience}, lock_wait_timeout = {patience}"
     )
     arguments: dict[str, Any] = {
         "async_creator_fn": _connect,

@@ -162,9 +162,11 @@ def _meaning(error: BaseException) -> Failure | None:
         return REFUSED
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return Failure(SerializationError)  # asyncpg cannot write the value in the column's type
-    if isinstance(error, OSError | TimeoutError | asyncio.IncompleteReadError | asyncpg.InterfaceError):
-        return LOST  # an operation on a connection that is closed is an InterfaceError
-    return FAILED if isinstance(error, asyncpg.InternalClientError) else None
+    if isinstance(error, OSError | TimeoutError | asyncio.IncompleteReadError):
+        return LOST
+    # An operation on a connection that is closed is the first of these; one that was lost in the middle of a COPY is
+    # "in another state", the second.
+    return LOST if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) else None
 
 
 def _message(error: BaseException) -> str:
