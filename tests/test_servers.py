@@ -217,7 +217,7 @@ def test_missing_programs_fail_with_one_sentence(monkeypatch: pytest.MonkeyPatch
     nothing: Callable[[], list[Path]] = list
     monkeypatch.setattr(programs, "_postgres_directories", nothing)
     monkeypatch.setattr(programs, "_find_mariadb", lambda: None)
-    monkeypatch.setattr(programs, "_apt_install", lambda *packages: "it is not installed")
+    monkeypatch.setattr(programs, "apt_install", lambda *packages: "it is not installed")
     for look_for, name in ((programs.postgres_bin, "PostgreSQL"), (programs.mariadb, "MariaDB")):
         with pytest.raises(
             pytest.fail.Exception, match=f"The tests need {name} .* install it with: .*install"

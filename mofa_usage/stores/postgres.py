@@ -53,17 +53,14 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: "",
-            "async_creator_fn": _connect_pinned,
+            "connection_class": _pinned_connection(),
         }
-    engine = create_async_engine(
+    return create_async_engine(
         sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
         connect_args=arguments,
         json_deserializer=from_json,
         **pool_options(options.max_connections or DIALECT.default_connections),
     )
-    if not options.statement_cache:
-        _unpin_when_connected(engine)
-    return engine
 
 
 def _milliseconds(seconds: float) -> str:
@@ -76,20 +73,17 @@ def _begin(options: Options) -> str:
     return "BEGIN" if options.statement_cache else "BEGIN" + limit
 
 
-async def _connect_pinned(**arguments: Any) -> Any:
+def _pinned_connection() -> type[Any]:
     import asyncpg
 
-    connection = await asyncpg.connect(**arguments)
-    await connection.execute("BEGIN")
-    return connection
+    class Pinned(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+        """Asks the server about a type in a transaction, during which PgBouncer does not change the server."""
 
+        async def set_type_codec(self, *arguments: Any, **options: Any) -> None:
+            async with self.transaction():
+                await super().set_type_codec(*arguments, **options)
 
-def _unpin_when_connected(engine: AsyncEngine) -> None:
-    # In between SQLAlchemy asks the new connection about types, of which PgBouncer must not change the server.
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def commit(connection: Any, _: Any) -> None:
-        connection.run_async(lambda driver: driver.execute("COMMIT"))
+    return Pinned
 
 
 async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
