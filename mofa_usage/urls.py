@@ -62,10 +62,14 @@ def parse_url(url: str | sa.URL) -> DatabaseUrl:
     try:
         parsed = sa.make_url(text)
     except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):  # then a password that holds an @ was cut in two
         raise StoreConnectionError(
             f"the {scheme}: URL cannot be read; it should look like {scheme}://user:password@host:port/database, "
             "with a user and password that are percent-encoded"
-        ) from None
+        )
+    if "password" in parsed.query:  # where libpq's URLs may have it; here it would be shown with the rest of the query
+        parsed = parsed.set(password=str(parsed.query["password"])).difference_update_query(["password"])
     return DatabaseUrl(backend, parsed)
 
 

@@ -22,25 +22,26 @@ State = Literal["whole", "unfinished", "lost"]
 """How a connection comes back: outside a transaction; with something left running or open; or dead."""
 
 
-def _driver_error(error: BaseException) -> BaseException:
-    """The driver's own exception: SQLAlchemy's adapters wrap it."""
-    while True:
+def _driver_error(error: BaseException, dialect: Dialect) -> BaseException:
+    """The driver's own exception, the outermost that means something: SQLAlchemy's adapters wrap it."""
+    while dialect.meaning(error) is None:
         inner = getattr(error, "driver_exception", None) or getattr(error, "orig", None) or error.__cause__
         if not isinstance(inner, BaseException):
-            return error
+            break
         error = inner
+    return error
 
 
 def failure_of(error: BaseException, dialect: Dialect) -> Failure | None:
     """What an exception means, `None` for one that has nothing to do with the database."""
     if isinstance(error, asyncio.CancelledError | MofaUsageError):
         return None
-    return dialect.meaning(_driver_error(error)) or (FAILED if isinstance(error, SQLAlchemyError) else None)
+    return dialect.meaning(_driver_error(error, dialect)) or (FAILED if isinstance(error, SQLAlchemyError) else None)
 
 
 def translate(error: BaseException, failure: Failure, dialect: Dialect, doing: str) -> PersistenceError:
     """Our exception for one of the driver, whose cause it is to become."""
-    driver = _driver_error(error)
+    driver = _driver_error(error, dialect)
     dialect.conceal(driver)
     said = dialect.message(driver).strip() or type(error).__name__
     return failure.error(f"{doing}: {said}", transient=failure.transient)
@@ -75,7 +76,9 @@ class Lease:
                 raise
             met = REFUSED if failure == FAILED else failure
             where = self._engine.url.render_as_string()  # without its password
-            raise translate(error, met, self._dialect, f"cannot connect to {where}") from _driver_error(error)
+            raise translate(error, met, self._dialect, f"cannot connect to {where}") from _driver_error(
+                error, self._dialect
+            )
         return self._pooled.driver_connection
 
     async def __aexit__(

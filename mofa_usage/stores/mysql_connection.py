@@ -6,6 +6,7 @@ connection refused, before the password is sent (aiomysql goes on in plain text)
 """
 
 import asyncio
+import struct
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,8 @@ from pymysql.err import OperationalError
 __all__ = ["open_connection"]
 
 _CLOSE_SECONDS = 2.0
+_NONSENSE = (struct.error, AssertionError, IndexError, ValueError, AttributeError)
+"""What aiomysql raises when it reads as a greeting what is none."""
 
 
 async def open_connection(**arguments: Any) -> Any:
@@ -24,9 +27,11 @@ async def open_connection(**arguments: Any) -> Any:
     try:
         async with asyncio.timeout(arguments["connect_timeout"]):
             await connection._connect()
-    except BaseException:
+    except BaseException as error:
         connection.close()
         await asyncio.sleep(0)  # the turn of the event loop in which sockets are closed
+        if isinstance(error, _NONSENSE):
+            raise OperationalError(CR.CR_MALFORMED_PACKET, "what answers there is no MySQL server") from error
         raise
     return connection
 
