@@ -12,7 +12,7 @@ rather than something else. Text is compared to the letter whatever a column's c
 import asyncio
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -44,6 +44,7 @@ __all__ = ["MySqlStore"]
 
 _MODE = "STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 _CHUNK = 500  # rows that are written as text before other tasks get a turn
+_STATEMENT = 1_000_000  # characters; servers take packets of 16 MiB or more, unless they are told otherwise
 _FILES = {"sslrootcert": "cafile", "ssl_ca": "cafile", "ssl-ca": "cafile"}
 
 
@@ -119,10 +120,57 @@ async def _execute(connection: Any, sql: str, values: tuple[Any, ...]) -> int:
 async def _save_many(
     connection: Any, spec: TableSpec[Any], upsert: str, rows: Iterable[tuple[Any, ...]], count: int
 ) -> None:
+    columns = ", ".join(f"`{name}`" for name in spec.columns)
+    changed = ", ".join(f"`{name}` = VALUES(`{name}`)" for name in spec.columns if name != "id")
     async with connection.cursor() as cursor:
-        source = iter(rows)
-        while chunk := list(islice(source, _CHUNK)):
-            await cursor.executemany(upsert, chunk)
+        for values in _literals(spec, rows):
+            await cursor.execute(
+                f"INSERT INTO {spec.table.name} ({columns}) VALUES {values} ON DUPLICATE KEY UPDATE {changed}"  # noqa: S608
+            )
+
+
+def _literals(spec: TableSpec[Any], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    """Rows as SQL, a statement's worth at a time; a column at once, which takes a quarter of the driver's time for it.
+
+    The text is for sessions with backslash escapes, which `_MODE` makes ours.
+    """
+    source = iter(rows)
+    while chunk := list(islice(source, _CHUNK)):
+        columns = [
+            ["NULL" if value is None else write(value) for value in column] if None in column else map(write, column)
+            for write, column in zip(_writers_of(spec), zip(*chunk, strict=True), strict=True)
+        ]
+        statement: list[str] = []
+        size = 0
+        for row in zip(*columns, strict=True):
+            text = f"({','.join(row)})"
+            if size and size + len(text) > _STATEMENT:
+                yield ",".join(statement)
+                statement, size = [], 0
+            statement.append(text)
+            size += len(text)
+        yield ",".join(statement)
+
+
+def _writers_of(spec: TableSpec[Any]) -> list[Callable[[Any], str]]:
+    from pymysql.converters import escape_string
+
+    def quote(text: str) -> str:
+        return f"'{escape_string(text)}'"
+
+    def double(number: float) -> str:
+        text = repr(number)
+        return text if "e" in text else f"{text}e0"  # without an exponent it would be a DECIMAL
+
+    plain: Callable[[Any], str] = "'{}'".format
+    writers: dict[Kind, Callable[[Any], str]] = {
+        **dict.fromkeys((Kind.ID, Kind.TIME, Kind.NAME), plain),
+        Kind.INTEGER: str,
+        Kind.FLAG: lambda flag: str(int(flag)),
+        Kind.MONEY: "{:f}".format,
+        Kind.RATE: double,
+    }
+    return [writers.get(kind, quote) for kind in spec.kinds.values()]
 
 
 async def _abandon(connection: Any) -> bool:
