@@ -146,7 +146,7 @@ class SqliteFile:
                     process.stdin.flush()  # type: ignore[union-attr]
                     with pyarrow.ipc.open_stream(process.stdout) as reader:
                         for batch in reader:
-                            frame = pl.DataFrame(pl.from_arrow(batch.rename_columns(list(schema))))
+                            frame = _frame_of_message(batch, columns)
                             if frame.schema != schema:
                                 raise self._misfit(statement, columns)
                             yield frame
@@ -204,6 +204,21 @@ def _series(column: StoredColumn, values: Sequence[Any]) -> pl.Series:
     if column.type == pl.Float64:
         values = [float(value) if isinstance(value, int) else value for value in values]
     return pl.Series(column.name, values, dtype=column.type)
+
+
+def _frame_of_message(batch: Any, columns: Sequence[StoredColumn]) -> pl.DataFrame:
+    """A batch as a frame. The columns of a message share one block of memory, which would live as long as any of them:
+    those that stay in a frame of calls are copied out of it, JSON and times are made into something else anyway.
+    """
+    pyarrow = require("pyarrow", extra="analysis")
+    arrays = [
+        array
+        if column.kind in (Kind.JSON, Kind.TIME)
+        else pyarrow.concat_arrays([array.slice(0, len(array) // 2), array.slice(len(array) // 2)])
+        for column, array in zip(columns, batch.columns, strict=True)
+    ]
+    names = [column.name for column in columns]
+    return pl.DataFrame(pl.from_arrow(pyarrow.RecordBatch.from_arrays(arrays, names=names)))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ print(done.bytes // 2**20, peak() + children())
 
 
 @pytest.mark.shared_only
+@pytest.mark.timeout(3600)
 async def test_export(benchmark: BenchmarkFixture, url: str, tmp_path: Path) -> None:
     rows = MANY if benchmark.enabled else FEW
     await fill(url, rows)
