@@ -38,14 +38,21 @@ def main() -> None:
 
 
 def _answer(task: dict[str, Any], answers: Any) -> None:
-    from adbc_driver_sqlite import dbapi
-    from pyarrow import ipc
+    # Not adbc_driver_sqlite.dbapi, which would load pandas where it is installed.
+    import adbc_driver_manager as adbc
+    import adbc_driver_sqlite
+    from pyarrow import RecordBatchReader, ipc
 
     # mode=rw: unlike the default it makes no new file.
-    with dbapi.connect(f"file:{quote(task['path'])}?mode=rw") as connection, connection.cursor() as cursor:
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": task["batch"]})
-        cursor.execute(task["statement"])
-        batches = cursor.fetch_record_batch()
+    with (
+        adbc_driver_sqlite.connect(f"file:{quote(task['path'])}?mode=rw") as database,
+        adbc.AdbcConnection(database) as connection,
+        adbc.AdbcStatement(connection) as statement,
+    ):
+        statement.set_options(**{"adbc.sqlite.query.batch_rows": str(task["batch"])})
+        statement.set_sql_query(task["statement"])
+        handle, _ = statement.execute_query()
+        batches = RecordBatchReader._import_from_c(handle.address)
         with ipc.new_stream(answers, batches.schema) as stream:
             made_up = 1
             for batch in batches:
