@@ -68,6 +68,8 @@ def parse_url(url: str | sa.URL) -> DatabaseUrl:
             f"the {scheme}: URL cannot be read; it should look like {scheme}://user:password@host:port/database, "
             "with a user and password that are percent-encoded"
         )
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise StoreConnectionError(f"the {scheme}: URL names the port {parsed.port}, and ports end at 65535")
     if "password" in parsed.query:  # where libpq's URLs may have it; here it would be shown with the rest of the query
         parsed = parsed.set(password=str(parsed.query["password"])).difference_update_query(["password"])
     return DatabaseUrl(backend, parsed)
