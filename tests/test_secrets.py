@@ -66,7 +66,8 @@ def shown(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     for name in LOGGERS:
         caplog.set_level(logging.DEBUG, logger=name)
     yield texts
-    texts += [f"{record.getMessage()} {record.args!r} {vars(record)!r}" for record in caplog.records]
+    records = caplog.get_records("call")  # at this moment `caplog.records` are those of the teardown
+    texts += [f"{record.getMessage()} {record.args!r} {vars(record)!r}" for record in records]
     expect_no_secrets(texts)
 
 
