@@ -45,6 +45,7 @@ __all__ = ["MySqlStore"]
 _MODE = "STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 _CHUNK = 500  # rows that are written as text before other tasks get a turn
 _STATEMENT = 1_000_000  # characters; servers take packets of 16 MiB or more, unless they are told otherwise
+_UNREACHED = 2003
 _FILES = {"sslrootcert": "cafile", "ssl_ca": "cafile", "ssl-ca": "cafile"}
 
 
@@ -199,6 +200,8 @@ def _meaning(error: BaseException) -> Failure | None:
         code = error.args[0] if error.args else None
         if not isinstance(code, int) or code == 0:  # of the driver's own: the connection is closed or out of step
             return LOST if isinstance(error, pymysql.InterfaceError | pymysql.InternalError) else FAILED
+        if code == _UNREACHED and error.__cause__ is not None:
+            return None  # it only wraps the reason, which may be a certificate that is refused
         return _CODES.get(code, FAILED)
     if isinstance(error, ssl.SSLError):
         return REFUSED
