@@ -145,7 +145,7 @@ def _define(
             field,
             TYPES[kind],
             primary_key=field == "id",
-            nullable=field in nullable or type(None) in get_args(fields[field].annotation) or _is_any(fields[field]),
+            nullable=field in nullable or _may_lack(record, field),
         )
         for field, kind in kinds.items()
     ]
@@ -157,8 +157,10 @@ def _define(
     return TableSpec(record, types.MappingProxyType(kinds), table)
 
 
-def _is_any(field: Any) -> bool:
-    return field.annotation is Any
+def _may_lack(record: type[BaseModel], field: str) -> bool:
+    """Whether a field can be None: an optional one, or any JSON."""
+    annotation = record.model_fields[field].annotation
+    return annotation is Any or type(None) in get_args(annotation)
 
 
 LLM_MESSAGE = _define(
@@ -256,6 +258,7 @@ class RowCodec(Generic[_R]):
         self._spec = spec
         self._values = itemgetter(*spec.columns)
         self._writers = [writers.get(kind) for kind in spec.kinds.values()]
+        self._may_lack = [_may_lack(spec.record, name) for name in spec.columns]
         if spec.record is Provider:
             self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
         self._readers = [(name, readers[kind]) for name, kind in spec.kinds.items() if kind in readers]
@@ -267,8 +270,11 @@ class RowCodec(Generic[_R]):
         while chunk := list(islice(source, self._CHUNK)):
             columns: list[Iterable[Any]] = []
             values = zip(*[self._values(record.__dict__) for record in chunk], strict=True)
-            for writer, column in zip(self._writers, values, strict=True):
-                columns.append(column if writer is None else _write_column(writer, column))
+            for writer, may_lack, column in zip(self._writers, self._may_lack, values, strict=True):
+                if writer is not None:
+                    columns.append(_write_present(writer, column) if may_lack else writer(column))
+                else:
+                    columns.append(column)
             yield from zip(*columns, strict=True)
 
     def read(self, row: Sequence[Any]) -> _R:
@@ -296,11 +302,12 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {"status": read_status, "price_de
 _STORED: Mapping[str, bool] = {"stored": True}
 
 
-def _write_column(writer: Callable[[Sequence[Any]], Iterable[Any]], column: Sequence[Any]) -> Iterable[Any]:
-    if None not in column:
-        return writer(column)
-    present = iter(writer([value for value in column if value is not None]))
-    return [None if value is None else next(present) for value in column]
+def _write_present(writer: Callable[[Sequence[Any]], Iterable[Any]], column: Sequence[Any]) -> Iterable[Any]:
+    present = [value for value in column if value is not None]
+    if len(present) == len(column):
+        return writer(present)
+    written = iter(writer(present))
+    return [None if value is None else next(written) for value in column]
 
 
 def _fill(fields: dict[str, Any]) -> None:

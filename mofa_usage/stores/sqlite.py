@@ -16,11 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import copysign
-from operator import methodcaller
 from typing import Any, Self
 
 import sqlalchemy as sa
-from pydantic_core import from_json
+from pydantic_core import from_json, to_jsonable_python
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -46,6 +45,7 @@ __all__ = ["SqliteStore"]
 
 _CACHE_KIB = 65_536  # a quarter faster bulk saves into large tables than with the default of 2 MiB
 _MONEY_UNIT = 10**10  # a price is a whole number of these parts of a dollar
+_WHOLE_SECOND = len("2026-11-23T14:35:27Z")
 _AFTER_ALL = "["  # sorts after digits, `+`, `.` and `Z`
 _OTHER_ZONE = "SELECT EXISTS (SELECT 1 FROM entity_llm_api_call WHERE substr(create_time, -6) <> '+00:00')"
 
@@ -94,7 +94,11 @@ async def _connect(*arguments: Any, **options: Any) -> Any:
 
 
 def _write_times(column: Sequence[datetime]) -> Iterable[str]:
-    return map(methodcaller("isoformat", "T", "microseconds"), column)
+    # pydantic's serializer takes a quarter of isoformat's time; it ends in Z and leaves out a fraction of zero.
+    return [
+        f"{text[:-1]}+00:00" if len(text) > _WHOLE_SECOND else f"{text[:-1]}.000000+00:00"
+        for text in to_jsonable_python(list(column))
+    ]
 
 
 def _read_money(value: float | int | str | Decimal) -> Decimal:
