@@ -51,7 +51,9 @@ def _upgrade(connection: sa.Connection, dialect: Dialect) -> None:
     from alembic import command  # takes a tenth of a second, and most connects do not need it
 
     if dialect.lock_schema:
-        connection.exec_driver_sql(dialect.lock_schema)
+        answer = connection.exec_driver_sql(dialect.lock_schema)
+        if answer.returns_rows and answer.scalar() == 0:  # MySQL's way to say that it has waited long enough
+            raise QueryError("another process is creating or upgrading the tables", transient=True)
     try:
         _refuse_unknown(connection)
         config = _config()
