@@ -213,7 +213,8 @@ def _meaning(error: BaseException) -> Failure | None:
 def _message(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return str(error.args[1]) if len(error.args) > 1 else str(error)
+    said = str(error.args[1]) if len(error.args) > 1 else str(error)
+    return f"{said} ({error.__cause__})" if isinstance(error.__cause__, ssl.SSLError) else said
 
 
 def _conceal(error: BaseException) -> None:
