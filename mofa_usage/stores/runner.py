@@ -104,14 +104,12 @@ class PoolRunner:
         if mode == "atomic" or not self._alone:
             async with self._within(self._begin_transaction) as runner:
                 return await runner.run(work, doing)
-        try:
+
+        async def leased() -> _T:
             async with self._turn(mode), self._lease() as connection:
                 return await work(connection)
-        except Exception as error:
-            ours = self._ours(error, doing)
-            if ours is error:
-                raise
-            raise ours from error
+
+        return await self.attempt_alone(leased, doing)
 
     async def attempt_alone(self, work: Callable[[], Awaitable[_T]], doing: str) -> _T:
         """The result of work that takes its connection itself, tried once."""

@@ -7,8 +7,6 @@ quantiles per column, FILTER instead of CASE. The goal: ours takes at most 1.1 t
 Rounds are interleaved, so that a busy machine slows all of them; the ratio is that of the medians.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from polars.testing import assert_frame_equal
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from mofa_usage.analysis import breakdown
+from tests.benchmarks.rounds import timed
 
 MANY, FEW = 10_000_000, 20_000
 GOAL = 1.1
@@ -135,18 +134,6 @@ def in_pandas(path: Path, tz: str) -> pd.DataFrame:
         for percent in percents:
             found[f"{prefix}_p{percent}"] = groups[column].quantile(percent / 100)
     return found.reset_index()
-
-
-def timed(ways: dict[str, Callable[[], Any]], rounds: dict[str, int]) -> dict[str, float]:
-    """The median seconds of each way, their rounds taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(max(rounds.values())):
-        for name, way in ways.items():
-            if turn < rounds[name]:
-                start = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 @pytest.mark.parametrize("tz", DAYS)

@@ -10,10 +10,8 @@ MB more memory than the frame takes, with all processes that it starts.
 Rounds are interleaved, so that a busy machine slows all of them; the ratios are those of the medians.
 """
 
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +26,7 @@ from mofa_usage import load_usage
 from mofa_usage.schema import API_CALL, Kind
 from mofa_usage.urls import parse_url
 from tests.benchmarks.bulk import fill
+from tests.benchmarks.rounds import timed
 
 MANY, FEW = 1_000_000, 30_000
 RAW_GOAL, PANDAS_GOAL, MEMORY_GOAL = 1.2, 5.0, 300
@@ -64,18 +63,6 @@ def with_pandas(url: str) -> pd.DataFrame:
     engine = sa.create_engine(address.url.set(drivername=drivers[address.backend]), poolclass=sa.NullPool)
     with engine.connect() as connection:
         return pd.read_sql(sa.text(STATEMENT), connection)
-
-
-def timed(ways: dict[str, Callable[[], Any]], rounds: dict[str, int]) -> dict[str, float]:
-    """The median seconds of each way, their rounds taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(max(rounds.values())):
-        for name, way in ways.items():
-            if turn < rounds[name]:
-                start = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 @pytest.mark.shared_only
