@@ -15,7 +15,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mofa_usage import export_parquet
 from tests.benchmarks.bulk import fill
-from tests.benchmarks.test_load import FEW, MANY, measured, timed, with_connectorx
+from tests.benchmarks.rounds import timed
+from tests.benchmarks.test_load import FEW, MANY, measured, with_connectorx
 
 MEMORY_GOAL = 600
 
