@@ -61,7 +61,7 @@ def _upgrade(connection: sa.Connection, dialect: Dialect) -> None:
         command.upgrade(config, "head")
         connection.commit()
     finally:
-        if dialect.unlock_schema:
+        if dialect.unlock_schema and not connection.invalidated:  # a connection that is gone has let go of it
             connection.exec_driver_sql(dialect.unlock_schema)
 
 
