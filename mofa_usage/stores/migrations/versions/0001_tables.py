@@ -4,9 +4,13 @@ A revision is history: what `mofa_usage.schema` says now is reached from here by
 columns are written out. Tables that exist are MoFA's, which `refuse_strangers` sees to; they are left as they are.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import ColumnCollectionConstraint
 
 from mofa_usage.errors import QueryError
 from mofa_usage.schema import TYPES, Kind
@@ -77,6 +81,16 @@ _INDEXES = {
 }
 
 
+class _Index(ColumnCollectionConstraint):
+    """An index that is made with its table, as only MySQL and MariaDB can."""
+
+
+@compiles(_Index, "mysql", "mariadb")
+def _compile_index(index: _Index, compiler: Any, **options: Any) -> str:
+    columns = ", ".join(compiler.preparer.quote(column.name) for column in index.columns)
+    return f"INDEX {compiler.preparer.quote(index.name)} ({columns})"
+
+
 def upgrade() -> None:
     """Create the tables that are missing."""
     context = op.get_context()
@@ -121,14 +135,18 @@ def _columns(kinds: dict[Kind, str]) -> list[sa.Column[object]]:
 
 
 def _create(name: str, columns: list[sa.Column[object]]) -> None:
+    dialect = op.get_context().dialect
     unique = [sa.UniqueConstraint(*columns, name=key) for key, columns in [_UNIQUE[name]]] if name in _UNIQUE else []
-    collation = _collation(op.get_context().dialect)
+    # MySQL keeps a table whose maker was killed before its indexes came, and the next connect adopts it as it is.
+    indexes = _INDEXES[name]
+    inside, after = (indexes, {}) if dialect.name in ("mysql", "mariadb") else ({}, indexes)
+    collation = _collation(dialect)
     op.create_table(
-        name, *columns, *unique,
+        name, *columns, *unique, *(_Index(*columns, name=index) for index, columns in inside.items()),
         mysql_charset="utf8mb4", mysql_collate=collation, mysql_engine="InnoDB",
         mariadb_charset="utf8mb4", mariadb_collate=collation, mariadb_engine="InnoDB",
     )  # fmt: skip
-    for index, index_columns in _INDEXES[name].items():
+    for index, index_columns in after.items():
         op.create_index(index, name, index_columns)
 
 
