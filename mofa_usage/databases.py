@@ -1,7 +1,8 @@
 """Calls of a database, read as Arrow batches and not row by row.
 
-The Arrow driver (`mofa_usage.readers`) takes no parameters, so the values of a filter become literals of the statement.
-What differs between databases is data, a `SqlFlavour` for each: how a literal is written and what compares exactly.
+Not every Arrow driver (`mofa_usage.readers`) takes parameters, so the values of a filter become literals of the
+statement. What differs between databases is data, a `SqlFlavour` for each: how a literal is written and what compares
+exactly.
 
 - Text goes into a statement as hexadecimal digits on servers, where the meaning of a backslash depends on the mode of
   the session; SQLite knows no escape but the doubled quote.
@@ -38,8 +39,7 @@ class SqlFlavour:
     `text` writes a literal, `same` compares a text column with one to the letter, `moment` writes a time; `since` and
     `before` compare `create_time` with a time, given what the column is declared as. `newest` are the expressions that
     put calls newest first; where these are not what the index on the time is in order of, `second` is. `read` is the
-    expression that reads a column of a kind. `every` stands for no limit. `declared` is the statement that describes a
-    table, where the reader needs one. `naive_utc`: times come without a zone and are UTC.
+    expression that reads a column of a kind. `every` stands for no limit. `naive_utc`: times have no zone and are UTC.
     """
 
     text: Callable[[str], str]
@@ -50,7 +50,6 @@ class SqlFlavour:
     newest: tuple[str, ...] = ("create_time DESC", "id DESC")
     second: str | None = None
     every: str = "ALL"
-    declared: str = ""
     naive_utc: bool = False
 
 
@@ -96,11 +95,14 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 _ENDS = ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'")
 
 
+_POSTGRES_TEXTS = (Kind.ID, Kind.NAME, Kind.JSON, Kind.MONEY)
+
+
 def _postgres_read(column: str, kind: Kind, _: str) -> str:
     if kind is Kind.TIME:
         return f"greatest({_ENDS[0]}, least({_ENDS[1]}, {column})) AS {column}"
-    # A status may be an enum; of JSON the driver would refuse numbers that are no doubles.
-    return f"CAST({column} AS TEXT) AS {column}" if kind in (Kind.NAME, Kind.JSON) else column
+    # A status may be an enum; a NUMERIC would come as text all the same.
+    return f"CAST({column} AS TEXT) AS {column}" if kind in _POSTGRES_TEXTS else column
 
 
 def _postgres_since(moment: datetime, _: str) -> str:
@@ -159,10 +161,6 @@ FLAVOURS: Mapping[str, SqlFlavour] = {
         since=_postgres_since,
         before=_postgres_before,
         read=_postgres_read,
-        declared=(
-            "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS declared FROM pg_attribute"
-            " WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
-        ),
     ),
     "mysql": SqlFlavour(
         text=lambda text: f"_utf8mb4 x'{text.encode().hex()}'",
@@ -171,10 +169,6 @@ FLAVOURS: Mapping[str, SqlFlavour] = {
         before=_mysql_compare("<"),
         read=_mysql_read,
         every=str(2**63 - 1),
-        declared=(
-            "SELECT CAST(column_name AS CHAR) AS name, CAST(column_type AS CHAR) AS declared"
-            " FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '{table}'"
-        ),
         naive_utc=True,
     ),
 }

@@ -32,6 +32,7 @@ __all__ = [
     "CALL_COLUMNS",
     "CALL_SCHEMA",
     "JSON_COLUMNS",
+    "MONEY",
     "NAME_COLUMNS",
     "CallColumn",
     "normalise",

@@ -19,7 +19,7 @@ from mofa_usage.databases import FLAVOURS, DatabaseCalls
 from mofa_usage.errors import StoreConnectionError, UsageError, require
 from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS, CallColumn, normalise, origin
 from mofa_usage.progress import is_watched, progress_bar
-from mofa_usage.readers import Server, SqliteFile
+from mofa_usage.readers import MySqlServer, PostgresServer, SqliteFile
 from mofa_usage.records import Agent, LLMApiCall, Provider
 from mofa_usage.relations import RelationCalls, open_parquet
 from mofa_usage.schema import Kind, write_json
@@ -95,7 +95,8 @@ def _open_database(address: DatabaseUrl) -> Calls:
     flavour = FLAVOURS[address.backend]
     if address.backend == "sqlite":
         return DatabaseCalls(SqliteFile(address.url.database or ""), flavour)
-    return DatabaseCalls(Server(address, flavour.declared), flavour)
+    server = PostgresServer if address.backend == "postgres" else MySqlServer
+    return DatabaseCalls(server(address), flavour)
 
 
 def _open_store(store: Any) -> Calls:

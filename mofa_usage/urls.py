@@ -8,19 +8,22 @@
 | `sqlite::memory:` | sqlite, in memory |
 | `memory:` | memory |
 
+What else a MySQL URL says is in `MySqlOptions`; a PostgreSQL URL takes libpq's parameters.
+
 A driver as in SQLAlchemy's `postgresql+asyncpg://` is accepted and ignored. User names and passwords are
 percent-encoded where they hold `:`, `/`, `@` or `%`.
 """
 
 import os
-from typing import NamedTuple
+import ssl
+from typing import NamedTuple, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from mofa_usage.errors import StoreConnectionError
 
-__all__ = ["MEMORY_PATH", "DatabaseUrl", "parse_url", "url_from_env"]
+__all__ = ["MEMORY_PATH", "DatabaseUrl", "MySqlOptions", "parse_url", "url_from_env"]
 
 MEMORY_PATH = ":memory:"
 
@@ -40,6 +43,57 @@ class DatabaseUrl(NamedTuple):
 
     backend: str
     url: sa.URL
+
+
+class MySqlOptions(NamedTuple):
+    """What a MySQL URL says behind its `?`, in the words that PostgreSQL has for it, or in MySQL's own.
+
+    `sslmode` is disable, require (encrypted, whoever answers), verify-ca or verify-full, and verify-full where only
+    `sslrootcert` is given.
+    """
+
+    unix_socket: str | None
+    sslmode: str
+    sslrootcert: str | None
+
+    @classmethod
+    def of(cls, url: sa.URL) -> Self:
+        """Read them.
+
+        Raises:
+            StoreConnectionError: there is one that we do not know.
+        """
+        query = {name.replace("-", "_"): str(value) for name, value in url.query.items()}
+        query.pop("charset", None)  # utf8mb4 whatever it says
+        socket = query.pop("unix_socket", None) or query.pop("socket", None)
+        authority = query.pop("sslrootcert", None) or query.pop("ssl_ca", None)
+        asked = query.pop("sslmode", None) or query.pop("ssl_mode", None)
+        if query:
+            raise StoreConnectionError(
+                f"a mysql: URL takes sslmode, sslrootcert and unix_socket, not {', '.join(sorted(query))}"
+            )
+        word = (asked or ("verify-full" if authority else "disable")).lower().replace("_", "-")
+        mode = {"disabled": "disable", "required": "require", "verify-identity": "verify-full"}.get(word, word)
+        if mode not in ("disable", "require", "verify-ca", "verify-full"):
+            raise StoreConnectionError(f"sslmode is disable, require, verify-ca or verify-full, not {asked}")
+        return cls(socket, mode, authority)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How Python's drivers are to use TLS; None for not at all.
+
+        Raises:
+            StoreConnectionError: the file of `sslrootcert` cannot be read.
+        """
+        if self.sslmode == "disable":
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.sslrootcert)
+        except OSError as error:
+            raise StoreConnectionError(f"cannot read the certificates of sslrootcert: {error}") from error
+        context.check_hostname = self.sslmode == "verify-full"
+        if self.sslmode == "require":
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
 
 def parse_url(url: str | sa.URL) -> DatabaseUrl:

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules and folders of the package, lowest first: imports go to a lower line only. Lazy imports and those for type
 # checkers count. `mofa_usage` itself only names what is where.
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "fetching", "progress", "values"},
+    {"errors", "progress", "values"},
     {"measures", "records", "sample", "urls", "zones"},
     {"schema", "theme"},
     {"frames", "plots", "stores"},
@@ -34,7 +34,7 @@ LAYERS: tuple[set[str], ...] = (
 # An agent that records its calls never loads Polars; neither side of the house knows the other.
 WRITE_PATH = {"records", "schema", "stores", "importing", "demo"}
 READ_PATH = {
-    *("analysis", "card", "databases", "fetching", "frames", "measures", "plots", "readers", "relations", "report"),
+    *("analysis", "card", "databases", "frames", "measures", "plots", "readers", "relations", "report"),
     *("selection", "sources", "theme", "usage", "warehouse"),
 }
 # Pictures are drawn from small frames that a test can write by hand, whoever computed them.

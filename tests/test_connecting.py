@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 
+from mofa_usage import load_usage_async
 from mofa_usage.errors import PersistenceError, SerializationError, StoreConnectionError
 from mofa_usage.records import MessageContent, QueryFilter
 from mofa_usage.stores import Retry, Store, connect
@@ -65,13 +66,26 @@ def listening(greeting: bytes = b"") -> Iterator[int]:
 
 async def refused(url: str, seconds: float = 5, **options: Any) -> str:
     """The sentence with which a URL is refused, in time."""
+
+    async def open_store() -> None:
+        await connect(url, **options)
+
+    return await refusal(open_store(), seconds)
+
+
+async def unread(url: str, seconds: float = 5) -> str:
+    """The sentence with which an analysis refuses a URL, in time."""
+    return await refusal(load_usage_async(url), seconds)
+
+
+async def refusal(attempt: Coroutine[Any, Any, Any], seconds: float) -> str:
     begun = time.monotonic()
     with pytest.raises(StoreConnectionError) as caught:
-        await connect(url, **options)
+        await attempt
     assert time.monotonic() - begun < seconds
     said = str(caught.value)
     assert "\n" not in said
-    assert len(said) < 300
+    assert len(said) < 400
     assert caught.value.__cause__ is not None
     assert PASSWORD not in said
     assert quote(PASSWORD, safe="") not in said
@@ -87,27 +101,34 @@ async def value(store: Any, question: str) -> Any:
 
 
 async def test_no_server(server: Server) -> None:
-    said = await refused(server.url.replace(f":{server.port}/", f":{free_port()}/"))
-    assert HOST in said
+    url = server.url.replace(f":{server.port}/", f":{free_port()}/")
+    assert HOST in await refused(url)
+    assert HOST in await unread(url)
 
 
 async def test_a_host_that_does_not_exist(server: Server) -> None:
-    said = await refused(server.url.replace(f"@{HOST}:", "@no-such-host.invalid:"), 15)
-    assert "no-such-host.invalid" in said
+    url = server.url.replace(f"@{HOST}:", "@no-such-host.invalid:")
+    assert "no-such-host.invalid" in await refused(url, 15)
+    assert "no-such-host.invalid" in await unread(url, 15)
 
 
 async def test_a_wrong_password(server: Server) -> None:
-    said = await refused(server.url.replace(quote(PASSWORD, safe=""), "not-the-password"))
-    assert USER in said
-    assert "not-the-password" not in said
+    url = server.url.replace(quote(PASSWORD, safe=""), "not-the-password")
+    for said in (await refused(url), await unread(url)):
+        assert USER in said
+        assert "not-the-password" not in said
 
 
 async def test_an_unknown_user(server: Server) -> None:
-    assert "nobody_we_know" in await refused(server.url.replace(f"//{USER}:", "//nobody_we_know:"))
+    url = server.url.replace(f"//{USER}:", "//nobody_we_know:")
+    assert "nobody_we_know" in await refused(url)
+    assert "nobody_we_know" in await unread(url)
 
 
 async def test_an_unknown_database(server: Server) -> None:
-    assert "test_nowhere" in await refused(server.url.rpartition("/")[0] + "/test_nowhere")
+    url = server.url.rpartition("/")[0] + "/test_nowhere"
+    assert "test_nowhere" in await refused(url)
+    assert "test_nowhere" in await unread(url)
 
 
 async def test_a_server_that_says_nothing(server: Server) -> None:
@@ -119,7 +140,9 @@ async def test_a_server_that_says_nothing(server: Server) -> None:
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05\x00\x00\x00\x0a5.7\x00"])
 async def test_something_that_is_no_such_server(server: Server, greeting: bytes) -> None:
     with listening(greeting) as port:
-        await refused(server.url.replace(f":{server.port}/", f":{port}/"), 4, connect_timeout=1)
+        url = server.url.replace(f":{server.port}/", f":{port}/")
+        await refused(url, 4, connect_timeout=1)
+        await unread(url, 15)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +156,10 @@ async def test_something_that_is_no_such_server(server: Server, greeting: bytes)
     ],
 )
 async def test_urls_that_make_no_sense(url: str, named: str) -> None:
-    with pytest.raises(StoreConnectionError, match=named) as caught:
-        await connect(url)
-    assert "cret" not in str(caught.value)
+    for attempt in (lambda: connect(url), lambda: load_usage_async(url)):
+        with pytest.raises(StoreConnectionError, match=named) as caught:
+            await attempt()
+        assert "cret" not in str(caught.value)
 
 
 # --- what works -----------------------------------------------------------------------------------------------------
@@ -146,6 +170,7 @@ async def works(url: str, **options: Any) -> None:
         made = call(error_message=TEXTS[0])
         await store.save_api_call(made)
         assert await store.get_api_call(made.id) == made
+        assert str(made.id) in (await load_usage_async(url)).frame["id"]
 
 
 async def test_a_unix_socket(server: Server) -> None:

@@ -18,8 +18,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage, readers
+from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage
 from mofa_usage.errors import SerializationError
+from mofa_usage.readers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
 from tests.samples import NOON, agent, call, provider
@@ -208,8 +209,8 @@ def test_windows_of_time_neither_lose_nor_repeat_a_call(
             meant[str(number)] = moment + timedelta(microseconds=micros)
             insert(connection, id=str(number), create_time=written, update_time=written)
     monkeypatch.setattr("mofa_usage.databases._WINDOW", 50)
-    monkeypatch.setattr(readers, "BATCH", 16)
-    monkeypatch.setattr(readers, "_FEW", few)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 16)
+    monkeypatch.setattr(sqlite_reader, "_FEW", few)
     done = export_parquet(f"sqlite:{tmp_path / 'raw.db'}", tmp_path / "out.parquet")
     assert done.rows == 700
     back = pl.read_parquet(tmp_path / "out.parquet")
@@ -218,7 +219,7 @@ def test_windows_of_time_neither_lose_nor_repeat_a_call(
 
 
 def test_times_that_the_database_sorts_wrongly_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "BATCH", 1)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 1)
     with raw_database(tmp_path / "raw.db") as connection:
         insert(connection, id="a", create_time="2026-03-01T12:00:00+00:00")
         insert(connection, id="a", create_time="2026-03-01T12:30:00+00:00")

@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from mofa_usage import StoreConnectionError, connect
+from mofa_usage.readers import MySqlServer, PostgresServer, Reader
+from mofa_usage.urls import parse_url
 from tests.certificates import write_certificates
 from tests.servers import Server, mariadb_server, postgres_server
 
@@ -16,6 +18,7 @@ IN_USE = {
     "postgres": "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
     "mysql": "select variable_value <> '' from information_schema.session_status where variable_name = 'ssl_cipher'",
 }
+READ_IN_USE = {"postgres": IN_USE["postgres"], "mysql": "show session status like 'Ssl_cipher'"}
 STARTERS: list[Callable[..., AbstractContextManager[Server]]] = [postgres_server, mariadb_server]
 
 
@@ -32,11 +35,19 @@ def plain(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 async def is_encrypted(url: str) -> bool:
-    """Whether a store's own connections are, as the server sees them."""
+    """Whether the connections of a store are, and those of an analysis, as the server sees them."""
     async with connect(url) as store:
         engine: Any = store.engine  # type: ignore[attr-defined]  # every store with a server has one
         async with engine.connect() as connection:
-            return bool(await connection.scalar(sa.text(IN_USE[store.backend_name])))
+            encrypted = bool(await connection.scalar(sa.text(IN_USE[store.backend_name])))
+    assert encrypted == read_encrypted(url)
+    return encrypted
+
+
+def read_encrypted(url: str) -> bool:
+    address = parse_url(url)
+    reader: Reader = PostgresServer(address) if address.backend == "postgres" else MySqlServer(address)
+    return bool(reader.query(READ_IN_USE[address.backend]).to_series(-1)[0])
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
@@ -52,15 +63,21 @@ async def test_without_an_authority_the_connection_is_encrypted_but_unverified(e
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 async def test_a_server_of_another_authority_is_refused(encrypting: Server, mode: str, tmp_path: Path) -> None:
     other = write_certificates(tmp_path).authority
+    url = f"{encrypting.url}?sslmode={mode}&sslrootcert={other}"
     with pytest.raises(StoreConnectionError, match=r"(?i)certificate"):
-        await is_encrypted(f"{encrypting.url}?sslmode={mode}&sslrootcert={other}")
+        await is_encrypted(url)
+    with pytest.raises(StoreConnectionError, match=r"(?i)certificate"):
+        read_encrypted(url)
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 async def test_a_server_without_tls_is_refused(plain: Server, mode: str, tmp_path: Path) -> None:
     authority = write_certificates(tmp_path).authority
+    url = f"{plain.url}?sslmode={mode}&sslrootcert={authority}"
     with pytest.raises(StoreConnectionError, match=r"(?i)ssl|tls"):
-        await is_encrypted(f"{plain.url}?sslmode={mode}&sslrootcert={authority}")
+        await is_encrypted(url)
+    with pytest.raises(StoreConnectionError, match=r"(?i)ssl|tls"):
+        read_encrypted(url)
 
 
 async def test_tls_that_is_not_wanted_is_not_used(encrypting: Server) -> None:

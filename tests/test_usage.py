@@ -20,10 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mofa_usage import QueryFilter, UsageError, load_usage, load_usage_async, readers
+from mofa_usage import QueryFilter, UsageError, load_usage, load_usage_async
 from mofa_usage.databases import FLAVOURS, DatabaseCalls
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError
 from mofa_usage.readers import SqliteFile
+from mofa_usage.readers import sqlite as sqlite_reader
 from mofa_usage.records import ApiCallStatus, LLMApiCall
 from mofa_usage.selection import Selection
 from mofa_usage.sources import watched
@@ -423,7 +424,7 @@ TABLES = pytest.mark.parametrize("columns", [PLAIN, ODD], ids=["plain", "odd"])
 @pytest.fixture(params=["here", "process"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to read a file: by sqlite3, and by another process as if there were many rows."""
-    monkeypatch.setattr(readers, "_FEW", -1 if request.param == "process" else 10**9)
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1 if request.param == "process" else 10**9)
     return str(request.param)
 
 
@@ -541,7 +542,7 @@ def test_a_value_of_another_kind_names_the_call(
     tmp_path: Path, columns: dict[str, str], before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite keeps text in a column of numbers if it is told to."""
-    monkeypatch.setattr(readers, "BATCH", 64)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 64)
     with raw_database(tmp_path / "odd.db", columns) as connection:
         for number in range(before):
             insert(connection, id=str(number), total_price=0.5)
@@ -583,10 +584,10 @@ def test_both_ways_give_the_same_frame(tmp_path: Path, monkeypatch: pytest.Monke
                 latency_ms=None if number < 300 else 2**31 - 1,
                 price_details=None if number < 300 else '{"output_price":1e-10}',
             )
-    monkeypatch.setattr(readers, "BATCH", 64)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 64)
     frames = []
     for few in (-1, 10**9):
-        monkeypatch.setattr(readers, "_FEW", few)
+        monkeypatch.setattr(sqlite_reader, "_FEW", few)
         frames.append(load_usage(f"sqlite:{tmp_path / 'raw.db'}", columns=[*COLUMNS, *DETAILS]).frame)
     assert frames[0].equals(frames[1])
     assert frames[0]["id"].to_list() == [str(number) for number in range(500)]
@@ -596,11 +597,11 @@ def test_both_ways_give_the_same_frame(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_failure_in_the_other_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_database(tmp_path / "raw.db") as connection:
         insert(connection, id="fine")
-    monkeypatch.setattr(readers, "_FEW", -1)
-    monkeypatch.setattr(readers, "_SAMPLES", dict.fromkeys(readers._SAMPLES, "no_function()"))
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sqlite_reader, "_SAMPLES", dict.fromkeys(sqlite_reader._SAMPLES, "no_function()"))
     with pytest.raises(QueryError, match=r"raw.db cannot be read: .*no_function"):
         load_usage(f"sqlite:{tmp_path / 'raw.db'}")
-    monkeypatch.setattr(readers, "_FETCHING", tmp_path / "none.py")
+    monkeypatch.setattr(sqlite_reader, "_FETCHING", tmp_path / "none.py")
     with pytest.raises(QueryError, match=r"raw.db cannot be read: .*none.py"):
         load_usage(f"sqlite:{tmp_path / 'raw.db'}")
 
@@ -609,8 +610,8 @@ def test_an_abandoned_load_leaves_no_process(tmp_path: Path, monkeypatch: pytest
     with raw_database(tmp_path / "raw.db") as connection:
         for number in range(5000):
             insert(connection, id=str(number), error_message="x" * 1000)
-    monkeypatch.setattr(readers, "_FEW", -1)
-    monkeypatch.setattr(readers, "BATCH", 64)
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 64)
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 

@@ -23,7 +23,7 @@ from pydantic_core import from_json
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from mofa_usage.errors import ConstraintError, SerializationError, StoreConnectionError, require
+from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
@@ -39,6 +39,7 @@ from mofa_usage.stores.dialects import (
     pool_options,
     write_uuids,
 )
+from mofa_usage.urls import MySqlOptions
 
 __all__ = ["MySqlStore"]
 
@@ -46,12 +47,11 @@ _MODE = "STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_
 _CHUNK = 500  # rows that are written as text before other tasks get a turn
 _STATEMENT = 1_000_000  # characters; servers take packets of 16 MiB or more, unless they are told otherwise
 _UNREACHED = 2003
-_FILES = {"sslrootcert": "cafile", "ssl_ca": "cafile", "ssl-ca": "cafile"}
 
 
 def _open(url: sa.URL, options: Options) -> AsyncEngine:
     require("aiomysql", extra="mysql")
-    query = dict(url.query)
+    place = MySqlOptions.of(url)
     patience = max(1, round(options.lock_timeout))  # for a row; and for a table, as during ALTER TABLE
     session = (
         f"SET SESSION time_zone = '+00:00', sql_mode = '{_MODE}', "
@@ -64,15 +64,10 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         "autocommit": True,
         "init_command": session,
         "local_infile": False,
-        "ssl": _tls(query),
+        "ssl": place.tls(),
     }
-    socket = query.pop("unix_socket", None) or query.pop("socket", None)
-    if socket is not None:
-        arguments["unix_socket"] = socket
-    query.pop("charset", None)  # utf8mb4 whatever it says
-    if query:
-        unknown = ", ".join(sorted(query))
-        raise StoreConnectionError(f"a mysql: URL takes sslmode, sslrootcert and unix_socket, not {unknown}")
+    if place.unix_socket is not None:
+        arguments["unix_socket"] = place.unix_socket
     return create_async_engine(
         url.set(drivername="mysql+aiomysql", query={}),
         connect_args=arguments,
@@ -84,25 +79,6 @@ async def _connect(**arguments: Any) -> Any:
     from mofa_usage.stores.mysql_connection import open_connection
 
     return await open_connection(**arguments)
-
-
-def _tls(query: dict[str, Any]) -> ssl.SSLContext | None:
-    """TLS as libpq's words ask for it: sslmode=disable, require, verify-ca or verify-full; sslrootcert."""
-    mode = query.pop("sslmode", None) or query.pop("ssl_mode", None) or query.pop("ssl-mode", None)
-    files = [query.pop(name) for name in _FILES if name in query]
-    word = str(mode or ("verify-full" if files else "disable")).lower().replace("_", "-")
-    if word in ("disable", "disabled"):
-        return None
-    if word not in ("require", "required", "verify-ca", "verify-full", "verify-identity"):
-        raise StoreConnectionError(f"sslmode is disable, require, verify-ca or verify-full, not {mode}")
-    try:
-        context = ssl.create_default_context(cafile=str(files[0]) if files else None)
-    except OSError as error:
-        raise StoreConnectionError(f"cannot read the certificates of sslrootcert: {error}") from error
-    context.check_hostname = word in ("verify-full", "verify-identity")
-    if word in ("require", "required"):
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def _fetch(connection: Any, sql: str, values: tuple[Any, ...]) -> Sequence[Sequence[Any]]:

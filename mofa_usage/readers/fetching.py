@@ -1,4 +1,4 @@
-"""The program that reads SQLite files with an Arrow driver, in a process of its own. `mofa_usage.readers` starts it.
+"""The program that reads SQLite files with an Arrow driver, in a process of its own.
 
 Arrow drivers (ADBC, connectorx) bring their own copy of SQLite. Two copies in one process cannot see each other's locks
 on a file, and when one of them closes it, the locks of both are gone: the one that reads takes itself for the last user

@@ -1,96 +1,35 @@
-"""Drivers for reading: the rows of statements as Polars frames, a batch at a time.
+"""SQLite files, and databases in memory that somebody has opened.
 
-`SqliteFile` and `Server` answer the same three questions: which columns a table has (`columns`), what a small
-statement answers (`query`), and the rows of large ones (`stream`). They open what they need and close it again.
-
-A server is read by connectorx. It fetches on a thread of its own, which is why it is fast, but whoever asks for a batch
-that is not there yet waits with Python's interpreter lock in hand, and an event loop in another thread waits too. So
-`_paced` sleeps for about as long as the last batches kept it waiting and then finds the next one ready.
-
-A SQLite file is read by ADBC in another process (`mofa_usage.fetching` says why), when there is enough to read to make
+A file is read by ADBC in another process (`mofa_usage.readers.fetching` says why), when there is enough to read to make
 up for starting one. Else `sqlite3` reads it, of which a process has but one copy; and also what ADBC cannot: databases
 in memory, and columns that are not plainly declared.
 """
 
 import json
 import os
-import re
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NoReturn, Protocol
+from typing import IO, Any
 from urllib.parse import quote
 
-from mofa_usage.errors import PersistenceError, QueryError, SerializationError, StoreConnectionError, require
+import polars as pl
+
+from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError, require
+from mofa_usage.readers.base import BATCH, StoredColumn
 from mofa_usage.schema import Kind
-from mofa_usage.urls import DatabaseUrl
 
-require("polars", extra="analysis")
-import polars as pl  # noqa: E402
-
-__all__ = ["BATCH", "Reader", "Server", "SqliteFile", "StoredColumn"]
-
-BATCH = 32_768
-"""Rows of a batch: some megabytes."""
+__all__ = ["SqliteFile"]
 
 _FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
 _FETCHING = Path(__file__).with_name("fetching.py")
-_CONNECT_TIMEOUT = 10.0
-_PORTS = {"postgres": 5432, "mysql": 3306}
-_DRIVERS = {"postgres": "postgresql", "mysql": "mysql"}
-
-# Declarations under which SQLite keeps the values of a kind as one type (and NULL); others may hold several.
-_PLAIN = {
-    Kind.INTEGER: re.compile(r"(BIG)?INT(EGER)?$", re.IGNORECASE),
-    Kind.RATE: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
-    Kind.MONEY: re.compile(r"(REAL|FLOAT|DOUBLE( PRECISION)?)$", re.IGNORECASE),
-}
 _STORED = {Kind.INTEGER: ("integer",), Kind.RATE: ("real", "integer"), Kind.MONEY: ("real", "integer")}
 _SAMPLES = {Kind.INTEGER: "0", Kind.RATE: "0.0", Kind.MONEY: "0.0"}
-_PLAIN_TEXT = re.compile(r"(TEXT|CLOB|N?(VAR)?CHAR(\s*\(\s*\d+\s*\))?)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class StoredColumn:
-    """A column of a table: its name, what it holds, and the type that the database declares it as."""
-
-    name: str
-    kind: Kind
-    declared: str
-
-    @property
-    def plain(self) -> bool:
-        """Whether all values of this column of a SQLite table are of one type."""
-        return _PLAIN.get(self.kind, _PLAIN_TEXT).match(self.declared.strip()) is not None
-
-    @property
-    def type(self) -> pl.DataType:
-        """The type in which SQLite keeps it."""
-        return {Kind.INTEGER: pl.Int64(), Kind.RATE: pl.Float64(), Kind.MONEY: pl.Float64()}.get(self.kind, pl.String())
-
-
-class Reader(Protocol):
-    """What reads a database; `str()` of it says which one, without its password."""
-
-    def columns(self, table: str) -> Mapping[str, str]:
-        """The columns of a table with their declared types, in lower case; none when there is no such table."""
-        ...
-
-    def query(self, statement: str) -> pl.DataFrame:
-        """The whole answer of a statement."""
-        ...
-
-    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """The rows of statements that all select these columns, in batches: at least one of each statement."""
-        ...
 
 
 class SqliteFile:
@@ -131,7 +70,7 @@ class SqliteFile:
             yield from self._row_batches(statement, columns)
 
     def _process_batches(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """The rows of statements, read by `mofa_usage.fetching`, whose process ends with this iterator."""
+        """The rows of statements, read by `mofa_usage.readers.fetching`, whose process ends with this iterator."""
         pyarrow = require("pyarrow", extra="analysis")
         require("adbc_driver_sqlite", extra="analysis")
         schema = {column.name: column.type for column in columns}
@@ -238,100 +177,3 @@ def _fetching_process(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         except BaseException:
             process.kill()
             raise
-
-
-class Server:
-    """A database server, read with the user and password of its URL.
-
-    Raises:
-        StoreConnectionError: nobody listens there.
-    """
-
-    def __init__(self, address: DatabaseUrl, declared: str) -> None:
-        """`declared` is the statement that answers with the name and declared type of each column of `{table}`."""
-        url = address.url.set(drivername=_DRIVERS[address.backend])
-        self._name = f"the {address.backend} database {url.database or ''} at {url.host or 'a local socket'}"
-        self._url = url.render_as_string(hide_password=False)
-        self._secrets = (self._url, quote(url.password or "", safe=""), url.password or "")
-        self._declared = declared
-        if url.host and not url.host.startswith("/"):
-            self._reach(url.host, url.port or _PORTS[address.backend])
-
-    def __str__(self) -> str:
-        return self._name
-
-    def _reach(self, host: str, port: int) -> None:
-        # connectorx tries for 30 seconds before it says that nobody is there.
-        try:
-            socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT).close()
-        except OSError as error:
-            raise StoreConnectionError(f"{self} cannot be reached on port {port}: {error}", transient=True) from error
-
-    def columns(self, table: str) -> Mapping[str, str]:
-        """See `Reader`."""
-        found = self.query(self._declared.format(table=table))
-        return {name: declared.lower() for name, declared in found.select("name", "declared").iter_rows()}
-
-    def query(self, statement: str) -> pl.DataFrame:
-        """See `Reader`."""
-        return pl.concat(_arrow_batches(self._url, statement, str(self), self._secrets))
-
-    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """See `Reader`."""
-        for statement in statements:
-            yield from _arrow_batches(self._url, statement, str(self), self._secrets)
-
-
-def _arrow_batches(url: str, statement: str, name: str, secrets: Sequence[str]) -> Iterator[pl.DataFrame]:
-    require("pyarrow", extra="analysis")
-    with _silent_rust():
-        connectorx = require("connectorx", extra="analysis")
-    try:
-        reader = connectorx.read_sql(url, statement, return_type="arrow_stream", batch_size=BATCH)
-        empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
-        none = True
-        for batch in _paced(reader):
-            none = False
-            yield pl.DataFrame(pl.from_arrow(batch))
-        if none:
-            yield empty
-    except BaseException as error:
-        if isinstance(error, RuntimeError) or type(error).__name__ == "PanicException":
-            _raise(error, name, secrets)
-        raise
-
-
-def _paced(reader: Iterator[Any]) -> Iterator[Any]:
-    """The batches of a reader, asked for when they are there: asking earlier would hold the interpreter lock."""
-    pause = 0.0
-    while True:
-        time.sleep(pause)
-        asked = time.perf_counter()
-        try:
-            batch = next(reader)
-        except StopIteration:
-            return
-        waited = time.perf_counter() - asked
-        pause = pause + waited if waited > 0.002 else pause * 0.9
-        yield batch
-
-
-@contextmanager
-def _silent_rust() -> Iterator[None]:
-    """Without the log lines that connectorx writes to standard error; it reads its settings when it is imported."""
-    before = os.environ.get("RUST_LOG")
-    os.environ["RUST_LOG"] = before or "off"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RUST_LOG"]
-
-
-def _raise(error: BaseException, name: str, secrets: Sequence[str]) -> NoReturn:
-    said = str(error)
-    for secret in secrets:
-        said = said.replace(secret, "***") if secret else said
-    kind: type[PersistenceError] = StoreConnectionError if "waiting for connection" in said else QueryError
-    # The driver's own error is the cause, unless it gives a secret away.
-    raise kind(f"{name} cannot be read: {said}") from (error if said == str(error) else None)

@@ -1,0 +1,14 @@
+"""Drivers for reading: the rows of statements as Polars frames, a batch at a time.
+
+`SqliteFile`, `PostgresServer` and `MySqlServer` answer the same three questions (`Reader`): which columns a table has
+(`columns`), what a small statement answers (`query`), and the rows of large ones (`stream`). They take the URLs that a
+store takes, with all that these say of sockets and TLS, open what they need and close it again. Each is read by the
+driver that is fastest there and leaves the event loop of another thread its turn.
+"""
+
+from mofa_usage.readers.base import BATCH, Reader, StoredColumn
+from mofa_usage.readers.mysql import MySqlServer
+from mofa_usage.readers.postgres import PostgresServer
+from mofa_usage.readers.sqlite import SqliteFile
+
+__all__ = ["BATCH", "MySqlServer", "PostgresServer", "Reader", "SqliteFile", "StoredColumn"]
