@@ -12,10 +12,9 @@ rather than something else. Text is compared to the letter whatever a column's c
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
+from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
@@ -44,7 +44,7 @@ from mofa_usage.urls import MySqlOptions
 __all__ = ["MySqlStore"]
 
 _MODE = "STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
-_CHUNK = 500  # rows that are written as text before other tasks get a turn
+_CHUNK = 250  # rows that are written as text at once
 _STATEMENT = 1_000_000  # characters; servers take packets of 16 MiB or more, unless they are told otherwise
 _UNREACHED = 2003
 
@@ -99,26 +99,29 @@ async def _save_many(
 ) -> None:
     columns = ", ".join(f"`{name}`" for name in spec.columns)
     changed = ", ".join(f"`{name}` = VALUES(`{name}`)" for name in spec.columns if name != "id")
+    before = f"INSERT INTO {spec.table.name} ({columns}) VALUES "  # noqa: S608 (names of our own)
+
     async with connection.cursor() as cursor:
-        for values in _literals(spec, rows):
-            await cursor.execute(
-                f"INSERT INTO {spec.table.name} ({columns}) VALUES {values} ON DUPLICATE KEY UPDATE {changed}"  # noqa: S608
-            )
+
+        async def send(values: str) -> None:
+            await cursor.execute(f"{before}{values} ON DUPLICATE KEY UPDATE {changed}")
+
+        await in_turn(_literals(spec, rows), send)
 
 
-def _literals(spec: TableSpec[Any], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+async def _literals(spec: TableSpec[Any], rows: Iterable[tuple[Any, ...]]) -> AsyncIterator[str]:
     """Rows as SQL, a statement's worth at a time; a column at once, which takes a quarter of the driver's time for it.
 
     The text is for sessions with backslash escapes, which `_MODE` makes ours.
     """
-    source = iter(rows)
-    while chunk := list(islice(source, _CHUNK)):
+    writers = _writers_of(spec)
+    statement: list[str] = []
+    size = 0
+    async for chunk in chunks_of(rows, _CHUNK):
         columns = [
             ["NULL" if value is None else write(value) for value in column] if None in column else map(write, column)
-            for write, column in zip(_writers_of(spec), zip(*chunk, strict=True), strict=True)
+            for write, column in zip(writers, zip(*chunk, strict=True), strict=True)
         ]
-        statement: list[str] = []
-        size = 0
         for row in zip(*columns, strict=True):
             text = f"({','.join(row)})"
             if size and size + len(text) > _STATEMENT:
@@ -126,7 +129,7 @@ def _literals(spec: TableSpec[Any], rows: Iterable[tuple[Any, ...]]) -> Iterator
                 statement, size = [], 0
             statement.append(text)
             size += len(text)
-        yield ",".join(statement)
+    yield ",".join(statement)
 
 
 def _writers_of(spec: TableSpec[Any]) -> list[Callable[[Any], str]]:

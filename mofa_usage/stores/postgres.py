@@ -1,13 +1,13 @@
 """PostgreSQL, through asyncpg.
 
 Ids are UUIDs, times TIMESTAMPTZ, JSON is JSONB and money NUMERIC, so values travel in asyncpg's binary format as they
-are. Bulk saves are copied into a temporary table, which is what PostgreSQL takes rows in fastest, and go on from there
-in one upsert.
+are. Bulk saves are copied into the table, which is what PostgreSQL takes rows in fastest. Where an id is there already,
+they are copied into a temporary table and go on from there in one upsert.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
+from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
@@ -36,7 +37,7 @@ from mofa_usage.stores.dialects import (
 __all__ = ["PostgresStore"]
 
 _COPY_FROM = 100  # rows; fewer are inserted faster without a temporary table
-_BREATH = 500  # rows between which other tasks get a turn
+_CHUNK = 5_000  # rows that are copied at once
 _TEMPERATURE = "temperature"
 
 
@@ -103,25 +104,44 @@ async def _save_many(
     if count < _COPY_FROM:
         await connection.executemany(upsert, list(rows))
         return
+    staged = False
+
+    async def send(chunk: list[tuple[Any, ...]]) -> None:
+        nonlocal staged
+        staged = staged or not await _copy(connection, spec, chunk)
+        if staged:
+            await _copy_and_merge(connection, spec, chunk)
+
+    await in_turn(chunks_of(rows, _CHUNK), send)
+
+
+async def _copy(connection: Any, spec: TableSpec[Any], rows: list[tuple[Any, ...]]) -> bool:
+    """Copy rows straight into the table; false, and none of them is there, if it has the id of one already, or takes
+    no COPY because it has row-level security.
+    """
+    import asyncpg
+
+    await connection.execute("SAVEPOINT mofa_usage")
+    try:
+        await connection.copy_records_to_table(spec.table.name, records=rows, columns=spec.columns)
+    except (asyncpg.UniqueViolationError, asyncpg.FeatureNotSupportedError):
+        await connection.execute("ROLLBACK TO SAVEPOINT mofa_usage")
+        return False
+    await connection.execute("RELEASE SAVEPOINT mofa_usage")
+    return True
+
+
+async def _copy_and_merge(connection: Any, spec: TableSpec[Any], rows: list[tuple[Any, ...]]) -> None:
     table, columns = spec.table.name, ", ".join(f'"{name}"' for name in spec.columns)
     changed = ", ".join(f'"{name}" = excluded."{name}"' for name in spec.columns if name != "id")
     staging = f"mofa_usage_{table}"
     like = f"SELECT {columns} FROM {table} WITH NO DATA"  # noqa: S608 (names of our own)
     await connection.execute(f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS {like}")
-    await connection.copy_records_to_table(staging, records=_breathing(rows), columns=spec.columns)
+    await connection.copy_records_to_table(staging, records=rows, columns=spec.columns)
     await connection.execute(
         f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{staging} ORDER BY id "  # noqa: S608
-        f"ON CONFLICT (id) DO UPDATE SET {changed}"
+        f"ON CONFLICT (id) DO UPDATE SET {changed}; DROP TABLE pg_temp.{staging}"
     )
-    await connection.execute(f"DROP TABLE pg_temp.{staging}")
-
-
-async def _breathing(rows: Iterable[tuple[Any, ...]]) -> AsyncIterator[tuple[Any, ...]]:
-    # asyncpg writes to a socket that takes everything without ever letting other tasks run.
-    for number, row in enumerate(rows):
-        if number % _BREATH == 0:
-            await asyncio.sleep(0)
-        yield row
 
 
 async def _abandon(connection: Any) -> bool:

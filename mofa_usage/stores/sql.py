@@ -6,7 +6,7 @@ differ is written in their dialects.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -84,17 +84,16 @@ class SqlRecords(Records):
         )
 
     async def _save_many(self, spec: TableSpec[_R], records: Iterable[_R]) -> None:
-        last = {record.id: record for record in records}
-        if not last:
+        ordered = _in_order(records)
+        if not ordered:
             return
         statement = self._sql.upsert(spec)
-        ordered = _in_order(last)
 
         async def work(connection: Any) -> None:
             rows = self._codec(spec).write(ordered)
-            await self._dialect.save_many(connection, spec, statement.sql, rows, len(last))
+            await self._dialect.save_many(connection, spec, statement.sql, rows, len(ordered))
 
-        await self._runner.run(work, f"saving {len(last)} records of {spec.table.name}", "atomic")
+        await self._runner.run(work, f"saving {len(ordered)} records of {spec.table.name}", "atomic")
 
     async def _save_keyed(self, spec: TableSpec[_R], record: _R) -> None:
         # Not an upsert: MySQL's would replace the row of any unique key, so that a second agent with a code would
@@ -374,18 +373,22 @@ class SqlRecords(Records):
         return await self._delete(AGENT, "id", agent_id) > 0
 
 
-def _in_order(records: Mapping[UUID, _R]) -> list[_R]:
-    """By id, so that two bulks with the same ones do not lock them crosswise; but a message's parent comes before it,
-    where a foreign key of MoFA's wants it to be.
+def _in_order(records: Iterable[_R]) -> list[_R]:
+    """The last record of each id, by id, so that two bulks with the same ones do not lock them crosswise; but a
+    message's parent comes before it, where a foreign key of MoFA's wants it to be.
     """
-    ordered: dict[UUID, _R] = {}
-    for record in sorted(records.values(), key=lambda record: record.id.int):
-        line: dict[UUID, _R] = {}
+    last = {record.id.int: record for record in records}  # a UUID itself takes far longer to be found
+    by_id = [last[number] for number in sorted(last)]
+    if not by_id or not isinstance(by_id[0], LLMMessage):
+        return by_id
+    ordered: dict[int, _R] = {}
+    for record in by_id:
+        line: dict[int, _R] = {}
         ancestor: _R | None = record
-        while ancestor is not None and ancestor.id not in ordered and ancestor.id not in line:
-            line[ancestor.id] = ancestor
+        while ancestor is not None and ancestor.id.int not in ordered and ancestor.id.int not in line:
+            line[ancestor.id.int] = ancestor
             parent = getattr(ancestor, "parent_message_id", None)
-            ancestor = None if parent is None else records.get(parent)
+            ancestor = None if parent is None else last.get(parent.int)
         ordered.update(reversed(line.items()))
     return list(ordered.values())
 
