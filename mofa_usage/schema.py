@@ -256,6 +256,7 @@ class RowCodec(Generic[_R]):
         readers: Mapping[Kind, Callable[[Any], Any]],
     ) -> None:
         self._spec = spec
+        self._columns = spec.columns
         self._values = itemgetter(*spec.columns)
         self._writers = [writers.get(kind) for kind in spec.kinds.values()]
         self._may_lack = [_may_lack(spec.record, name) for name in spec.columns]
@@ -278,18 +279,19 @@ class RowCodec(Generic[_R]):
             yield from zip(*columns, strict=True)
 
     def read(self, row: Sequence[Any]) -> _R:
-        """The record that a row is.
+        """The record that a row is; what stands behind its columns is left out.
 
         Raises:
             SerializationError: it is none; the message names the table, the id and the columns, not the values.
         """
-        fields = dict(zip(self._spec.columns, row, strict=True))
+        fields = dict(zip(self._columns, row))  # noqa: B905 (a row may be longer)
         try:
             for name, reader in self._readers:
                 if fields[name] is not None:
                     fields[name] = reader(fields[name])
             _fill(fields)
-            return self._spec.record.model_validate(fields, context=_STORED)
+            record: _R = self._spec.record.__pydantic_validator__.validate_python(fields, context=_STORED)
+            return record
         except ValidationError as error:
             why = "; ".join(f"{'.'.join(map(str, line['loc'])) or 'row'}: {line['msg']}" for line in error.errors())
         except (ValueError, TypeError, ArithmeticError) as error:

@@ -190,17 +190,23 @@ class SqlRecords(Records):
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
         rows = await self._call_rows(query, query.limit, query.offset)
-        return [call async for call in self._read_calls(rows)]
+        calls: list[LLMApiCall] = []
+        for start in range(0, len(rows), _BREATH):
+            await asyncio.sleep(0)
+            calls += map(self._codec(API_CALL).read, rows[start : start + _BREATH])
+        return calls
 
     async def stream_api_calls(self, filter: QueryFilter | None = None) -> AsyncIterator[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
-        left, skip = query.limit, query.offset
+        left, skip, read = query.limit, query.offset, self._codec(API_CALL).read
         last: Sequence[Any] | None = None
         while left is None or left > 0:
             wanted = _PAGE if left is None else min(_PAGE, left)
             rows = await self._call_rows(query, wanted, skip, last)
-            async for call in self._read_calls(rows):
-                yield call
+            for start in range(0, len(rows), _BREATH):
+                await asyncio.sleep(0)
+                for row in rows[start : start + _BREATH]:
+                    yield read(row)
             if len(rows) < wanted:
                 return
             last, skip, left = rows[-1], None, None if left is None else left - wanted
@@ -223,13 +229,6 @@ class SqlRecords(Records):
             )
 
         return await self._runner.run(work, "reading API calls")
-
-    async def _read_calls(self, rows: Sequence[Sequence[Any]]) -> AsyncIterator[LLMApiCall]:
-        read = self._codec(API_CALL).read
-        for number, row in enumerate(rows):
-            if number % _BREATH == 0:
-                await asyncio.sleep(0)
-            yield read(row[:-1])
 
     async def _irregular_times(self, connection: Any) -> bool:
         query = self._dialect.times.irregular
