@@ -177,7 +177,11 @@ class Dialect:
     money_total: Callable[[Sequence[Any]], Any]
     """The exact `Decimal` that the sums make, `None` of nothing."""
     delete_before: Callable[[sa.Table, Any], Any]
-    """Deletes at most `:batch` rows of a table that meet a condition, the oldest first."""
+    """A statement that deletes about `:batch` rows of a table that meet a condition, the oldest first, and may leave
+    out those before `:after`, of which there are none left."""
+    delete_oldest: Callable[[Connection, str, tuple[Any, ...]], Awaitable[tuple[int, Any]]]
+    """Runs it; how many rows went, and the `:after` for the next batch, `None` if it does not need one or if there is
+    nothing left."""
     read_column: Callable[[Any], Any] = lambda column: column
     """What is selected in order to read a column."""
     lock_schema: str | None = None

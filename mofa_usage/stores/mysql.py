@@ -217,6 +217,10 @@ def _delete_before(table: sa.Table, old: Any) -> Any:
     return sa.text(f"DELETE FROM {table.name} WHERE create_time < :before ORDER BY create_time LIMIT :batch")  # noqa: S608
 
 
+async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> tuple[int, None]:
+    return await _execute(connection, sql, values), None
+
+
 def _write_times(column: Sequence[datetime]) -> Iterable[str]:
     return [time.isoformat(" ", "microseconds")[:-6] for time in column]  # without its +00:00
 
@@ -250,6 +254,7 @@ DIALECT = Dialect(
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
     delete_before=_delete_before,
+    delete_oldest=_delete_oldest,
     lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",
     unlock_schema="SELECT RELEASE_LOCK('mofa_usage_schema')",
 )

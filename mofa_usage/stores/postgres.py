@@ -217,10 +217,20 @@ def _read_time(value: datetime) -> datetime:
 
 
 def _delete_before(table: sa.Table, old: Any) -> Any:
-    row: sa.ColumnElement[Any] = sa.literal_column("ctid")
-    some = sa.select(row).select_from(table).where(old).order_by(table.c.create_time)
-    some = some.limit(sa.bindparam("batch", type_=sa.INTEGER))
-    return table.delete().where(row == sa.func.any(sa.func.array(some.scalar_subquery())))
+    # A range of the index on the time, which is passed once: from where the last batch ended to the `:batch`th of what
+    # is left, and how far that is.
+    time = table.c.create_time
+    left = old & (time >= sa.bindparam("after", type_=time.type))
+    nth = sa.select(time).where(left).order_by(time).limit(1).offset(sa.bindparam("batch", type_=sa.INTEGER)).cte("nth")
+    edge = sa.select(nth.c.create_time).scalar_subquery()
+    until = sa.func.coalesce(edge, sa.bindparam("before", type_=time.type))
+    gone = table.delete().where(left, time <= until).returning(sa.literal_column("1")).cte("gone")
+    return sa.select(sa.func.count(), edge).select_from(gone)
+
+
+async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> tuple[int, Any]:
+    ((count, edge),) = await connection.fetch(sql, *values)
+    return count, edge
 
 
 DIALECT = Dialect(
@@ -248,6 +258,7 @@ DIALECT = Dialect(
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
     delete_before=_delete_before,
+    delete_oldest=_delete_oldest,
     lock_schema="SELECT pg_advisory_xact_lock(7233107911)",
 )
 

@@ -7,7 +7,7 @@ differ is written in their dialects.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -251,19 +251,22 @@ class SqlRecords(Records):
     async def cleanup_old_records(self, before: datetime) -> int:
         before = check_time("before", before)
         batch, total = _DELETE_BATCH, 0
+        after: Any = datetime.min.replace(tzinfo=UTC)
 
-        async def work(connection: Any) -> int:
+        async def work(connection: Any) -> tuple[int, Any]:
             irregular = await self._irregular_times(connection)
             statement = self._sql.old_calls(irregular)
             times = self._dialect.times.bounds({"before": before}, irregular)
-            return await self._dialect.execute(connection, statement.sql, statement.bind({**times, "batch": batch}))
+            values = statement.bind({**times, "after": after, "batch": batch})
+            return await self._dialect.delete_oldest(connection, statement.sql, values)
 
         while True:
             start = time.monotonic()
-            deleted = await self._runner.run(work, "deleting old API calls", "write")
+            deleted, edge = await self._runner.run(work, "deleting old API calls", "write")
             total += deleted
-            if deleted < batch:
+            if edge is None and deleted < batch:
                 return total
+            after = after if edge is None else edge
             # As many at once as hold their locks for a quarter of a second.
             batch = batch * 2 if time.monotonic() - start < _DELETE_SECONDS / 2 else batch
 

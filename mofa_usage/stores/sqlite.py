@@ -237,6 +237,10 @@ def _delete_before(table: sa.Table, old: Any) -> Any:
     return table.delete().where(row.in_(some.limit(sa.bindparam("batch", type_=sa.INTEGER))))
 
 
+async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> tuple[int, None]:
+    return await _execute(connection, sql, values), None
+
+
 def _money_sums(column: Any) -> Sequence[Any]:
     # A sum of REALs is not exact, and one of 64-bit integers ends at 922 million: so whole dollars and the rest.
     units = sa.cast(sa.func.round(column * sa.literal_column(f"{_MONEY_UNIT}.0")), sa.INTEGER)
@@ -280,6 +284,7 @@ DIALECT = Dialect(
     money_sums=_money_sums,
     money_total=_money_total,
     delete_before=_delete_before,
+    delete_oldest=_delete_oldest,
     lock_schema="BEGIN IMMEDIATE",
 )
 
