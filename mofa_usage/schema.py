@@ -262,6 +262,7 @@ class RowCodec(Generic[_R]):
         self._may_lack = [_may_lack(spec.record, name) for name in spec.columns]
         if spec.record is Provider:
             self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
+        self._writing = [(place, writer) for place, writer in enumerate(self._writers) if writer is not None]
         self._readers = [(name, readers[kind]) for name, kind in spec.kinds.items() if kind in readers]
         self._readers += [(name, reader) for name, reader in _READERS.items() if name in spec.kinds]
 
@@ -277,6 +278,14 @@ class RowCodec(Generic[_R]):
                 else:
                     columns.append(column)
             yield from zip(*columns, strict=True)
+
+    def write_one(self, record: _R) -> tuple[Any, ...]:
+        """The row of one record."""
+        values = list(self._values(record.__dict__))
+        for place, writer in self._writing:
+            if values[place] is not None:
+                (values[place],) = writer((values[place],))
+        return tuple(values)
 
     def read(self, row: Sequence[Any]) -> _R:
         """The record that a row is; what stands behind its columns is left out.

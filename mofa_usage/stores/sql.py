@@ -72,11 +72,8 @@ class SqlRecords(Records):
         writer = self._dialect.writers.get(kind)
         return value if writer is None else next(iter(writer([value])))
 
-    def _row(self, spec: TableSpec[_R], record: _R) -> tuple[Any, ...]:
-        return next(self._codec(spec).write([record]))
-
     async def _save(self, spec: TableSpec[_R], record: _R) -> None:
-        statement, values = self._sql.upsert(spec), self._row(spec, record)
+        statement, values = self._sql.upsert(spec), self._codec(spec).write_one(record)
         await self._runner.run(
             lambda connection: self._dialect.execute(connection, statement.sql, values),
             f"saving the {_word(spec)} {record.id}",
@@ -98,7 +95,7 @@ class SqlRecords(Records):
     async def _save_keyed(self, spec: TableSpec[_R], record: _R) -> None:
         # Not an upsert: MySQL's would replace the row of any unique key, so that a second agent with a code would
         # silently become the first.
-        row = dict(zip(spec.columns, self._row(spec, record), strict=True))
+        row = dict(zip(spec.columns, self._codec(spec).write_one(record), strict=True))
         update, insert = self._sql.update(spec), self._sql.insert(spec)
 
         async def work(connection: Any) -> None:
@@ -273,7 +270,7 @@ class SqlRecords(Records):
     # Chat sessions
 
     async def create_session(self, session: ChatSession) -> None:
-        statement, values = self._sql.insert(CHAT_SESSION), self._row(CHAT_SESSION, session)
+        statement, values = self._sql.insert(CHAT_SESSION), self._codec(CHAT_SESSION).write_one(session)
         await self._runner.run(
             lambda connection: self._dialect.execute(connection, statement.sql, values),
             f"creating the session {session.id}",
@@ -288,7 +285,7 @@ class SqlRecords(Records):
         return await self._select(CHAT_SESSION, ("-update_time", "-id"), user_id=user_id)
 
     async def update_session(self, session: ChatSession) -> None:
-        row = dict(zip(CHAT_SESSION.columns, self._row(CHAT_SESSION, session), strict=True))
+        row = dict(zip(CHAT_SESSION.columns, self._codec(CHAT_SESSION).write_one(session), strict=True))
         statement = self._sql.update(CHAT_SESSION)
         values = statement.bind({**row, "the_id": row["id"]})
         if not await self._runner.run(
