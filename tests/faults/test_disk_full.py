@@ -181,7 +181,9 @@ async def test_a_transaction_that_does_not_fit_leaves_nothing(disk: SmallDisk) -
 async def test_deleting_old_calls_makes_room(disk: SmallDisk) -> None:
     async with opened(disk.server.url) as store, asyncio.timeout(120):
         await store.save_api_calls(OLD)
-        disk.fill(room=1)  # VACUUM itself needs a little
+        if disk.server.backend == "postgres":  # the first VACUUM of a table needs room of its own, for its maps
+            await asyncio.to_thread(disk.administer, "vacuum entity_llm_api_call")
+        disk.fill(room=1)
         await expect_full(store.save_api_calls([large(n) for n in range(100)]))
         assert await store.cleanup_old_records(at(4_999.5)) == len(OLD)
         if disk.server.backend == "postgres":
