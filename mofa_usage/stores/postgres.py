@@ -218,13 +218,14 @@ def _read_time(value: datetime) -> datetime:
 
 def _delete_before(table: sa.Table, old: Any) -> Any:
     # A range of the index on the time, which is passed once: from where the last batch ended to the `:batch`th of what
-    # is left, and how far that is.
-    time = table.c.create_time
-    left = old & (time >= sa.bindparam("after", type_=time.type))
-    nth = sa.select(time).where(left).order_by(time).limit(1).offset(sa.bindparam("batch", type_=sa.INTEGER)).cte("nth")
-    edge = sa.select(nth.c.create_time).scalar_subquery()
-    until = sa.func.coalesce(edge, sa.bindparam("before", type_=time.type))
-    gone = table.delete().where(left, time <= until).returning(sa.literal_column("1")).cte("gone")
+    # is left, and how far that is. (The `:batch`th of all that come after, old or not: of a range with two ends a
+    # planner without statistics expects so few that it would sort them.)
+    time, before = table.c.create_time, sa.bindparam("before", type_=table.c.create_time.type)
+    rest = time >= sa.bindparam("after", type_=time.type)
+    nth = sa.select(time).where(rest).order_by(time).limit(1).offset(sa.bindparam("batch", type_=sa.INTEGER)).cte("nth")
+    edge = sa.select(nth.c.create_time).where(nth.c.create_time < before).scalar_subquery()
+    until = time <= sa.func.coalesce(edge, before)
+    gone = table.delete().where(old, rest, until).returning(sa.literal_column("1")).cte("gone")
     return sa.select(sa.func.count(), edge).select_from(gone)
 
 
