@@ -1,9 +1,10 @@
 """What every reader answers, and the columns that it is asked for."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import ClassVar, NoReturn, Protocol
 
 from mofa_usage.errors import PersistenceError, require
 from mofa_usage.schema import Kind
@@ -11,7 +12,7 @@ from mofa_usage.schema import Kind
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
 
-__all__ = ["BATCH", "CONNECT_SECONDS", "Reader", "StoredColumn", "refuse"]
+__all__ = ["BATCH", "CONNECT_SECONDS", "Reader", "ServerReader", "StoredColumn", "refuse"]
 
 BATCH = 32_768
 """Rows of a batch: some megabytes."""
@@ -60,6 +61,26 @@ class Reader(Protocol):
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """The rows of statements that all select these columns, in batches: at least one of each statement."""
         ...
+
+
+class ServerReader(ABC):
+    """What the readers of servers share: a small answer is a short stream, and a server describes its own tables."""
+
+    declared: ClassVar[str]
+    """The statement that answers with the name and the declared type of each column of `{table}`."""
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """See `Reader`."""
+        found = self.query(self.declared.format(table=table))
+        return {name: declared.lower() for name, declared in found.select("name", "declared").iter_rows()}
+
+    def query(self, statement: str) -> pl.DataFrame:
+        """See `Reader`."""
+        return pl.concat(self.stream([statement], []))
+
+    @abstractmethod
+    def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
+        """See `Reader`."""
 
 
 def refuse(error: BaseException, kind: type[PersistenceError], doing: str, secrets: Sequence[str]) -> NoReturn:

@@ -9,7 +9,7 @@ It tries for 30 seconds to connect before it says why it cannot. So PyMySQL is a
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -17,24 +17,25 @@ from urllib.parse import quote
 import polars as pl
 
 from mofa_usage.errors import QueryError, StoreConnectionError, require
-from mofa_usage.readers.base import BATCH, CONNECT_SECONDS, StoredColumn, refuse
+from mofa_usage.readers.base import BATCH, CONNECT_SECONDS, ServerReader, StoredColumn, refuse
 from mofa_usage.urls import DatabaseUrl, MySqlOptions
 
 __all__ = ["MySqlServer"]
 
-_DECLARED = (
-    "SELECT CAST(column_name AS CHAR) AS name, CAST(column_type AS CHAR) AS declared"
-    " FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '{table}'"
-)
 _SSL_MODES = {"disable": "disabled", "require": "required", "verify-ca": "verify_ca", "verify-full": "verify_identity"}
 
 
-class MySqlServer:
+class MySqlServer(ServerReader):
     """A MySQL or MariaDB database, read with the user and password of its URL.
 
     Raises:
         StoreConnectionError: it cannot be reached.
     """
+
+    declared = (
+        "SELECT CAST(column_name AS CHAR) AS name, CAST(column_type AS CHAR) AS declared"
+        " FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '{table}'"
+    )
 
     def __init__(self, address: DatabaseUrl) -> None:
         url, options = address.url, MySqlOptions.of(address.url)
@@ -72,15 +73,6 @@ class MySqlServer:
             ).close()
         except Exception as error:  # whatever it makes of a greeting that is no MySQL server's
             refuse(error, StoreConnectionError, f"{self} cannot be reached", self._secrets)
-
-    def columns(self, table: str) -> Mapping[str, str]:
-        """See `Reader`."""
-        found = self.query(_DECLARED.format(table=table))
-        return {name: declared.lower() for name, declared in found.select("name", "declared").iter_rows()}
-
-    def query(self, statement: str) -> pl.DataFrame:
-        """See `Reader`."""
-        return pl.concat(self.stream([statement], []))
 
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""

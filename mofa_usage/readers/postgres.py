@@ -11,7 +11,7 @@ import polars as pl
 
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError, require
 from mofa_usage.frames import MONEY
-from mofa_usage.readers.base import CONNECT_SECONDS, StoredColumn, refuse
+from mofa_usage.readers.base import CONNECT_SECONDS, ServerReader, StoredColumn, refuse
 from mofa_usage.schema import Kind
 from mofa_usage.urls import DatabaseUrl
 
@@ -25,18 +25,19 @@ import pyarrow  # noqa: E402
 __all__ = ["PostgresServer"]
 
 _BATCH_BYTES = 16 * 2**20  # of a batch, as they come from the server: some 35,000 calls
-_DECLARED = (
-    "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS declared FROM pg_attribute"
-    " WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
-)
 
 
-class PostgresServer:
+class PostgresServer(ServerReader):
     """A PostgreSQL database, read with the user and password of its URL.
 
     Raises:
         StoreConnectionError: it cannot be reached.
     """
+
+    declared = (
+        "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS declared FROM pg_attribute"
+        " WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
+    )
 
     def __init__(self, address: DatabaseUrl) -> None:
         url = address.url
@@ -49,15 +50,6 @@ class PostgresServer:
 
     def __str__(self) -> str:
         return self._name
-
-    def columns(self, table: str) -> Mapping[str, str]:
-        """See `Reader`."""
-        found = self.query(_DECLARED.format(table=table))
-        return {name: declared.lower() for name, declared in found.select("name", "declared").iter_rows()}
-
-    def query(self, statement: str) -> pl.DataFrame:
-        """See `Reader`."""
-        return pl.concat(self.stream([statement], []))
 
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
