@@ -45,7 +45,7 @@ __all__ = [
     "measure",
 ]
 
-Kind: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
+Quantity: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
 """How a measure is written: `money` in the row's currency; `rate` is a fraction from 0 to 1."""
 
 Condition: TypeAlias = Literal[
@@ -133,7 +133,7 @@ class Measure:
 
     name: str
     title: str
-    kind: Kind
+    kind: Quantity
     unit: str
     description: str
     formula: Aggregate | Ratio

@@ -9,14 +9,24 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Protocol, TypeVar
 
-__all__ = ["is_watched", "progress_bar"]
+__all__ = ["is_watched", "progress_bar", "watched"]
 
 Advance = Callable[[int, str], None]
 """`advance(done, note)`: how far the work has come, in the unit of the total, and what to say beside the bar."""
 
 _QUIET_SECONDS = 1.0
+
+
+class _Sized(Protocol):
+    @property
+    def height(self) -> int: ...
+
+
+Batch = TypeVar("Batch", bound=_Sized)
 
 
 @contextmanager
@@ -76,3 +86,24 @@ def _in_notebook() -> bool:
 
 def _has_widgets() -> bool:
     return importlib.util.find_spec("ipywidgets") is not None
+
+
+def watched(batches: Iterator[Batch], title: str, count: Callable[[], int], progress: bool | None) -> Iterator[Batch]:
+    """The batches, with a progress bar once they have taken a second and if somebody watches.
+
+    Counting the calls may take a while itself, so it happens beside the reading; the bar begins when it is done.
+    """
+    begun = time.monotonic()
+    done = 0
+    counting: Future[int] | None = None
+    advance: Callable[[int, str], None] | None = None
+    with ExitStack() as shown:
+        for batch in batches:
+            done += batch.height
+            if counting is None and time.monotonic() - begun > _QUIET_SECONDS and is_watched(progress):
+                counting = shown.enter_context(ThreadPoolExecutor(1)).submit(count)
+            if counting is not None and advance is None and counting.done():
+                advance = shown.enter_context(progress_bar(title, counting.result(), progress))
+            if advance is not None:
+                advance(done, f"{done:,} calls")
+            yield batch

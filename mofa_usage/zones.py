@@ -2,7 +2,7 @@
 
 Engines disagree about local time. DuckDB takes the zone from the connection and merges the hour that an
 autumn night repeats; Polars keeps it apart but stumbles over clocks that move by half an hour. So nothing is
-left to them: a zone is here a list of `Period`s of constant offset, computed from the IANA rules
+left to them: a zone is here a list of `Stretch`s of constant offset, computed from the IANA rules
 (`zoneinfo`), and local time is a sum of two integers, the same on every engine.
 
 All instants are microseconds since 1970-01-01T00:00Z; local times are microseconds since 1970-01-01T00:00 on
@@ -10,7 +10,7 @@ the local clock.
 
 >>> berlin = zone("Europe/Berlin")
 >>> start, end = (microseconds(instant(f"{year}-01-01", berlin, "")) for year in (2025, 2026))
->>> for period in periods(berlin, start, end):
+>>> for period in stretches(berlin, start, end):
 ...     print(utc(period.start), "UTC +", period.offset // HOUR, "h")
 2024-10-27 01:00:00+00:00 UTC + 1 h
 2025-03-30 01:00:00+00:00 UTC + 2 h
@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from mofa_usage.errors import UsageError
 
-__all__ = ["DAY", "HOUR", "MINUTE", "Period", "instant", "microseconds", "periods", "time_range", "utc", "zone"]
+__all__ = ["DAY", "HOUR", "MINUTE", "Stretch", "instant", "microseconds", "stretches", "time_range", "utc", "zone"]
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -44,7 +44,7 @@ Moment = datetime | date | str
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class Stretch:
     """A stretch of time with one offset from UTC, from `start` until the next period; in microseconds."""
 
     start: int
@@ -120,7 +120,7 @@ def utc(instant: int) -> datetime:
     return EPOCH + timedelta(microseconds=instant)
 
 
-def periods(tz: ZoneInfo, first: int, last: int) -> list[Period]:
+def stretches(tz: ZoneInfo, first: int, last: int) -> list[Stretch]:
     """The periods of constant offset that cover the instants from `first` to `last`, in order.
 
     The first one starts at the last change of offset before `first`, or long before it when there was none
@@ -128,18 +128,18 @@ def periods(tz: ZoneInfo, first: int, last: int) -> list[Period]:
     """
     chunks = range(max(first, _FIRST) // _CHUNK - 1, min(last, _LAST) // _CHUNK + 1)
     start = chunks[0] * _CHUNK
-    found = [Period(start, _offset(tz, start)), *(change for chunk in chunks for change in _changes(tz, chunk))]
+    found = [Stretch(start, _offset(tz, start)), *(change for chunk in chunks for change in _changes(tz, chunk))]
     before = [period for period in found if period.start <= first]
     return [*before[-1:], *(period for period in found if first < period.start <= last)]
 
 
 @lru_cache(maxsize=1024)
-def _changes(tz: ZoneInfo, chunk: int) -> tuple[Period, ...]:
+def _changes(tz: ZoneInfo, chunk: int) -> tuple[Stretch, ...]:
     """The changes of offset in one chunk of days, looking once a day: no zone changes twice within one."""
     days = range(chunk * _CHUNK, (chunk + 1) * _CHUNK, DAY)
     offsets = [_offset(tz, day) for day in (*days, days.stop)]
     return tuple(
-        Period(_change(tz, day, after), after)
+        Stretch(_change(tz, day, after), after)
         for day, before, after in zip(days, offsets, offsets[1:], strict=False)
         if before != after
     )

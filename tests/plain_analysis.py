@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from mofa_usage.frames import CALL_SCHEMA
+from mofa_usage.reading.columns import CALL_SCHEMA
 
 Row = dict[str, Any]
 NIL = "00000000-0000-0000-0000-000000000000"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import Native, breakdown
-from mofa_usage.frames import CALL_SCHEMA
 from mofa_usage.measures import DIMENSIONS, MEASURES, Dimension, Measure
+from mofa_usage.reading.columns import CALL_SCHEMA
 from tests.plain_analysis import (
     MONEY_MEASURES,
     PLAIN,

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from mofa_usage import cli
-from mofa_usage.sample import sample_path
+from mofa_usage.demo.sample import sample_path
 
 PROGRAM = Path(sys.executable).with_name("mofa-usage")
 COMMANDS = ["demo", "import", "summary", "report", "export", "notebook", "migrate"]

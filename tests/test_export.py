@@ -20,7 +20,7 @@ import pytest
 
 from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage
 from mofa_usage.errors import SerializationError
-from mofa_usage.readers import sqlite as sqlite_reader
+from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
 from tests.samples import NOON, agent, call, provider
@@ -208,7 +208,7 @@ def test_windows_of_time_neither_lose_nor_repeat_a_call(
             written = moment.strftime("%Y-%m-%dT%H:%M:%S") + fraction + generator.choice(["Z", "+00:00"])
             meant[str(number)] = moment + timedelta(microseconds=micros)
             insert(connection, id=str(number), create_time=written, update_time=written)
-    monkeypatch.setattr("mofa_usage.databases._WINDOW", 50)
+    monkeypatch.setattr("mofa_usage.reading.database._WINDOW", 50)
     monkeypatch.setattr(sqlite_reader, "BATCH", 16)
     monkeypatch.setattr(sqlite_reader, "_FEW", few)
     done = export_parquet(f"sqlite:{tmp_path / 'raw.db'}", tmp_path / "out.parquet")

@@ -21,10 +21,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mofa_usage.demo.sample import sample_path
 from mofa_usage.errors import ConstraintError, UsageError
 from mofa_usage.importing import ImportResult, import_calls
 from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall, PriceDetails, QueryFilter, TokenDetails
-from mofa_usage.sample import sample_path
 from mofa_usage.stores import InMemoryStore, connect
 from tests import strategies
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from mofa_usage import load_usage
 from mofa_usage.errors import ConstraintError, QueryError, SerializationError
-from mofa_usage.frames import CALL_SCHEMA
+from mofa_usage.reading.columns import CALL_SCHEMA
 from mofa_usage.records import (
     ApiCallStatus,
     LLMApiCall,

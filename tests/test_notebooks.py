@@ -13,8 +13,8 @@ import pytest
 from nbclient import NotebookClient
 
 from mofa_usage.cli.templates import names, template_path, write_notebook
+from mofa_usage.demo.sample import sample_path
 from mofa_usage.importing import import_calls
-from mofa_usage.sample import sample_path
 from mofa_usage.stores import connect
 
 FOLDER = Path(__file__).parents[1] / "notebooks"

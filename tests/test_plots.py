@@ -12,7 +12,7 @@ import pytest
 from plotly.graph_objects import Figure
 from plotly.io import templates
 
-from mofa_usage import UsageError, plots, theme
+from mofa_usage import UsageError, plots, theme, wording
 from mofa_usage.measures import MEASURES
 
 MONEY = pl.Decimal(38, 10)
@@ -553,13 +553,13 @@ def test_different_names_have_different_labels() -> None:
     names += [f"us.anthropic.claude-{size}-sonnet-20241022-v2:0-provisioned" for size in range(9)]
     names += ["x" * 50 + "a" + "y" * 50, "x" * 50 + "b" + "y" * 50, "a\tb", "a\nb", "a b"]
     for width in (12, 20, 30):
-        found = theme.short_labels(names, width)
+        found = wording.short_labels(names, width)
         assert list(found) == names
         assert len(set(found.values())) == len(names)
         assert max(map(len, found.values())) <= width
-    assert theme.short_labels(names)[names[7]] == "llama-v3p1-007b-i…5-10-01-fast"
+    assert wording.short_labels(names)[names[7]] == "llama-v3p1-007b-i…5-10-01-fast"
     path = "publishers/google/models/gemini-2.5-pro/versions/1"
-    assert theme.short_labels([path]) == {path: "gemini-2.5-pro/versions/1"}
+    assert wording.short_labels([path]) == {path: "gemini-2.5-pro/versions/1"}
     drawn = plots.cost_over_time(cost_frame([(DAY, name, "USD", "1", 1, 1) for name in names], "day", "model_name"))
     assert len({trace.name for trace in drawn.data}) == 9
 
@@ -634,32 +634,32 @@ def test_what_is_no_frame_or_no_figure_is_refused() -> None:
     ],
 )
 def test_money_is_written_as_money(amount: str | None, currency: str, text: str) -> None:
-    assert theme.money(None if amount is None else Decimal(amount), currency) == text
+    assert wording.money(None if amount is None else Decimal(amount), currency) == text
 
 
 @pytest.mark.parametrize(
     ("write", "value", "text"),
     [
-        (theme.percent, 0.97249, "97.2%"),
-        (theme.percent, 0.99996, "99.996%"),
-        (theme.percent, 0.00004, "0.004%"),
-        (theme.percent, 1, "100%"),
-        (theme.percent, 0, "0%"),
-        (theme.percent, 0.1, "10.0%"),
-        (theme.duration, 820.4, "820 ms"),
-        (theme.duration, 3214, "3.21 s"),
-        (theme.duration, 45678, "45.7 s"),
-        (theme.duration, 125000, "2 min 5 s"),
-        (theme.duration, 120000, "2 min"),
-        (theme.duration, 0, "0 ms"),
-        (theme.compact, 999, "999"),
-        (theme.compact, 12345, "12.3k"),
-        (theme.compact, 999_999, "1.00M"),
-        (theme.compact, 4_560_000_000, "4.56B"),
-        (theme.count, 1234567, "1,234,567"),
-        (theme.count, None, "–"),  # noqa: RUF001
-        (theme.percent, None, "–"),  # noqa: RUF001
-        (theme.duration, None, "–"),  # noqa: RUF001
+        (wording.percent, 0.97249, "97.2%"),
+        (wording.percent, 0.99996, "99.996%"),
+        (wording.percent, 0.00004, "0.004%"),
+        (wording.percent, 1, "100%"),
+        (wording.percent, 0, "0%"),
+        (wording.percent, 0.1, "10.0%"),
+        (wording.duration, 820.4, "820 ms"),
+        (wording.duration, 3214, "3.21 s"),
+        (wording.duration, 45678, "45.7 s"),
+        (wording.duration, 125000, "2 min 5 s"),
+        (wording.duration, 120000, "2 min"),
+        (wording.duration, 0, "0 ms"),
+        (wording.compact, 999, "999"),
+        (wording.compact, 12345, "12.3k"),
+        (wording.compact, 999_999, "1.00M"),
+        (wording.compact, 4_560_000_000, "4.56B"),
+        (wording.count, 1234567, "1,234,567"),
+        (wording.count, None, "–"),  # noqa: RUF001
+        (wording.percent, None, "–"),  # noqa: RUF001
+        (wording.duration, None, "–"),  # noqa: RUF001
     ],
 )
 def test_numbers_are_written_for_reading(write: Callable[[Any], str], value: Any, text: str) -> None:

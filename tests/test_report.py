@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from mofa_usage import UsageError
-from mofa_usage.frames import CALL_SCHEMA
+from mofa_usage.reading.columns import CALL_SCHEMA
 from mofa_usage.report import write_report
 from mofa_usage.report.contents import Table, contents
 from mofa_usage.report.period import Span, window

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from mofa_usage import StoreConnectionError, connect
-from mofa_usage.readers import MySqlServer, PostgresServer, Reader
+from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader
 from mofa_usage.urls import parse_url
 from tests.certificates import write_certificates
 from tests.servers import Server, mariadb_server, postgres_server

@@ -21,13 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mofa_usage import QueryFilter, UsageError, load_usage, load_usage_async
-from mofa_usage.databases import FLAVOURS, DatabaseCalls
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError
-from mofa_usage.readers import SqliteFile
-from mofa_usage.readers import sqlite as sqlite_reader
+from mofa_usage.progress import watched
+from mofa_usage.reading.database import FLAVOURS, DatabaseCalls
+from mofa_usage.reading.drivers import SqliteFile
+from mofa_usage.reading.drivers import sqlite as sqlite_reader
+from mofa_usage.reading.selection import Selection
 from mofa_usage.records import ApiCallStatus, LLMApiCall
-from mofa_usage.selection import Selection
-from mofa_usage.sources import watched
 from mofa_usage.stores import SqliteStore, Store, connect
 from tests import strategies
 from tests.calls import COLUMNS, DETAILS, expected_names, expected_row, rows_by_id
@@ -601,7 +601,7 @@ def test_a_failure_in_the_other_process_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sqlite_reader, "_SAMPLES", dict.fromkeys(sqlite_reader._SAMPLES, "no_function()"))
     with pytest.raises(QueryError, match=r"raw.db cannot be read: .*no_function"):
         load_usage(f"sqlite:{tmp_path / 'raw.db'}")
-    monkeypatch.setattr(sqlite_reader, "_FETCHING", tmp_path / "none.py")
+    monkeypatch.setattr(sqlite_reader, "_PROGRAM", tmp_path / "none.py")
     with pytest.raises(QueryError, match=r"raw.db cannot be read: .*none.py"):
         load_usage(f"sqlite:{tmp_path / 'raw.db'}")
 

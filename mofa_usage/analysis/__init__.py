@@ -14,11 +14,11 @@ from mofa_usage.errors import require
 for _module in ("polars", "narwhals", "duckdb"):
     require(_module, extra="analysis")
 
-from mofa_usage.analysis.breakdown import breakdown  # noqa: E402
-from mofa_usage.analysis.distribution import distribution  # noqa: E402
 from mofa_usage.analysis.engine import Native  # noqa: E402
+from mofa_usage.analysis.grouping import breakdown  # noqa: E402
 from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
 from mofa_usage.analysis.result import Breakdown  # noqa: E402
+from mofa_usage.analysis.spread import distribution  # noqa: E402
 
 __all__ = [
     "Breakdown",

@@ -15,8 +15,8 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage.errors import UsageError
-from mofa_usage.frames import MONEY, NIL
 from mofa_usage.measures import ALWAYS_PRESENT, CONDITION_NEEDS, TOKEN_RATE, Aggregate, Condition, Measure, Ratio
+from mofa_usage.reading.columns import MONEY, NIL
 
 __all__ = ["Plan", "readable"]
 

@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo
 import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.engine import MOMENT, Calls, collect
-from mofa_usage.zones import DAY, HOUR, MINUTE, Period, microseconds, periods, utc
+from mofa_usage.analysis.engine import MOMENT, LazyCalls, collect
+from mofa_usage.zones import DAY, HOUR, MINUTE, Stretch, microseconds, stretches, utc
 
 __all__ = ["BUCKETS", "Bucket", "Clock", "steps"]
 
@@ -67,18 +67,18 @@ class Clock:
     """The clock of a time zone during the calls of [start, end), of which open sides are looked up in the data."""
 
     zone: ZoneInfo
-    calls: Calls
+    calls: LazyCalls
     start: datetime | None
     end: datetime | None
 
     @cached_property
-    def periods(self) -> list[Period]:
+    def stretches(self) -> list[Stretch]:
         """The periods of constant offset in which there are calls, at least one."""
         fixed = self.zone.utcoffset(None)
         if fixed is not None:
-            return [Period(0, fixed // timedelta(microseconds=1))]
-        found = {period for first, last in self.spans for period in periods(self.zone, first, last)}
-        return sorted(found, key=lambda period: period.start) or [Period(0, 0)]
+            return [Stretch(0, fixed // timedelta(microseconds=1))]
+        found = {period for first, last in self.spans for period in stretches(self.zone, first, last)}
+        return sorted(found, key=lambda period: period.start) or [Stretch(0, 0)]
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
@@ -115,7 +115,7 @@ class Bucket:
 
 def _local(clock: Clock) -> nw.Expr:
     moment = nw.col(MOMENT)
-    offsets = _changes((period.start, period.offset) for period in clock.periods)
+    offsets = _changes((period.start, period.offset) for period in clock.stretches)
     return moment if [offset for _, offset in offsets] == [0] else moment + _choice(moment, offsets)
 
 
@@ -124,12 +124,12 @@ def _clock_key(size: int) -> Callable[[Clock], nw.Expr]:
 
     def key(clock: Clock) -> nw.Expr:
         moment = nw.col(MOMENT)
-        phase = _choice(moment, _changes((period.start, period.offset % size) for period in clock.periods))
+        phase = _choice(moment, _changes((period.start, period.offset % size) for period in clock.stretches))
         begin = moment - (moment + phase) % size
-        broken = {period.start for period in clock.periods if (period.start + period.offset) % size}
+        broken = {period.start for period in clock.stretches if (period.start + period.offset) % size}
         if not broken:
             return begin
-        earliest = steps(moment, [(at, at if at in broken else -DAY * 10**6) for at in _starts(clock.periods)])
+        earliest = steps(moment, [(at, at if at in broken else -DAY * 10**6) for at in _starts(clock.stretches)])
         return nw.when(begin < earliest).then(earliest).otherwise(begin)
 
     return key
@@ -188,15 +188,15 @@ def _cycle_key(cycle: int, unit: int, origin: int) -> Callable[[Clock], nw.Expr]
     return lambda clock: (_local(clock) - origin) % cycle - _local(clock) % unit
 
 
-def _pieces(zone: ZoneInfo, first: int, last: int) -> Iterator[tuple[Period, int, int]]:
+def _pieces(zone: ZoneInfo, first: int, last: int) -> Iterator[tuple[Stretch, int, int]]:
     """The periods between two instants, each with its first and last instant between them."""
-    covering = periods(zone, first, last)
+    covering = stretches(zone, first, last)
     ends = [*(start - 1 for start in _starts(covering[1:])), last]
     for period, end in zip(covering, ends, strict=True):
         yield period, max(period.start, first), end
 
 
-def _starts(covering: Iterable[Period]) -> list[int]:
+def _starts(covering: Iterable[Stretch]) -> list[int]:
     return [period.start for period in covering]
 
 

@@ -20,10 +20,10 @@ import polars as pl
 
 from mofa_usage.errors import UsageError
 
-__all__ = ["MOMENT", "Calls", "Native", "open_calls"]
+__all__ = ["MOMENT", "LazyCalls", "Native", "open_calls"]
 
 Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
-"""What holds the calls: a frame or relation with columns of `mofa_usage.frames.CALL_SCHEMA`, or some of them."""
+"""What holds the calls: a frame or relation with the columns of `reading.columns.CALL_SCHEMA`, or some of them."""
 
 MOMENT = "create_time_us"
 """The column, added here, of the calls' create_time in microseconds since the epoch."""
@@ -62,7 +62,7 @@ _ENGINES: Mapping[nw.Implementation, Engine] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class LazyCalls:
     """A lazy frame of calls; a column is only read when a result needs it."""
 
     frame: nw.LazyFrame[Any]
@@ -83,14 +83,14 @@ class Calls:
         if missing:
             raise UsageError(f"the frame has no column {missing[0]!r}, which {reason} needs")
 
-    def between(self, start: datetime | None, end: datetime | None) -> "Calls":
+    def between(self, start: datetime | None, end: datetime | None) -> "LazyCalls":
         """The calls created in [start, end)."""
         frame, zone = self.frame, self._literal_zone()
         if start is not None:
             frame = frame.filter(nw.col("create_time") >= nw.lit(start.astimezone(zone)))
         if end is not None:
             frame = frame.filter(nw.col("create_time") < nw.lit(end.astimezone(zone)))
-        return Calls(frame, self.schema)
+        return LazyCalls(frame, self.schema)
 
     def extent(self) -> tuple[int, int] | None:
         """The first and the last instant of a call in microseconds; None when there are no calls."""
@@ -109,7 +109,7 @@ class Calls:
         return ZoneInfo("UTC")
 
 
-def open_calls(native: Native) -> Calls:
+def open_calls(native: Native) -> LazyCalls:
     """The calls in a Polars frame, lazy frame or DuckDB relation.
 
     Raises:
@@ -122,10 +122,10 @@ def open_calls(native: Native) -> Calls:
     schema = dict(frame.collect_schema())
     time = schema.get("create_time")
     if time is None:
-        return Calls(frame, schema)
+        return LazyCalls(frame, schema)
     if not isinstance(time, nw.Datetime) or time.time_zone is None:
         raise UsageError(f"column 'create_time' is {time}; it must be a datetime with a time zone")
-    return Calls(_with_microseconds(frame, {MOMENT: "create_time"}), schema)
+    return LazyCalls(_with_microseconds(frame, {MOMENT: "create_time"}), schema)
 
 
 def collect(frame: nw.LazyFrame[Any]) -> pl.DataFrame:

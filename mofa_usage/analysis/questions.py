@@ -6,8 +6,8 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.breakdown import breakdown
 from mofa_usage.analysis.engine import Native, collect, open_calls
+from mofa_usage.analysis.grouping import breakdown
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.zones import Moment, time_range, zone
 

@@ -211,7 +211,7 @@ def _file(source: str) -> Path:
     """The file that FILE names; looked for before a database is made for it."""
     scheme, colon, name = source.partition(":")
     if colon and scheme == "sample":
-        from mofa_usage.sample import sample_path
+        from mofa_usage.demo.sample import sample_path
 
         return sample_path(name)
     path = Path(source)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mofa_usage.measures import DIMENSIONS, MEASURES
-from mofa_usage.theme import compact, count, duration, money, percent
+from mofa_usage.wording import compact, count, duration, money, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

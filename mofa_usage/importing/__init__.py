@@ -16,7 +16,7 @@ passes through a float), and what is missing is completed (`rows.py`). A row tha
 line number and the reason (`rejects.py`); the others are stored, batch by batch, each batch in one transaction.
 
 Importing is idempotent: rows without an id get one that follows from what they say (`identity.py`), so an import that
-was killed is simply run again. Memory stays bounded however long the file is (`sources.py`).
+was killed is simply run again. Memory stays bounded however long the file is (`files.py`).
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mofa_usage.errors import ConstraintError, SerializationError, UsageError
+from mofa_usage.importing.files import RowSource, SourceRow, detect_format, open_file
 from mofa_usage.importing.identity import DerivedIds
 from mofa_usage.importing.rejects import Rejections, RejectReason
 from mofa_usage.importing.rows import CallBuilder, RowRefusedError
-from mofa_usage.importing.sources import RowSource, SourceRow, detect_format, open_source
 from mofa_usage.progress import progress_bar
 from mofa_usage.records import LLMApiCall
 from mofa_usage.zones import zone
@@ -142,7 +142,7 @@ async def import_calls(
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     path = Path(source)
     with ExitStack() as opened:
-        rows = open_source(path, detect_format(path, format))
+        rows = open_file(path, detect_format(path, format))
         opened.callback(rows.close)
         builder = CallBuilder(
             rows.columns,

@@ -33,9 +33,9 @@ import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
-from mofa_usage.plots.frame import Styles, shape
+from mofa_usage.plots.answers import Styles, shape
+from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.heat import heatmap
-from mofa_usage.plots.histogram import histogram
 from mofa_usage.plots.rows import by_dimension, cost_by, failures_by, percentiles_by
 from mofa_usage.plots.series import cost_over_time, over_time, percentiles_over_time, success_over_time
 
@@ -88,7 +88,7 @@ def latency_distribution(
     """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
 
     Takes `usage.latency(by=["model_name"])` or `usage.distribution(by=["model_name"])`. Options and errors as of
-    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.histogram.histogram`.
+    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
         return histogram(frame, "Latency", theme=theme, styles=styles, **options)
@@ -107,7 +107,7 @@ def ttft_distribution(
 
     Takes `usage.breakdown(by=["model_name"], measures=["ttft_p50", "ttft_p95"])` or
     `usage.distribution(of="time_to_first_token_ms")`. Options and errors as of
-    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.histogram.histogram`.
+    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
         return histogram(frame, "Time to first token", theme=theme, styles=styles, **options)

@@ -10,10 +10,11 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
 from mofa_usage.measures import measure as find_measure
-from mofa_usage.plots.frame import Facet, Row, coverage, details, facets, hint, known, merged, need, shape
+from mofa_usage.plots.answers import Facet, Row, coverage, details, facets, hint, known, merged, need, shape
 from mofa_usage.plots.layout import WEEKDAYS, empty, finish, value_axis
 
 WALL_WEEKS = 9
@@ -113,14 +114,14 @@ def _draw(
     values: list[list[float | None]] = [[None] * len(grid.columns) for _ in grid.rows]
     hover = [[""] * len(grid.columns) for _ in grid.rows]
     texts = [[""] * len(grid.columns) for _ in grid.rows]
-    code = look.label_text(part.currency or "")
+    code = wording.label_text(part.currency or "")
     for (column, line), rows in cells.items():
         found = merged(rows)
         if measure.name not in found:
             raise UsageError(f"{measure.title} does not add up, but {len(rows)} rows fall on {grid.name(rows[0])}")
         amount = found[measure.name]
         values[line][column] = None if amount is None else float(amount)
-        lines = [f"<b>{grid.name(rows[0])}</b>", f"{measure.title}: {look.value_text(amount, measure.kind, code)}"]
+        lines = [f"<b>{grid.name(rows[0])}</b>", f"{measure.title}: {wording.value_text(amount, measure.kind, code)}"]
         hover[line][column] = "<br>".join(lines + details(found, measures, part.currency, skip=[measure.name]))
         if grid.written:
             texts[line][column] = f"<b>{rows[0]['day'].day}</b><br>{_short(amount, measure)}"
@@ -148,10 +149,10 @@ def _short(amount: Any, measure: Measure) -> str:
     if amount is None:
         return ""
     if measure.kind == "rate":
-        return look.percent(amount)
+        return wording.percent(amount)
     if measure.kind == "ms":
-        return look.duration(amount)
-    return look.compact(amount) if amount >= 100 or measure.kind in ("count", "tokens") else f"{float(amount):.3g}"
+        return wording.duration(amount)
+    return wording.compact(amount) if amount >= 100 or measure.kind in ("count", "tokens") else f"{float(amount):.3g}"
 
 
 def _colorbar(

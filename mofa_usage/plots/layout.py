@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.measures import DIMENSIONS, Measure
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -24,7 +25,7 @@ SUBTITLE_WIDTH = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class BucketAxis:
     """A time bucket (or a cycle) as an axis: where its values stand and how they read.
 
     `width` is that of a period: milliseconds on a date axis, 1 on the axis of a cycle.
@@ -103,9 +104,9 @@ def _shift(place: date, by: timedelta) -> datetime:
     return moment + by
 
 
-def bucket(frame: pl.DataFrame, name: str) -> Bucket:
+def bucket(frame: pl.DataFrame, name: str) -> BucketAxis:
     """The bucket of a column; a Datetime column knows its zone."""
-    return Bucket(name, getattr(frame.schema[name], "time_zone", None))
+    return BucketAxis(name, getattr(frame.schema[name], "time_zone", None))
 
 
 def value_axis(measure: Measure, largest: float, currency: str | None = None, title: str = "") -> dict[str, Any]:
@@ -115,7 +116,7 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
         return {"title": {"text": name}, "tickformat": ".1~%", "rangemode": "tozero"}
     axis: dict[str, Any] = {"rangemode": "tozero", "title": {"text": name}}
     if measure.kind == "money":
-        unit = look.label_text(currency or "")
+        unit = wording.label_text(currency or "")
         axis["title"] = {"text": f"{name} ({unit})"}
         axis["tickprefix"] = "$" if currency == "USD" else ""
     elif not name.lower().endswith(measure.unit):

@@ -7,10 +7,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
-from mofa_usage.plots.frame import Facet, Group, Row, Styles, details, merged, total
-from mofa_usage.plots.layout import Bucket, value_axis
+from mofa_usage.plots.answers import Facet, Group, Row, Styles, details, merged, total
+from mofa_usage.plots.layout import BucketAxis, value_axis
 
 MANY = 60
 """From so many periods on bars have no separating lines and points are small; they would be most of what is seen."""
@@ -19,7 +20,7 @@ MANY = 60
 class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
 
-    def __init__(self, count: int, axis: Bucket, time: str, measures: Sequence[str], styles: Styles) -> None:
+    def __init__(self, count: int, axis: BucketAxis, time: str, measures: Sequence[str], styles: Styles) -> None:
         self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
         self._axis = axis
         self._time = time
@@ -125,12 +126,12 @@ class Panels:
         return {"name": group.short, "legendgroup": key, "showlegend": first}
 
     def _hover(self, group: Group, value: Any, row: Row, measure: Measure, currency: str | None, whole: Any) -> str:
-        code = look.label_text(currency or "")
-        amount = look.value_text(row[measure.name], measure.kind, code)
+        code = wording.label_text(currency or "")
+        amount = wording.value_text(row[measure.name], measure.kind, code)
         if whole and row[measure.name] is not None:
-            share = look.percent(float(row[measure.name]) / float(whole))
-            amount += f" · {share} of {look.value_text(whole, measure.kind, code)}"
-        lines = [f"<b>{look.hover_text(group.label)}</b>", self._axis.text(value), f"{measure.title}: {amount}"]
+            share = wording.percent(float(row[measure.name]) / float(whole))
+            amount += f" · {share} of {wording.value_text(whole, measure.kind, code)}"
+        lines = [f"<b>{wording.hover_text(group.label)}</b>", self._axis.text(value), f"{measure.title}: {amount}"]
         return "<br>".join(lines + details(row, self._measures, currency, skip=[measure.name]))
 
 

@@ -12,10 +12,11 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
 from mofa_usage.measures import measure as find_measure
-from mofa_usage.plots.frame import (
+from mofa_usage.plots.answers import (
     Facet,
     Group,
     Row,
@@ -144,7 +145,7 @@ def _largest(groups: list[Group], measure: Measure) -> list[Group]:
 def _whole(part: Facet, measure: Measure) -> str | None:
     if not measure.additive:
         return None
-    amount = look.value_text(total(part.rows, measure.name), measure.kind, look.label_text(part.currency or ""))
+    amount = wording.value_text(total(part.rows, measure.name), measure.kind, wording.label_text(part.currency or ""))
     return f"{amount} in total"
 
 
@@ -192,16 +193,16 @@ def _bars(
     styles: Styles,
 ) -> None:
     whole = total(part.rows, measure.name) if measure.additive else None
-    code = look.label_text(part.currency or "")
+    code = wording.label_text(part.currency or "")
     rows = [merged(group.rows) for group in groups]
     amounts = [row[measure.name] for row in rows]
-    texts = [look.value_text(amount, measure.kind, code) for amount in amounts]
+    texts = [wording.value_text(amount, measure.kind, code) for amount in amounts]
     if whole:
-        shares = ("" if amount is None else f" · {look.percent(float(amount) / float(whole))}" for amount in amounts)
+        shares = ("" if amount is None else f" · {wording.percent(float(amount) / float(whole))}" for amount in amounts)
         texts = [text + share for text, share in zip(texts, shares, strict=True)]
     _label(figure, number, groups, texts)
     for position, (group, row, amount, text) in enumerate(zip(groups, rows, amounts, texts, strict=True)):
-        lines = [f"<b>{look.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
+        lines = [f"<b>{wording.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
         lines += details(row, measures, part.currency, skip=[measure.name])
         style = group.style(styles)
         # A trace for each bar: Plotly cannot draw bars of several hues and patterns in one.
@@ -312,7 +313,7 @@ def _ranges(
     for word in words:
         name = f"{prefix}_{word}"
         hover = [
-            "<br>".join([f"<b>{look.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
+            "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
             for group in groups
         ]
         figure.add_scatter(
@@ -339,9 +340,11 @@ def _marker(word: str, color: Any) -> dict[str, Any]:
 def _percentile_text(row: Row, prefix: str, words: Sequence[str]) -> str:
     if prefix == "token_rate":  # in tokens/s, as the axis says
         pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "overall") if word in words]
-        return " · ".join(f"{word} {look.count(None) if value is None else f'{value:,.1f}'}" for word, value in pairs)
+        return " · ".join(
+            f"{word} {wording.count(None) if value is None else f'{value:,.1f}'}" for word, value in pairs
+        )
     pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "p95") if word in words]
-    return " · ".join(f"{word} {look.duration(value)}" for word, value in pairs)
+    return " · ".join(f"{word} {wording.duration(value)}" for word, value in pairs)
 
 
 def failures_by(
@@ -385,7 +388,7 @@ def _failure_text(row: Row) -> str:
     if not row["calls"]:
         return "no calls"
     failed = row["calls"] - row["success_count"]
-    return f"{failed:,} failed · {look.percent(row['success_count'] / row['calls'])} ok"
+    return f"{failed:,} failed · {wording.percent(row['success_count'] / row['calls'])} ok"
 
 
 def _failure_bars(
@@ -394,8 +397,8 @@ def _failure_bars(
     hover = [
         "<br>".join(
             [
-                f"<b>{look.hover_text(group.label)}</b>",
-                f"{status.replace('_', ' ')}: {look.count(row[f'{status}_count'])}",
+                f"<b>{wording.hover_text(group.label)}</b>",
+                f"{status.replace('_', ' ')}: {wording.count(row[f'{status}_count'])}",
                 *details(row, measures, None, skip=[f"{status}_count"]),
             ]
         )

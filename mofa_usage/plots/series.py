@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import MEASURES, Measure
 from mofa_usage.measures import measure as find_measure
-from mofa_usage.plots.frame import (
+from mofa_usage.plots.answers import (
     Facet,
     Group,
     Shape,
@@ -258,7 +259,7 @@ def _shown_text(count: int, top: int) -> str | None:
 
 
 def _sum_text(part: Facet, measure: Measure) -> str:
-    whole = look.value_text(total(part.rows, measure.name), measure.kind, look.label_text(part.currency or ""))
+    whole = wording.value_text(total(part.rows, measure.name), measure.kind, wording.label_text(part.currency or ""))
     return f"{whole} in total" if measure.kind != "count" else f"{whole} {measure.title.lower()} in total"
 
 
@@ -266,4 +267,4 @@ def _rate_text(part: Facet, columns: Shape) -> str | None:
     if not {"calls", "success_count"} <= set(columns.measures):
         return None
     calls, successes = total(part.rows, "calls"), total(part.rows, "success_count")
-    return f"{look.percent(successes / calls)} of {calls:,} calls succeeded" if calls else None
+    return f"{wording.percent(successes / calls)} of {calls:,} calls succeeded" if calls else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import polars as pl
 from plotly.graph_objects import Figure
 
-from mofa_usage import plots, theme
+from mofa_usage import plots, theme, wording
 from mofa_usage.measures import DIMENSIONS, MEASURES
 from mofa_usage.report.period import Span, Window, window
 
@@ -148,10 +148,10 @@ def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
     priced = {currency: row for currency, row in money.items() if row["cost"] is not None}
     for currency, row in priced.items():
         earlier = money_before.get(currency, {})
-        note = f"{theme.percent(row['coverage'])} of {row['calls']:,} calls priced"
+        note = f"{wording.percent(row['coverage'])} of {row['calls']:,} calls priced"
         yield _tile("cost", row, earlier, MONEY["cost"], currency, note=note)
     for name in ("success_rate", "total_tokens"):
-        prompt, completion = (theme.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
+        prompt, completion = (wording.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
         note = f"{prompt} prompt · {completion} completion" if name == "total_tokens" else ""
         yield _tile(name, plain, plain_before, HEADLINES[name], "", note=note)
     for name in ("latency_p95", "ttft_p50", "token_rate_overall"):
@@ -177,9 +177,9 @@ def _tile(
     name: str, now: Mapping[str, Any], before: Mapping[str, Any], growing: Mood, currency: str, note: str = ""
 ) -> Tile:
     measure = MEASURES[name]
-    value = theme.value_text(now[name], measure.kind, currency)
+    value = wording.value_text(now[name], measure.kind, currency)
     if measure.kind == "tokens":
-        value = theme.compact(now[name])
+        value = wording.compact(now[name])
     trend, grows = _trend(now[name], before.get(name), measure.kind) if before else ("", None)
     mood: Mood = "neutral"
     if grows is not None and growing != "neutral":
@@ -201,7 +201,7 @@ def _trend(now: Any, before: Any, kind: str) -> tuple[str, bool | None]:
     change = float((Decimal(str(now)) - Decimal(str(before))) / Decimal(str(before)))
     if abs(change) < 0.0005:
         return "no change", None
-    text = f"{1 + change:,.1f}x as much" if change > 9 else f"{_arrow(change)} {theme.percent(abs(change))}"
+    text = f"{1 + change:,.1f}x as much" if change > 9 else f"{_arrow(change)} {wording.percent(abs(change))}"
     return text, change > 0
 
 
@@ -309,14 +309,14 @@ def _number(row: Mapping[str, Any], name: str) -> str:
     kind = MEASURES[name].kind
     if kind == "tokens/s" and row[name] is not None:
         return f"{row[name]:,.1f}"
-    return theme.value_text(row[name], "count" if kind == "tokens" else kind, row["currency"])
+    return wording.value_text(row[name], "count" if kind == "tokens" else kind, row["currency"])
 
 
 def _coverage(totals: pl.DataFrame) -> str:
     rows = totals.to_dicts()
     if not any(row["coverage"] for row in rows):
         return "None of the calls has a price, so their cost is unknown."
-    parts = [f"{theme.percent(row['coverage'])} of {row['calls']:,} calls{_in(row, rows)}" for row in rows]
+    parts = [f"{wording.percent(row['coverage'])} of {row['calls']:,} calls{_in(row, rows)}" for row in rows]
     return f"Costs are those of the {' and the '.join(parts)} that have a price. {UNPRICED}"
 
 
@@ -325,7 +325,7 @@ def _in(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _share(cost: Decimal | None, whole: Decimal | None) -> str:
-    return theme.count(None) if cost is None or not whole else theme.percent(float(cost) / float(whole))
+    return wording.count(None) if cost is None or not whole else wording.percent(float(cost) / float(whole))
 
 
 def _failures(usage: "UsageFrame") -> Table | None:
@@ -339,11 +339,11 @@ def _failures(usage: "UsageFrame") -> Table | None:
         [
             Cell(row["status"].replace("_", " "), theme.STATUS_STYLES[row["status"]].color),
             Cell("(none)" if row["error_code"] is None else row["error_code"]),
-            Cell(theme.count(row["calls"])),
-            Cell(theme.percent(row["calls"] / count)),
-            Cell(theme.percent(row["calls"] / calls)),
-            Cell(theme.count(row["models"])),
-            Cell(theme.count(row["agents"])),
+            Cell(wording.count(row["calls"])),
+            Cell(wording.percent(row["calls"] / count)),
+            Cell(wording.percent(row["calls"] / calls)),
+            Cell(wording.count(row["models"])),
+            Cell(wording.count(row["agents"])),
         ]
         for row in failed.head(MOST_ROWS).to_dicts()
     ]

@@ -1,9 +1,9 @@
 """Where databases differ, as data.
 
-A `Dialect` says all that the one SQL store (`mofa_usage.stores.sql`) must know about a database: how values of each
-kind are written and read, how its driver runs a statement, what its errors mean. SQLAlchemy describes the tables,
-writes the SQL in the database's dialect and pools the connections; the statements run on the driver itself, because
-the way through SQLAlchemy's result processing takes longer than the database does.
+A `Dialect` says all that the one SQL store (`sql_records`) must know about a database: how values of each kind are
+written and read, how its driver runs a statement, what its errors mean. SQLAlchemy describes the tables, writes the SQL
+in the database's dialect and pools the connections; the statements run on the driver itself, because the way through
+SQLAlchemy's result processing takes longer than the database does.
 
 `sqlite`, `postgres` and `mysql` beside this module define one record each; nothing else asks which database it is.
 """

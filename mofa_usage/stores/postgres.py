@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.bulk import chunks_of, in_turn
-from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
     LOCKED,
@@ -33,6 +32,7 @@ from mofa_usage.stores.dialects import (
     Options,
     pool_options,
 )
+from mofa_usage.stores.sql_store import SqlStore
 
 __all__ = ["PostgresStore"]
 

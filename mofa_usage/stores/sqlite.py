@@ -26,7 +26,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.base import Connecting
-from mofa_usage.stores.database import SqlStore
 from mofa_usage.stores.dialects import (
     FAILED,
     LOCKED,
@@ -39,6 +38,7 @@ from mofa_usage.stores.dialects import (
     pool_options,
     write_uuids,
 )
+from mofa_usage.stores.sql_store import SqlStore
 from mofa_usage.urls import MEMORY_PATH
 
 __all__ = ["SqliteStore"]

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
 
@@ -167,7 +168,7 @@ def grouped(rows: Iterable[Row], dimensions: Sequence[str], weigh: Callable[[Seq
 def abbreviate(groups: Iterable[Group], width: int = 30) -> None:
     """Give groups that stand in one figure labels that fit and differ."""
     several = list(groups)
-    shorts = look.short_labels((group.label for group in several), width)
+    shorts = wording.short_labels((group.label for group in several), width)
     for group in several:
         group.short = shorts[group.label]
 
@@ -213,13 +214,14 @@ def coverage(rows: Sequence[Row], measures: Sequence[str]) -> str | None:
     if not {"calls", "priced_calls"} <= set(measures):
         return None
     calls = total(rows, "calls")
-    return f"{look.percent((total(rows, 'priced_calls') or 0) / calls)} of calls priced" if calls else None
+    return f"{wording.percent((total(rows, 'priced_calls') or 0) / calls)} of calls priced" if calls else None
 
 
 def details(row: Row, measures: Iterable[str], currency: str | None, skip: Iterable[str] = ()) -> list[str]:
     """A line of hover text for each further measure of a row."""
+    shown = wording.label_text(currency or "")
     return [
-        f"{MEASURES[name].title}: {look.value_text(row[name], MEASURES[name].kind, look.label_text(currency or ''))}"
+        f"{MEASURES[name].title}: {wording.value_text(row[name], MEASURES[name].kind, shown)}"
         for name in measures
         if name in row and name not in skip
     ]

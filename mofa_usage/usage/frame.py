@@ -34,11 +34,12 @@ import polars as pl  # noqa: E402
 
 from mofa_usage import analysis  # noqa: E402
 from mofa_usage.analysis import Breakdown  # noqa: E402
-from mofa_usage.card import card  # noqa: E402
-from mofa_usage.relations import RelationCalls, as_calls, session, told  # noqa: E402
-from mofa_usage.selection import Selection  # noqa: E402
-from mofa_usage.sources import Source, open_source, watched  # noqa: E402
+from mofa_usage.progress import watched  # noqa: E402
+from mofa_usage.reading.open import Source, open_source  # noqa: E402
+from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told  # noqa: E402
+from mofa_usage.reading.selection import Selection  # noqa: E402
 from mofa_usage.theme import Style, styles  # noqa: E402
+from mofa_usage.usage.card import card  # noqa: E402
 from mofa_usage.warehouse import ExportSummary, export_parquet  # noqa: E402
 
 __all__ = ["UsageFrame", "load_usage", "load_usage_async"]
@@ -65,7 +66,7 @@ def load_usage(
             without a zone, are on the clock of `tz`.
         end: Only calls created before this.
         tz: The IANA time zone in which days and hours are counted.
-        columns: Only these columns of `mofa_usage.frames.CALL_COLUMNS`; an analysis says which ones it misses.
+        columns: Only these columns of `mofa_usage.reading.columns.CALL_COLUMNS`; an analysis says which ones it misses.
         progress: True shows a progress bar on standard error, False does not; by default one appears when reading a
             database takes longer than a second and a person is watching.
 
@@ -151,7 +152,7 @@ class UsageFrame:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """The calls, with columns of `mofa_usage.frames.CALL_SCHEMA`. Lazy ones are read now, and kept."""
+        """The calls, with columns of `mofa_usage.reading.columns.CALL_SCHEMA`. Lazy ones are read now, and kept."""
         with self._lock:
             if self._frame is None:
                 assert self._lazy is not None  # noqa: S101 (one of the two there is)
@@ -171,7 +172,7 @@ class UsageFrame:
                 return self._lazy.relation(self.tz)
             if self._database is None:
                 self._database = duckdb.connect()
-            cursor = session(self._database, self.tz)
+            cursor = clocked_cursor(self._database, self.tz)
         cursor.register("calls", self._frame)
         return cursor.sql("FROM calls")
 

@@ -1,7 +1,7 @@
 """SQLite files, and databases in memory that somebody has opened.
 
-A file is read by ADBC in another process (`mofa_usage.readers.fetching` says why), when there is enough to read to make
-up for starting one. Else `sqlite3` reads it, of which a process has but one copy; and also what ADBC cannot: databases
+A file is read by ADBC in another process (`sqlite_process` says why), when there is enough to read to make up for
+starting one. Else `sqlite3` reads it, of which a process has but one copy; and also what ADBC cannot: databases
 in memory, and columns that are not plainly declared.
 """
 
@@ -21,13 +21,13 @@ from urllib.parse import quote
 import polars as pl
 
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError, require
-from mofa_usage.readers.base import BATCH, StoredColumn
+from mofa_usage.reading.drivers.base import BATCH, StoredColumn
 from mofa_usage.schema import Kind
 
 __all__ = ["SqliteFile"]
 
 _FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
-_FETCHING = Path(__file__).with_name("fetching.py")
+_PROGRAM = Path(__file__).with_name("sqlite_process.py")
 _STORED = {Kind.INTEGER: ("integer",), Kind.RATE: ("real", "integer"), Kind.MONEY: ("real", "integer")}
 _SAMPLES = {Kind.INTEGER: "0", Kind.RATE: "0.0", Kind.MONEY: "0.0"}
 
@@ -70,7 +70,7 @@ class SqliteFile:
             yield from self._row_batches(statement, columns)
 
     def _process_batches(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """The rows of statements, read by `mofa_usage.readers.fetching`, whose process ends with this iterator."""
+        """The rows of statements, read by `sqlite_process`, whose process ends with this iterator."""
         pyarrow = require("pyarrow", extra="analysis")
         require("adbc_driver_sqlite", extra="analysis")
         schema = {column.name: column.type for column in columns}
@@ -165,7 +165,7 @@ def _fetching_process(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """The program that reads SQLite files, killed when the block is left by an exception; it ends by itself else."""
     paths = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(  # noqa: S603 (our own program)
-        [sys.executable, "-P", str(_FETCHING)],
+        [sys.executable, "-P", str(_PROGRAM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,

@@ -17,7 +17,7 @@ from mofa_usage.stores.base import Connecting, Store
 from mofa_usage.stores.dialects import Dialect, Options
 from mofa_usage.stores.migrations import prepare_tables
 from mofa_usage.stores.runner import PoolRunner
-from mofa_usage.stores.sql import SqlRecords
+from mofa_usage.stores.sql_records import SqlRecords
 from mofa_usage.stores.statements import Statements
 from mofa_usage.urls import parse_url, url_from_env
 

@@ -1,6 +1,6 @@
 """Calls of a database, read as Arrow batches and not row by row.
 
-Not every Arrow driver (`mofa_usage.readers`) takes parameters, so the values of a filter become literals of the
+Not every Arrow driver (`mofa_usage.reading.drivers`) takes parameters, so the values of a filter become literals of the
 statement. What differs between databases is data, a `SqlFlavour` for each: how a literal is written and what compares
 exactly.
 
@@ -20,11 +20,11 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
-from mofa_usage.frames import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, NIL, normalise
-from mofa_usage.readers import Reader, StoredColumn
+from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, NIL, normalise
+from mofa_usage.reading.drivers import Reader, StoredColumn
+from mofa_usage.reading.selection import Selection
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
-from mofa_usage.selection import Selection
 
 __all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
 

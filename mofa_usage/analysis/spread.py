@@ -8,7 +8,7 @@ import polars as pl
 
 from mofa_usage.analysis.aggregates import readable
 from mofa_usage.analysis.buckets import steps
-from mofa_usage.analysis.engine import Calls, Native, collect, open_calls
+from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import dimension
@@ -30,7 +30,7 @@ def distribution(
     """How many calls took how long.
 
     Durations spread over orders of magnitude, so bins get wider by a constant factor from the shortest to the longest
-    duration; their edges are whole milliseconds. Calls without the duration are not counted.
+    duration; their edges are whole milliseconds. LazyCalls without the duration are not counted.
 
     Args:
         native: the calls, as for `breakdown`.
@@ -62,7 +62,7 @@ def distribution(
     return Breakdown(_every_bin(counted, names, edges))
 
 
-def _check(calls: Calls, names: list[str], of: str, bins: int, *, dated: bool) -> None:
+def _check(calls: LazyCalls, names: list[str], of: str, bins: int, *, dated: bool) -> None:
     if of not in ("latency_ms", "time_to_first_token_ms"):
         raise UsageError(f"of = {of!r}; a distribution is of latency_ms or time_to_first_token_ms")
     if bins < 1:

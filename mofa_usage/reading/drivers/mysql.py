@@ -17,7 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from mofa_usage.errors import QueryError, StoreConnectionError, require
-from mofa_usage.readers.base import BATCH, CONNECT_SECONDS, ServerReader, StoredColumn, refuse
+from mofa_usage.reading.drivers.base import BATCH, CONNECT_SECONDS, ServerReader, StoredColumn, refuse
 from mofa_usage.urls import DatabaseUrl, MySqlOptions
 
 __all__ = ["MySqlServer"]

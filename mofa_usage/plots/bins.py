@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from mofa_usage import theme as look
+from mofa_usage import wording
 from mofa_usage.measures import MEASURES
-from mofa_usage.plots.frame import (
+from mofa_usage.plots.answers import (
     Facet,
     Group,
     Styles,
@@ -75,8 +76,8 @@ def histogram(
 def _bars(group: Group, style: look.Style, calls: int, title: str) -> go.Bar:
     bins = {edges: merged(rows)["calls"] for edges, rows in _bins(group.rows).items()}
     hover = [
-        f"<b>{look.hover_text(group.label)}</b><br>{title}: {look.duration(start)} to {look.duration(end)}"
-        f"<br>Calls: {count:,} · {look.percent(count / calls)} of all"
+        f"<b>{wording.hover_text(group.label)}</b><br>{title}: {wording.duration(start)} to {wording.duration(end)}"
+        f"<br>Calls: {count:,} · {wording.percent(count / calls)} of all"
         for (start, end), count in bins.items()
     ]
     return go.Bar(

@@ -19,12 +19,12 @@ import polars as pl
 from mofa_usage import measures as definitions
 from mofa_usage.analysis.aggregates import Plan
 from mofa_usage.analysis.buckets import BUCKETS, Clock
-from mofa_usage.analysis.engine import Calls, Native, collect, open_calls
+from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
 from mofa_usage.analysis.gaps import fill
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.errors import UsageError
-from mofa_usage.frames import MONEY
 from mofa_usage.measures import Dimension, Measure, Ratio
+from mofa_usage.reading.columns import MONEY
 from mofa_usage.zones import Moment, time_range, zone
 
 __all__ = ["breakdown"]
@@ -47,7 +47,7 @@ class Question:
         """The names of the dimensions."""
         return [dimension.name for dimension in self.dimensions]
 
-    def check(self, calls: Calls) -> None:
+    def check(self, calls: LazyCalls) -> None:
         """Check that the frame has the columns that the question needs."""
         for dimension in self.dimensions:
             calls.require(dimension.needs, f"the dimension {dimension.name!r}")
@@ -70,8 +70,8 @@ def breakdown(
     """Measures of the calls, by dimensions.
 
     Args:
-        native: a Polars frame or lazy frame, or a DuckDB relation, with columns of `mofa_usage.frames.CALL_SCHEMA`
-            (those that the measures and dimensions need).
+        native: a Polars frame or lazy frame, or a DuckDB relation, with those columns of
+            `mofa_usage.reading.columns.CALL_SCHEMA` that the measures and dimensions need.
         by: names of `mofa_usage.measures.DIMENSIONS`. A measure of money adds `currency` as the last one.
         measures: names of `mofa_usage.measures.MEASURES`.
         tz: IANA time zone of the time buckets, and of a `start` or `end` that names none.
@@ -127,7 +127,7 @@ def _gap_dimension(question: Question) -> str:
     return times[0]
 
 
-def _aggregated(question: Question, calls: Calls) -> tuple[Plan, pl.DataFrame]:
+def _aggregated(question: Question, calls: LazyCalls) -> tuple[Plan, pl.DataFrame]:
     """The engine's part: one row per group, keys in columns k0, k1, ... and aggregates as the plan names them."""
     plan = Plan(question.measures)
     wanted = calls.between(question.start, question.end)
@@ -140,7 +140,7 @@ def _aggregated(question: Question, calls: Calls) -> tuple[Plan, pl.DataFrame]:
     return plan, plan.unpacked(result)
 
 
-def _key(dimension: Dimension, calls: Calls, clock: Clock) -> nw.Expr:
+def _key(dimension: Dimension, calls: LazyCalls, clock: Clock) -> nw.Expr:
     bucket = BUCKETS.get(dimension.name)
     if bucket is not None:
         return bucket.key(clock)

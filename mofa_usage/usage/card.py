@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from mofa_usage import theme
+from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
 
 __all__ = ["Shown", "card"]
@@ -65,9 +65,9 @@ def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
         yield "Period", _period(usage)
     if calls and "status" in columns:
         rate = usage.breakdown((), ("success_rate",))["success_rate"][0]
-        yield "Calls", f"{theme.count(calls)}, {theme.percent(rate)} successful"
+        yield "Calls", f"{wording.count(calls)}, {wording.percent(rate)} successful"
     else:
-        yield "Calls", theme.count(calls)
+        yield "Calls", wording.count(calls)
     if calls and {"total_price", "currency"} <= columns:
         yield from _costs(usage.breakdown((), ("cost", "coverage")))
     if calls and "model_name" in columns:
@@ -82,13 +82,13 @@ def _period(usage: Shown) -> str:
 
 def _costs(costs: Breakdown) -> Iterator[tuple[str, str]]:
     for cost, coverage, currency in costs.select("cost", "coverage", "currency").iter_rows():
-        amount = f"unknown ({currency})" if cost is None else theme.money(cost, currency)
-        yield "Cost", f"{amount}; {theme.percent(coverage)} of the calls have a price"
+        amount = f"unknown ({currency})" if cost is None else wording.money(cost, currency)
+        yield "Cost", f"{amount}; {wording.percent(coverage)} of the calls have a price"
 
 
 def _models(models: Breakdown, calls: int) -> str:
     top = [
-        f"{theme.shorten(name, _WIDTH) if name is not None else 'none'} {theme.percent(count / calls)}"
+        f"{wording.shorten(name, _WIDTH) if name is not None else 'none'} {wording.percent(count / calls)}"
         for name, count in models.head(_MODELS).select("model_name", "calls").iter_rows()
     ]
     more = models.height - len(top)

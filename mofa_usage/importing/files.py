@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from mofa_usage.errors import UsageError, require
 
-__all__ = ["RowSource", "SourceRow", "detect_format", "open_source"]
+__all__ = ["RowSource", "SourceRow", "detect_format", "open_file"]
 
 FORMATS = ("csv", "jsonl", "parquet")
 _SUFFIXES = {
@@ -97,7 +97,7 @@ def detect_format(path: Path, wanted: str | None = None) -> str:
     )
 
 
-def open_source(path: Path, format_name: str) -> RowSource:
+def open_file(path: Path, format_name: str) -> RowSource:
     """Open `path` for one pass over its rows.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Nothing is read here. The relation is a projection: DuckDB reads the columns that a question needs, of the row groups
 whose times can match. The types are those of `CALL_SCHEMA` in DuckDB's words, and values become them as exactly as in
-`mofa_usage.frames.normalise`: what does not fit is an error, which DuckDB raises when it comes to that row.
+`mofa_usage.reading.columns.normalise`: what does not fit is an error, which DuckDB raises when it comes to that row.
 
 Files that `export_parquet` wrote say so in their metadata and are read as they are.
 """
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.errors import UsageError, require
-from mofa_usage.frames import CALL_COLUMNS, CallColumn, origin
-from mofa_usage.readers import BATCH
+from mofa_usage.reading.columns import CALL_COLUMNS, CallColumn, origin
+from mofa_usage.reading.drivers import BATCH
+from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import Kind
-from mofa_usage.selection import Selection, offered
 
 require("duckdb", extra="analysis")
 require("pyarrow", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "open_parquet", "session", "told"]
+__all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "clocked_cursor", "open_parquet", "told"]
 
 SCHEMA_VERSION = "1"
 VERSION_KEY = "mofa_usage.schema_version"
@@ -249,11 +249,11 @@ def _pattern(path: Path) -> str:
 
 
 def _scan(database: duckdb.DuckDBPyConnection, files: str, tz: str) -> duckdb.DuckDBPyRelation:
-    cursor = session(database, tz)
+    cursor = clocked_cursor(database, tz)
     return cursor.sql(f"FROM read_parquet({files})")
 
 
-def session(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:
+def clocked_cursor(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:
     """A cursor of its own, so that threads do not meet, on the clock of a zone that `zones.zone` knows."""
     cursor = database.cursor()
     cursor.sql(f"SET TimeZone = '{tz}'")

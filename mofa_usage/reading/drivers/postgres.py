@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError, require
-from mofa_usage.frames import MONEY
-from mofa_usage.readers.base import CONNECT_SECONDS, ServerReader, StoredColumn, refuse
+from mofa_usage.reading.columns import MONEY
+from mofa_usage.reading.drivers.base import CONNECT_SECONDS, ServerReader, StoredColumn, refuse
 from mofa_usage.schema import Kind
 from mofa_usage.urls import DatabaseUrl
 

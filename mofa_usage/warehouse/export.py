@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Literal
 
 from mofa_usage.errors import SerializationError, UsageError, require
-from mofa_usage.frames import CALL_COLUMNS, NAME_COLUMNS
+from mofa_usage.progress import watched
+from mofa_usage.reading.columns import CALL_COLUMNS, NAME_COLUMNS
+from mofa_usage.reading.open import Source, open_source
+from mofa_usage.reading.relation import SCHEMA_VERSION, VERSION_KEY
+from mofa_usage.reading.selection import Selection
 from mofa_usage.records import QueryFilter
-from mofa_usage.relations import SCHEMA_VERSION, VERSION_KEY
-from mofa_usage.selection import Selection
-from mofa_usage.sources import Source, open_source, watched
 from mofa_usage.zones import Moment
 
 for needed in ("polars", "pyarrow"):

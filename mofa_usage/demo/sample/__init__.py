@@ -1,7 +1,7 @@
 """Real usage to try things on: the Azure LLM inference trace of 2023, shipped with the package.
 
 ```python
-from mofa_usage.sample import sample_path
+from mofa_usage.demo.sample import sample_path
 
 result = await import_calls(store, sample_path("azure-code"))  # 8,819 calls of one hour
 ```

@@ -12,7 +12,7 @@ from typing import Self
 import polars as pl
 
 from mofa_usage.errors import UsageError
-from mofa_usage.frames import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, origin
+from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, origin
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
 
