@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # checkers count. `mofa_usage` itself only names what is where.
 LAYERS: tuple[set[str], ...] = (
     {"errors", "progress", "values"},
-    {"measures", "records", "urls", "zones"},
-    {"schema", "wording"},
+    {"measures", "records", "tokens", "urls", "zones"},
+    {"outcomes", "schema", "wording"},
     {"stores", "theme"},
     {"demo", "importing", "plots", "reading"},
     {"analysis"},
@@ -30,7 +30,7 @@ LAYERS: tuple[set[str], ...] = (
     {"cli"},
 )
 # An agent that records its calls never loads Polars; neither side of the house knows the other.
-WRITE_PATH = {"records", "schema", "stores", "importing", "demo"}
+WRITE_PATH = {"records", "schema", "stores", "importing", "demo", "outcomes", "tokens"}
 READ_PATH = {"analysis", "measures", "plots", "reading", "report", "theme", "usage", "warehouse", "wording"}
 # Pictures are drawn from small frames that a test can write by hand, whoever computed them.
 KNOWN_TO_PLOTS = {"errors", "measures", "theme", "wording"}

@@ -1,0 +1,302 @@
+"""The usage inside a row: where it stands, which names it uses, what they say.
+
+A row is a JSON object of a log line, a line of a table or a provider's answer. Objects are entered only where a usage
+can be (`message.usage`, `usageMetadata`, ...), so that a long conversation beside it costs nothing. Nothing is
+interpreted here but what is certain: Gemini's tool-use prompts belong to the prompt, and cache writes by lifetime add
+up to the cache writes.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from mofa_usage.tokens.names import (
+    COMPLETION,
+    PROMPT,
+    Convention,
+    Name,
+    classify,
+    convention_of,
+    holds_counts,
+    leads_to_counts,
+    place_rank,
+)
+
+__all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
+
+_DEPTH = 8  # of nested objects, usages and their details included
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_LIFETIMES = tuple(f"cache_write_{lifetime}_tokens" for lifetime in ("5m", "1h", "30m", "12h"))
+
+
+class TokenValueError(ValueError):
+    """A count that is none: negative, broken, a truth value, text.
+
+    Attributes:
+        name: what the source calls it.
+        kind: the rule that it breaks, with the field and without the value, so that like rows can be counted.
+    """
+
+    def __init__(self, field: str, rule: str, name: str, value: object) -> None:
+        self.name = name
+        self.kind = f"{field} {rule}"
+        where = "" if name == field else f" in {name!r}"
+        super().__init__(f"{self.kind}: {str(value)[:40]!r}{where}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedUsage:
+    """What a row says about its tokens, found and not yet interpreted.
+
+    Attributes:
+        prompt, completion, total: the three counts as they are; None where the row does not say.
+        cached, written, reasoning: the parts that a count may hold or not.
+        prompt_parts, completion_parts: all parts by the keys of `TokenDetails`, further keys as they are.
+        terms: what prices follow besides counts: `service_tier`, `server_tool_use`, `inference_geo`, `speed`.
+        source: how the counts came about, where the row says so (`token_source`).
+        convention: what its names mean where nothing else decides.
+        names: field -> what the row calls it, for all that was found: the columns that were used.
+        prompt_key, completion_key: the sets of names; usages of one file with the same are read alike.
+    """
+
+    prompt: int | None
+    completion: int | None
+    total: int | None
+    prompt_parts: Mapping[str, Any]
+    completion_parts: Mapping[str, Any]
+    terms: Mapping[str, Any]
+    source: str | None
+    convention: Convention
+    names: Mapping[str, str]
+    prompt_key: tuple[str, ...]
+    completion_key: tuple[str, ...]
+
+    @property
+    def cached(self) -> int | None:
+        """The tokens read from a cache."""
+        return self.prompt_parts.get("cached_tokens")
+
+    @property
+    def written(self) -> int | None:
+        """The tokens written to a cache."""
+        return self.prompt_parts.get("cache_write_tokens")
+
+    @property
+    def reasoning(self) -> int | None:
+        """The tokens that the model thought in."""
+        return self.completion_parts.get("reasoning_tokens")
+
+
+class _Entry(NamedTuple):
+    name: Name
+    path: str
+    value: Any
+
+
+def token_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Those of a table's columns that say something about tokens: column -> the field that it can fill.
+
+    Fields are `prompt_tokens`, `completion_tokens`, `total_tokens`, keys of the details
+    (`prompt_tokens_details.cached_tokens`) and `terms.service_tier` and the like. Which of several columns of one field
+    counts is said by `ReportedUsage.names`.
+    """
+    return {column: name.field for column in columns if (name := classify(column)) is not None}
+
+
+def find_usage(row: Mapping[str, Any], mapping: Mapping[str, str | None] | None = None) -> ReportedUsage | None:
+    """The usage in `row`; None where it has none.
+
+    Args:
+        row: nested as JSON has it, or flat with dotted or underscored names as a table has them. Values are whole
+            numbers, floats and text that are ones; null, NaN and blank text are missing.
+        mapping: field -> the row's name or dotted path, which goes before the known names; None leaves a field out.
+            Fields that are no tokens are ignored, so an import's whole mapping can be given.
+
+    Raises:
+        TokenValueError: a count is no whole number of at least 0.
+    """
+    places: dict[str, dict[str, _Entry]] = {}
+    for entry in _entries(row, "", 0):
+        fields = places.setdefault(entry.name.place, {})
+        seen = fields.get(entry.name.field)
+        if seen is None or (entry.name.rank, entry.path) < (seen.name.rank, seen.path):
+            fields[entry.name.field] = entry
+    found = _mapped(row, mapping or {}, places) if mapping else _best(places)
+    return _reported(found) if any(field in found for field in (*_COUNTS, PROMPT + "cached_tokens")) else None
+
+
+def _is_missing(value: object) -> bool:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _entries(row: Mapping[str, Any], before: str, depth: int) -> Iterator[_Entry]:
+    """Every name in `row` that is a token count of a usage or a part of one, and has a value."""
+    for key, value in row.items():
+        if value is None or not isinstance(key, str):
+            continue
+        path = f"{before}.{key}" if before else key
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and holds_counts(path):
+            value = _from_json(value)
+        if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
+            yield from _entries(value, path, depth + 1)
+            continue
+        if isinstance(value, list) and holds_counts(path):
+            yield from _entries(_by_modality(value), path, depth + 1)
+            continue
+        if not _is_missing(value) and (name := classify(path)) is not None:
+            yield _Entry(name, path, value)
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _by_modality(items: list[Any]) -> dict[str, Any]:
+    """Gemini's `[{"modality": "AUDIO", "tokenCount": 7}]` as `{"audio_tokens": 7}`."""
+    counts = {}
+    for item in items:
+        if isinstance(item, Mapping) and isinstance(modality := item.get("modality"), str):
+            counts[f"{modality.lower()}_tokens"] = item.get("tokenCount", item.get("token_count"))
+    return counts
+
+
+def _best(places: Mapping[str, Mapping[str, _Entry]]) -> Mapping[str, _Entry]:
+    """The place that says most of the three counts; of equal ones the row's own columns.
+
+    A log may have the counts in columns and the same ones with their parts in an object: then the object is taken.
+    """
+    ranked = sorted(
+        places, key=lambda place: (-sum(field in places[place] for field in _COUNTS[:2]), place_rank(place))
+    )
+    if not ranked:
+        return {}
+    best = places[ranked[0]]
+    if not any(field.startswith((PROMPT, COMPLETION)) for field in best):
+        for place in ranked[1:]:
+            if len(places[place]) > len(best) and all(
+                field in places[place] and str(places[place][field].value) == str(best[field].value)
+                for field in _COUNTS[:2]
+                if field in best
+            ):
+                return places[place]
+    return best
+
+
+def _mapped(
+    row: Mapping[str, Any], mapping: Mapping[str, str | None], places: Mapping[str, Mapping[str, _Entry]]
+) -> Mapping[str, _Entry]:
+    """What the caller's mapping names, completed from the place that it names it in, else from the best one."""
+    mine = {
+        field: path for field, path in mapping.items() if field in _COUNTS or field.startswith((PROMPT, COMPLETION))
+    }
+    wholes = {field: path for field, path in mapping.items() if f"{field}." in (PROMPT, COMPLETION)}
+    taken = {path for path in (*mine.values(), *wholes.values()) if path is not None}
+    chosen: dict[str, _Entry] = {}
+    named_places = []
+    for field, path in mine.items():
+        value = None if path is None else _at(row, path)
+        if path is None or _is_missing(value):
+            continue
+        name = classify(path)
+        if name is None or name.field != field:
+            name = Name(field, "", field.rpartition(".")[2], 0)
+        else:
+            named_places.append(name.place)
+        chosen[field] = _Entry(name, path, value)
+    for field, path in wholes.items():
+        value = None if path is None else _at(row, path)
+        value = _from_json(value) if isinstance(value, str) else value
+        if isinstance(value, Mapping):
+            chosen |= {entry.name.field: entry._replace(path=str(path)) for entry in _entries(value, field, 0)}
+    rest = places.get(named_places[0], {}) if named_places else _best(places)
+    kept = {
+        field: entry
+        for field, entry in rest.items()
+        if field not in mine and f"{field.partition('.')[0]}" not in wholes and entry.path not in taken
+    }
+    return {**kept, **chosen}
+
+
+def _at(row: Mapping[str, Any], path: str) -> Any:
+    if path in row:
+        return row[path]
+    value: Any = row
+    for key in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _count(entry: _Entry) -> int:
+    value, field = entry.value, entry.name.field
+    number: Any = value
+    if type(value) is int:
+        if value >= 0:
+            return value
+        raise TokenValueError(field, "must not be negative", entry.path, value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            return int(text)
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise TokenValueError(field, "is not a number", entry.path, value)
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else value)
+    except ArithmeticError:
+        raise TokenValueError(field, "is not a number", entry.path, value) from None
+    if not number.is_finite() or number.adjusted() > 18:
+        raise TokenValueError(field, "is out of range", entry.path, value)
+    if number != int(number):
+        raise TokenValueError(field, "is not a whole number", entry.path, value)
+    if number < 0:
+        raise TokenValueError(field, "must not be negative", entry.path, value)
+    return int(number)
+
+
+def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
+    counts: dict[str, int] = {}
+    parts: dict[str, dict[str, Any]] = {PROMPT: {}, COMPLETION: {}}
+    terms: dict[str, Any] = {}
+    source = None
+    for field, entry in sorted(found.items()):
+        group, _, key = field.partition(".")
+        if field in _COUNTS:
+            counts[field] = _count(entry)
+        elif field == COMPLETION + "token_source":
+            source = str(entry.value)
+        elif group == "terms":
+            terms[key] = entry.value
+        else:
+            parts[f"{group}."][key] = _count(entry) if entry.name.is_known else entry.value
+    prompt, prompt_parts = counts.get("prompt_tokens"), parts[PROMPT]
+    if prompt is not None:
+        prompt += prompt_parts.get("tool_use_tokens", 0)
+    if not prompt_parts.get("cache_write_tokens") and (written := sum(prompt_parts.get(key, 0) for key in _LIFETIMES)):
+        prompt_parts["cache_write_tokens"] = written
+    place = next((found[field].name.place for field in _COUNTS if field in found), "")
+    plain = {field: entry.name.plain for field, entry in found.items()}
+    cache = {name for field, name in plain.items() if field.startswith(PROMPT + "cache")}
+    prompt_name, completion_name = plain.get("prompt_tokens", ""), plain.get("completion_tokens", "")
+    convention = convention_of(place, prompt_name, cache, plain.values())
+    return ReportedUsage(
+        prompt=prompt,
+        completion=counts.get("completion_tokens"),
+        total=counts.get("total_tokens"),
+        prompt_parts=prompt_parts,
+        completion_parts=parts[COMPLETION],
+        terms=terms,
+        source=source,
+        convention=convention,
+        names={field: entry.path for field, entry in found.items()},
+        prompt_key=(place, convention.owner, prompt_name),
+        completion_key=(place, completion_name),
+    )
