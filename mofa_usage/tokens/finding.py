@@ -27,6 +27,8 @@ from mofa_usage.tokens.names import (
 
 __all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
 
+_SCALARS = {str, int, float, bool, Decimal}
+_JSON_STARTS = ("{", "[")
 _DEPTH = 8  # of nested objects, usages and their details included
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _LIFETIMES = tuple(f"cache_write_{lifetime}_tokens" for lifetime in ("5m", "1h", "30m", "12h"))
@@ -140,15 +142,17 @@ def _entries(row: Mapping[str, Any], before: str, depth: int) -> Iterator[_Entry
         if value is None or not isinstance(key, str):
             continue
         path = f"{before}.{key}" if before else key
-        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and holds_counts(path):
-            value = _from_json(value)
-        if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
-            yield from _entries(value, path, depth + 1)
-            continue
-        if isinstance(value, list) and holds_counts(path):
-            yield from _entries(_by_modality(value), path, depth + 1)
-            continue
-        if not _is_missing(value) and (name := classify(path)) is not None:
+        kind: type | None = type(value)
+        if kind is str and value[:1] in _JSON_STARTS and holds_counts(path):
+            value, kind = _from_json(value), None
+        if kind not in _SCALARS:  # they are most of every row
+            if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
+                yield from _entries(value, path, depth + 1)
+                continue
+            if isinstance(value, list) and holds_counts(path):
+                yield from _entries(_by_modality(value), path, depth + 1)
+                continue
+        if (name := classify(path)) is not None and not _is_missing(value):
             yield _Entry(name, path, value)
 
 
@@ -281,7 +285,7 @@ def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
     if prompt is not None:
         prompt += prompt_parts.get("tool_use_tokens", 0)
     if not prompt_parts.get("cache_write_tokens") and (written := sum(prompt_parts.get(key, 0) for key in _LIFETIMES)):
-        prompt_parts["cache_write_tokens"] = written
+        prompt_parts["cache_write_tokens"] = written  # LangChain says 0 beside the lifetimes
     place = next((found[field].name.place for field in _COUNTS if field in found), "")
     plain = {field: entry.name.plain for field, entry in found.items()}
     cache = {name for field, name in plain.items() if field.startswith(PROMPT + "cache")}

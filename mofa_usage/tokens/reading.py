@@ -7,8 +7,8 @@ evidence of a file and decides once per set of names, by the majority of the row
 convention of the names decides.
 
 One more thing happens: a total that leaves out what the prompt count leaves out (Vercel's AI SDK 5 with Anthropic:
-3 in, 159 out, 162 in all, and 22,137 cached). It explains itself where there are more cached tokens than prompt tokens, or
-where the caller said that counts are exclusive; then it is no contradiction.
+3 in, 159 out, 162 in all, and 22,137 cached). It explains itself where there are more cached tokens than prompt tokens,
+or where the caller said that counts are exclusive; then it is no contradiction.
 """
 
 from collections import Counter
