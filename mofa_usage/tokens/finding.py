@@ -20,9 +20,11 @@ from mofa_usage.tokens.names import (
     Name,
     classify,
     convention_of,
+    details_of,
     holds_counts,
     leads_to_counts,
     place_rank,
+    plain_name,
 )
 
 __all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
@@ -57,7 +59,7 @@ class ReportedUsage:
         prompt, completion, total: the three counts as they are; None where the row does not say.
         cached, written, reasoning: the parts that a count may hold or not.
         prompt_parts, completion_parts: all parts by the keys of `TokenDetails`, further keys as they are.
-        terms: what prices follow besides counts: `service_tier`, `server_tool_use`, `inference_geo`, `speed`.
+        terms: what prices follow besides counts: `service_tier`, `inference_geo`, `speed`, `web_search_requests`, ...
         source: how the counts came about, where the row says so (`token_source`).
         convention: what its names mean where nothing else decides.
         names: field -> what the row calls it, for all that was found: the columns that were used.
@@ -102,10 +104,16 @@ def token_columns(columns: Iterable[str]) -> dict[str, str]:
     """Those of a table's columns that say something about tokens: column -> the field that it can fill.
 
     Fields are `prompt_tokens`, `completion_tokens`, `total_tokens`, keys of the details
-    (`prompt_tokens_details.cached_tokens`) and `terms.service_tier` and the like. Which of several columns of one field
-    counts is said by `ReportedUsage.names`.
+    (`prompt_tokens_details.cached_tokens`), `terms.service_tier` and the like; of a column that holds JSON the whole
+    details, or `usage`. Which of several columns of one field counts is said by `ReportedUsage.names`.
     """
-    return {column: name.field for column in columns if (name := classify(column)) is not None}
+    understood: dict[str, str] = {}
+    for column in columns:
+        if (name := classify(column)) is not None:
+            understood[column] = name.field
+        elif holds_counts(column) and plain_name(column) != "tokens":  # that is rather a number of unknown kind
+            understood[column] = details_of(column) or "usage"
+    return understood
 
 
 def find_usage(row: Mapping[str, Any], mapping: Mapping[str, str | None] | None = None) -> ReportedUsage | None:
@@ -183,15 +191,20 @@ def _best(places: Mapping[str, Mapping[str, _Entry]]) -> Mapping[str, _Entry]:
     if not ranked:
         return {}
     best = places[ranked[0]]
-    if not any(field.startswith((PROMPT, COMPLETION)) for field in best):
+    if not _has_parts(best):
         for place in ranked[1:]:
-            if len(places[place]) > len(best) and all(
-                field in places[place] and str(places[place][field].value) == str(best[field].value)
+            other = places[place]
+            if _has_parts(other) and all(
+                field in other and str(other[field].value) == str(best[field].value)
                 for field in _COUNTS[:2]
                 if field in best
             ):
-                return places[place]
+                return other
     return best
+
+
+def _has_parts(found: Mapping[str, _Entry]) -> bool:
+    return any(field.startswith((PROMPT, COMPLETION)) for field in found)
 
 
 def _mapped(
@@ -278,7 +291,7 @@ def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
         elif field == COMPLETION + "token_source":
             source = str(entry.value)
         elif group == "terms":
-            terms[key] = entry.value
+            terms[key] = _count(entry) if key.endswith("_requests") else entry.value
         else:
             parts[f"{group}."][key] = _count(entry) if entry.name.is_known else entry.value
     prompt, prompt_parts = counts.get("prompt_tokens"), parts[PROMPT]

@@ -30,7 +30,19 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Convention", "Name", "classify", "convention_of", "holds_counts", "leads_to_counts"]
+__all__ = [
+    "COMPLETION",
+    "PROMPT",
+    "Convention",
+    "Name",
+    "classify",
+    "convention_of",
+    "details_of",
+    "holds_counts",
+    "leads_to_counts",
+    "place_rank",
+    "plain_name",
+]
 
 PROMPT, COMPLETION = "prompt_tokens_details.", "completion_tokens_details."
 
@@ -120,8 +132,12 @@ _COMPLETION_KEYS = {
     "accepted_prediction_tokens": "accepted_prediction_tokens",
     "rejected_prediction_tokens": "rejected_prediction_tokens",
 }
-_TERMS = ("service_tier", "server_tool_use", "inference_geo", "speed")
-"""What prices follow besides counts. Kept as they are, from inside a usage."""
+_TERMS = {
+    **{name: name for name in ("service_tier", "inference_geo", "speed")},
+    "server_tool_use_web_search_requests": "web_search_requests",
+    "server_tool_use_web_fetch_requests": "web_fetch_requests",
+}
+"""What prices follow besides counts. Kept as it is, from inside a usage."""
 
 
 def _by_name(table: dict[str, str]) -> dict[str, tuple[str, int]]:
@@ -135,13 +151,6 @@ _KEYS = {
     PROMPT: _by_name({PROMPT + key: names for key, names in _PROMPT_KEYS.items()}),
     COMPLETION: _by_name({COMPLETION + key: names for key, names in _COMPLETION_KEYS.items()}),
 }
-# The start of every name that has more than one word: what a nested object can be called that leads to counts.
-_STARTS = {
-    "_".join(words[:length])
-    for words in (name.split("_") for name in _FIELDS | _KEYS[PROMPT] | _KEYS[COMPLETION])
-    for length in range(1, len(words))
-} | {"prompt", "completion", "cache"}
-
 _WRAPPERS = (
     "attributes span_attributes message response body result payload info llm_output response_metadata kwargs meta "
     "metadata extra data event chunk delta generation_info"
@@ -150,6 +159,12 @@ _USAGES = (
     "gen_ai_usage anthropic_usage openai_usage llm_usage llm_token_count ai_usage usage_metadata usage_object "
     "usage_details token_usage last_token_usage usage token_counts tokens"
 )
+# The start of every name that has more than one word: what a nested object can be called that leads to counts.
+_STARTS = {
+    "_".join(words[:length])
+    for words in (name.split("_") for name in {*_FIELDS, *_KEYS[PROMPT], *_KEYS[COMPLETION], *_TERMS, *_USAGES.split()})
+    for length in range(1, len(words))
+} | {"prompt", "completion", "cache"}
 _OPENTELEMETRY = {"gen_ai_usage", "anthropic_usage", "openai_usage", "llm_usage"}
 # Of two places that say as much, the one that is named first here counts. "" is the row itself.
 _PLACES = ["", *_USAGES.split()]
@@ -240,7 +255,7 @@ def _look_up(plain: str, place: str, path: str) -> Name | None:
     if place and plain in _FIELDS_INSIDE:
         return Name(_FIELDS_INSIDE[plain][0], place, plain, 2000 + _FIELDS_INSIDE[plain][1])
     if place and plain in _TERMS:
-        return Name(f"terms.{plain}", place, plain, 0)
+        return Name(f"terms.{_TERMS[plain]}", place, plain, 0)
     details = _DETAILS.fullmatch(plain)
     if details is None or (key := details["key"]) is None:
         return None
@@ -256,8 +271,8 @@ def _look_up(plain: str, place: str, path: str) -> Name | None:
 def leads_to_counts(path: str) -> bool:
     """Whether an object under this path can hold a usage or counts of one."""
     plain = plain_name(path)
-    _, usage, rest = _split(plain)
-    return not rest or any(_leads(start) for start in ((plain, rest) if usage else (plain,)))
+    rest = _split(plain)[2]
+    return not rest or _leads(plain) or _leads(rest)
 
 
 def _leads(start: str) -> bool:
@@ -271,6 +286,15 @@ def holds_counts(path: str) -> bool:
     plain = plain_name(path)
     _, usage, rest = _split(plain)
     return bool(usage and not rest) or _DETAILS.fullmatch(rest or plain) is not None
+
+
+def details_of(path: str) -> str | None:
+    """`prompt_tokens_details` or `completion_tokens_details` where `path` is called so; None else."""
+    plain = plain_name(path)
+    details = _DETAILS.fullmatch(_split(plain)[2]) or _DETAILS.fullmatch(plain)
+    if details is None:
+        return None
+    return (PROMPT if details["prompt"] else COMPLETION).rstrip(".")
 
 
 _INCLUSIVE_CACHED = {"cached_input_tokens", "cached_tokens", "input_cached_tokens", "native_tokens_cached"}

@@ -61,7 +61,8 @@ class TokenCounts:
             further ones (`cache_write_5m_tokens`, `image_tokens`, ...); only what the row says, no `token_source`.
         token_source: how the counts came about: `provider`, `estimated`, `partial` (only the prompt is known),
             `completion_only` or `none`.
-        terms: what prices follow besides counts, as it is: `service_tier`, `server_tool_use`, `inference_geo`, `speed`.
+        terms: what prices follow besides counts, as it is: `service_tier`, `inference_geo`, `speed`,
+            `web_search_requests`, `web_fetch_requests`.
         contradiction: why the row contradicts itself, or the way in which it is read; None when it does not. With one,
             counts are as the row says, and parts that exceed their whole are left out.
         contradiction_kind: the same without the row's numbers.
