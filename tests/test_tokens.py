@@ -821,6 +821,7 @@ def test_whole_numbers_in_every_kind(value: object) -> None:
         ("1e30", "is out of range"),
         ("many", "is not a number"),
         ("1,234", "is not a number"),
+        ("1_234", "is not a number"),
         (True, "is not a number"),
         ([1], "is not a number"),
     ],

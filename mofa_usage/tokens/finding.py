@@ -8,9 +8,11 @@ up to the cache writes.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mofa_usage.tokens.names import (
@@ -29,7 +31,7 @@ from mofa_usage.tokens.names import (
 
 __all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
 
-_SCALARS = {str, int, float, bool, Decimal}
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _JSON_STARTS = ("{", "[")
 _DEPTH = 8  # of nested objects, usages and their details included
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -146,22 +148,30 @@ def _is_missing(value: object) -> bool:
 
 def _entries(row: Mapping[str, Any], before: str, depth: int) -> Iterator[_Entry]:
     """Every name in `row` that is a token count of a usage or a part of one, and has a value."""
-    for key, value in row.items():
-        if value is None or not isinstance(key, str):
+    for key, path, name in _relevant(tuple(row), before):
+        value = row[key]
+        if value is None:
             continue
-        path = f"{before}.{key}" if before else key
-        kind: type | None = type(value)
-        if kind is str and value[:1] in _JSON_STARTS and holds_counts(path):
-            value, kind = _from_json(value), None
-        if kind not in _SCALARS:  # they are most of every row
-            if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
-                yield from _entries(value, path, depth + 1)
-                continue
-            if isinstance(value, list) and holds_counts(path):
-                yield from _entries(_by_modality(value), path, depth + 1)
-                continue
-        if (name := classify(path)) is not None and not _is_missing(value):
+        if isinstance(value, str) and value[:1] in _JSON_STARTS and holds_counts(path):
+            value = _from_json(value)
+        if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
+            yield from _entries(value, path, depth + 1)
+        elif isinstance(value, list) and holds_counts(path):
+            yield from _entries(_by_modality(value), path, depth + 1)
+        elif name is not None and not _is_missing(value):
             yield _Entry(name, path, value)
+
+
+@lru_cache(maxsize=256)  # the rows of a file mostly have the same keys, and most keys are about something else
+def _relevant(keys: tuple[object, ...], before: str) -> tuple[tuple[str, str, Name | None], ...]:
+    """Those of the keys of an object that can be or hold counts, with their paths and what they are."""
+    paths = ((key, f"{before}.{key}" if before else key) for key in keys if isinstance(key, str))
+    named = ((key, path, classify(path)) for key, path in paths)
+    return tuple(
+        (key, path, name)
+        for key, path, name in named
+        if name is not None or leads_to_counts(path) or holds_counts(path)
+    )
 
 
 def _from_json(text: str) -> Any:
@@ -255,27 +265,19 @@ def _at(row: Mapping[str, Any], path: str) -> Any:
 
 def _count(entry: _Entry) -> int:
     value, field = entry.value, entry.name.field
-    number: Any = value
-    if type(value) is int:
-        if value >= 0:
-            return value
-        raise TokenValueError(field, "must not be negative", entry.path, value)
-    if isinstance(value, str):
-        text = value.strip()
-        if text.isascii() and text.isdigit() and len(text) < 19:
-            return int(text)
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+    if type(value) is int and value >= 0:
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip()):
+        value = int(text) if text.isdigit() and len(text) < 19 else Decimal(text)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise TokenValueError(field, "is not a number", entry.path, value)
-    try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)
-    except ArithmeticError:
-        raise TokenValueError(field, "is not a number", entry.path, value) from None
+    number = Decimal(value)
     if not number.is_finite() or number.adjusted() > 18:
-        raise TokenValueError(field, "is out of range", entry.path, value)
+        raise TokenValueError(field, "is out of range", entry.path, entry.value)
     if number != int(number):
-        raise TokenValueError(field, "is not a whole number", entry.path, value)
+        raise TokenValueError(field, "is not a whole number", entry.path, entry.value)
     if number < 0:
-        raise TokenValueError(field, "must not be negative", entry.path, value)
+        raise TokenValueError(field, "must not be negative", entry.path, entry.value)
     return int(number)
 
 
@@ -284,7 +286,7 @@ def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
     parts: dict[str, dict[str, Any]] = {PROMPT: {}, COMPLETION: {}}
     terms: dict[str, Any] = {}
     source = None
-    for field, entry in sorted(found.items()):
+    for field, entry in found.items():
         group, _, key = field.partition(".")
         if field in _COUNTS:
             counts[field] = _count(entry)
@@ -299,11 +301,7 @@ def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
         prompt += prompt_parts.get("tool_use_tokens", 0)
     if not prompt_parts.get("cache_write_tokens") and (written := sum(prompt_parts.get(key, 0) for key in _LIFETIMES)):
         prompt_parts["cache_write_tokens"] = written  # LangChain says 0 beside the lifetimes
-    place = next((found[field].name.place for field in _COUNTS if field in found), "")
-    plain = {field: entry.name.plain for field, entry in found.items()}
-    cache = {name for field, name in plain.items() if field.startswith(PROMPT + "cache")}
-    prompt_name, completion_name = plain.get("prompt_tokens", ""), plain.get("completion_tokens", "")
-    convention = convention_of(place, prompt_name, cache, plain.values())
+    convention, prompt_key, completion_key = _set_of_names(tuple(entry.name for entry in found.values()))
     return ReportedUsage(
         prompt=prompt,
         completion=counts.get("completion_tokens"),
@@ -314,6 +312,17 @@ def _reported(found: Mapping[str, _Entry]) -> ReportedUsage:
         source=source,
         convention=convention,
         names={field: entry.path for field, entry in found.items()},
-        prompt_key=(place, convention.owner, prompt_name),
-        completion_key=(place, completion_name),
+        prompt_key=prompt_key,
+        completion_key=completion_key,
     )
+
+
+@lru_cache(maxsize=1024)
+def _set_of_names(names: tuple[Name, ...]) -> tuple[Convention, tuple[str, ...], tuple[str, ...]]:
+    """What the names of a usage mean together, and under which keys usages with the same names are decided alike."""
+    plain = {name.field: name.plain for name in names}
+    place = next((name.place for field in _COUNTS for name in names if name.field == field), "")
+    prompt, completion = plain.get("prompt_tokens", ""), plain.get("completion_tokens", "")
+    cache = frozenset(name for field, name in plain.items() if field.startswith(f"{PROMPT}cache"))
+    convention = convention_of(place, prompt, cache, plain.values())
+    return convention, (place, convention.owner, prompt), (place, completion)

@@ -330,7 +330,7 @@ def _within(parts: Mapping[str, Any], whole: int | None) -> tuple[Mapping[str, A
     """The parts that are not larger than their whole, and the first that is. Unknown wholes have room for all."""
     if whole is None:
         return parts, None
-    excess = [key for key, part in parts.items() if isinstance(part, int) and part > whole]
+    excess = sorted(key for key, part in parts.items() if isinstance(part, int) and part > whole)
     if not excess:
         return parts, None
     return {key: part for key, part in parts.items() if key not in excess}, excess[0]
