@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mofa_usage.records import ApiCallStatus
+from mofa_usage.values import ApiCallStatus
 
 __all__ = ["Outcome", "UnknownStatusError", "outcome_of", "status_of", "status_of_code", "used_nothing"]
 

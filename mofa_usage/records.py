@@ -20,9 +20,8 @@ A change makes a new record: `session.model_copy(update={"title": "New"})`, vali
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
 from pydantic import (
@@ -35,7 +34,20 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from uuid_utils.compat import uuid7
 
+from mofa_usage.details import (
+    MessageContent,
+    PriceDetails,
+    TokenDetails,
+    ToolCallContent,
+    ToolResultContent,
+    told_source,
+)
+from mofa_usage.labels import NO_LABELS, CallLabels
+from mofa_usage.queries import QueryFilter, UsageStatistics
 from mofa_usage.values import (
+    DEFAULT_CURRENCY,
+    TOKEN_SOURCES,
+    ApiCallStatus,
     Count,
     Flag,
     Id,
@@ -44,11 +56,11 @@ from mofa_usage.values import (
     JsonObject,
     Key,
     Money,
-    OpenValue,
     Rate,
     Secret,
     Text,
     Time,
+    TokenSource,
     Value,
     to_utc,
 )
@@ -68,6 +80,7 @@ __all__ = [
     "QueryFilter",
     "Record",
     "TokenDetails",
+    "TokenSource",
     "ToolCallContent",
     "ToolResultContent",
     "UsageStatistics",
@@ -92,6 +105,9 @@ class Record(Value):
     create_time: Time = Field(default_factory=_now)
     update_time: Time = Field(default_factory=_create_time)
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # equal records have one id, and JSON has no hash of its own
+
     @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.update_time < self.create_time:
@@ -109,63 +125,6 @@ class MessageRole(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"
-
-
-class ApiCallStatus(StrEnum):
-    """How an API call ended."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    RATE_LIMITED = "rate_limited"
-    CANCELLED = "cancelled"
-
-
-class ToolCallContent(Value):
-    """A tool that the model asked for. `arguments` is any JSON value."""
-
-    id: Text
-    name: Text
-    arguments: Json
-
-
-class ToolResultContent(Value):
-    """What a tool answered."""
-
-    tool_call_id: Text
-    content: Text
-    is_error: Flag = False
-
-
-class MessageContent(OpenValue):
-    """What a message says: text, tool calls, a tool's result, and any further JSON keys beside them.
-
-    ```python
-    MessageContent(text="What is Rust?")
-    MessageContent(text="Look:", image_url="https://example.org/crab.png")  # a further key
-    ```
-    """
-
-    text: Text | None = None
-    tool_calls: list[ToolCallContent] | None = None
-    tool_result: ToolResultContent | None = None
-
-
-class TokenDetails(OpenValue):
-    """Which part of a token count was of a kind. Parts are subsets of the count, and may overlap each other."""
-
-    cached_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    reasoning_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-
-
-class PriceDetails(OpenValue):
-    """How a price is made up, in units of `currency` (an ISO 4217 code)."""
-
-    input_price: Money | None = None
-    output_price: Money | None = None
-    currency: Text = "USD"
 
 
 class LLMMessage(Record):
@@ -226,6 +185,23 @@ class LLMApiCall(Record):
     time_to_first_token_ms: Count | None = None
     tokens_per_second: Rate | None = None
     api_response_id: Text | None = None
+    labels: CallLabels = NO_LABELS
+
+    @property
+    def token_source(self) -> TokenSource:
+        """How the token counts came about, a key of `completion_tokens_details`; `provider` where it is absent. What
+        it calls unknown is 0 in the counts: with `none` both of them, with `partial` those of the completion, with
+        `completion_only` those of the prompt.
+        """
+        source = told_source(self.completion_tokens_details)
+        return source if source in TOKEN_SOURCES else "provider"
+
+    @property
+    def currency(self) -> str | None:
+        """The currency of `total_price`; `None` without a price."""
+        if self.total_price is None:
+            return None
+        return DEFAULT_CURRENCY if self.price_details is None else self.price_details.currency
 
     @model_validator(mode="after")
     def _check_details(self, info: ValidationInfo) -> Self:
@@ -243,6 +219,9 @@ class LLMApiCall(Record):
                         f"{total}_details.{part} ({getattr(details, part)}) must be a part of "
                         f"{total} ({getattr(self, total)})"
                     )
+        if (source := told_source(self.completion_tokens_details)) not in (None, *TOKEN_SOURCES):
+            known = ", ".join(TOKEN_SOURCES)
+            raise ValueError(f"completion_tokens_details.token_source is {source!r:.40}, it must be one of {known}")
         return self
 
     @classmethod
@@ -287,27 +266,64 @@ class LLMApiCall(Record):
         error_message: str,
         request_time: datetime,
         error_code: str | None = None,
-        status: ApiCallStatus | str = ApiCallStatus.FAILED,
+        status: ApiCallStatus | str | None = None,
         response_time: datetime | None = None,
         **fields: Any,
     ) -> Self:
-        """A call that was not answered, ended now unless `response_time` says when. It used no tokens unless they
-        are given.
+        """A call that was not answered, ended now unless `response_time` says when.
+
+        The status is what the error code says (an HTTP status as text: 408 and 504 are timeouts, 429 is rate limited,
+        499 cancelled) unless it is given, else `failed`. Tokens that are not given are unknown (`token_source`), but 0
+        for a call that was refused before any work: one that is rate limited, or whose code is another 4xx.
         """
         # A request time from a clock ahead of ours must not end before it began.
         ended = response_time or max(_now(), to_utc(request_time))
+        status = status or _STATUS_OF_CODE.get(error_code or "", ApiCallStatus.FAILED)
         derived: dict[str, Any] = {
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
             "latency_ms": _milliseconds(request_time, ended),
             "create_time": request_time,
             "update_time": ended,
         }
         named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
         error = {"error_message": error_message, "error_code": error_code, "status": status}
-        merged = {**named, "model_name": model_name, **error, **derived, **fields}
-        merged.setdefault("total_tokens", merged["prompt_tokens"] + merged["completion_tokens"])
-        return cls.model_validate(merged)
+        tokens = _tokens_of_failure(fields, refused=_is_refusal(status, error_code))
+        return cls.model_validate({**named, "model_name": model_name, **error, **derived, **fields, **tokens})
+
+
+_STATUS_OF_CODE: Mapping[str, ApiCallStatus] = {
+    "408": ApiCallStatus.TIMEOUT,
+    "429": ApiCallStatus.RATE_LIMITED,
+    "499": ApiCallStatus.CANCELLED,
+    "504": ApiCallStatus.TIMEOUT,
+}
+
+
+def _is_refusal(status: ApiCallStatus | str, code: str | None) -> bool:
+    """Whether a call was turned down before any work."""
+    if status == ApiCallStatus.RATE_LIMITED:
+        return True
+    is_4xx = code is not None and len(code) == 3 and code.isdecimal() and code.startswith("4")
+    return is_4xx and _STATUS_OF_CODE.get(code or "") in (None, ApiCallStatus.RATE_LIMITED)
+
+
+def _tokens_of_failure(fields: Mapping[str, Any], *, refused: bool) -> dict[str, Any]:
+    """The counts that are given, 0 for others, and in the details which of them are unknown."""
+    prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
+    counts = {"prompt_tokens": prompt or 0, "completion_tokens": completion or 0}
+    tokens: dict[str, Any] = {"total_tokens": sum(counts.values()), **counts}
+    if "total_tokens" in fields:
+        tokens["total_tokens"] = fields["total_tokens"]
+    sources: Mapping[tuple[bool, bool], TokenSource] = {
+        (False, False): "none",
+        (True, False): "partial",
+        (False, True): "completion_only",
+    }
+    source = sources.get((prompt is not None, completion is not None))
+    if source is not None and not refused:
+        details = TokenDetails.model_validate(fields.get("completion_tokens_details") or {})
+        if told_source(details) is None:
+            tokens["completion_tokens_details"] = details.model_copy(update={"token_source": source})
+    return tokens
 
 
 def _milliseconds(start: datetime, end: datetime) -> int | None:
@@ -387,52 +403,3 @@ class AgentConfig(Value):
 
     agent: Agent
     provider: Provider
-
-
-class QueryFilter(Value):
-    """Which API calls: those that meet every condition given. Both ends of the time range are included."""
-
-    user_id: Id | None = None
-    session_id: Id | None = None
-    agent_id: Id | None = None
-    tenant_id: Id | None = None
-    start_time: Time | None = None
-    end_time: Time | None = None
-    status: ApiCallStatus | None = None
-    model_name: Text | None = None
-    limit: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
-    offset: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
-
-    COLUMNS: ClassVar[Mapping[str, str]] = {
-        "user_id": "user_id",
-        "session_id": "chat_session_id",
-        "agent_id": "agent_id",
-        "tenant_id": "tenant_id",
-        "status": "status",
-        "model_name": "model_name",
-    }
-    """Which column each condition of equality compares."""
-
-
-class UsageStatistics(Value):
-    """Totals over the calls of a filter.
-
-    `failed_count` counts the status `failed` only, `status_counts` every status. `total_cost` is exact and is `None`
-    when no call has a price; averages are over the calls that have the value. Latency is in milliseconds.
-    """
-
-    total_calls: int
-    success_count: int
-    failed_count: int
-    status_counts: dict[ApiCallStatus, int]
-    total_tokens: int
-    total_prompt_tokens: int
-    total_completion_tokens: int
-    total_cost: Decimal | None = None
-    avg_latency_ms: float | None = None
-    avg_tokens_per_second: float | None = None
-
-    @property
-    def success_rate(self) -> float | None:
-        """Successes divided by calls, from 0 to 1; `None` when there are no calls."""
-        return self.success_count / self.total_calls if self.total_calls else None

@@ -9,13 +9,20 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, NoReturn, Self
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic_core import to_json
 
 __all__ = [
+    "DEFAULT_CURRENCY",
+    "MAX_INT",
+    "TOKEN_SOURCES",
+    "ApiCallStatus",
     "Count",
+    "Currency",
     "Flag",
     "Id",
     "Integer",
@@ -28,17 +35,45 @@ __all__ = [
     "Secret",
     "Text",
     "Time",
+    "TokenSource",
     "Value",
+    "check_text",
+    "read_currency",
     "to_utc",
 ]
 
-_MAX_INT = 2**31 - 1
+MAX_INT = 2**31 - 1
 _EXACT_FLOAT = 2.0**53  # from here on every float is an integer
 _JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
 _JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
 
 
-def _check_text(value: str) -> str:
+class ApiCallStatus(StrEnum):
+    """How an API call ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    CANCELLED = "cancelled"
+
+
+TokenSource = Literal["provider", "estimated", "partial", "completion_only", "none"]
+"""How token counts came about: the provider said so, somebody estimated them, only those of the prompt are known
+(`partial`), only those of the completion, or none."""
+
+TOKEN_SOURCES: tuple[TokenSource, ...] = get_args(TokenSource)
+
+DEFAULT_CURRENCY = "USD"
+"""The currency of a price that does not say."""
+
+
+def check_text(value: str) -> str:
+    """The text, as it is.
+
+    Raises:
+        ValueError: it holds a NUL character or a lone surrogate, which not every database can.
+    """
     if "\0" in value:
         raise ValueError("text must not hold a NUL character")
     if not value.isascii():
@@ -50,7 +85,7 @@ def _check_text(value: str) -> str:
 
 
 def _check_secret(value: SecretStr) -> SecretStr:
-    _check_text(value.get_secret_value())
+    check_text(value.get_secret_value())
     return value
 
 
@@ -85,7 +120,7 @@ def _json_text(value: object, path: str) -> str:
     if not isinstance(value, str):
         _refuse_json(path, f"the key {value!r} is a {type(value).__name__}, keys must be text")
     try:
-        return _check_text(str(value))
+        return check_text(str(value))
     except ValueError as error:
         _refuse_json(path, str(error))
 
@@ -118,14 +153,41 @@ def _check_json(value: object) -> Any:
     return _to_json(value)
 
 
+def read_currency(value: object) -> str:
+    """The currency that a value in somebody's `price_details` means: without blanks and in capitals where that makes
+    three letters, USD where there is none, else the text as it is (its JSON where it is no text).
+    """
+    if value is None:
+        return DEFAULT_CURRENCY
+    text = value if isinstance(value, str) else to_json(value).decode()
+    return _currency_code(text) or text
+
+
+def _currency_code(text: str) -> str | None:
+    code = text.strip()
+    return code.upper() if len(code) == 3 and code.isascii() and code.isalpha() else None
+
+
+def _check_currency(value: object, info: ValidationInfo) -> str:
+    if info.context is not None:
+        return read_currency(value)  # from a table: a ledger stays readable whatever another program wrote
+    if not isinstance(value, str):
+        raise ValueError(f"a currency is text such as 'USD', not of kind {type(value).__name__}")
+    code = _currency_code(value)
+    if code is None:
+        raise ValueError(f"{value[:20]!r} is no currency: ISO 4217 codes have three letters, such as 'USD'")
+    return code
+
+
 Id = UUID
-Text = Annotated[str, Field(strict=True), AfterValidator(_check_text)]
+Text = Annotated[str, Field(strict=True), AfterValidator(check_text)]
 # What is indexed has at most 2,704 bytes on PostgreSQL and 3,072 on MySQL, and a character up to four of them.
-Key = Annotated[str, Field(strict=True, max_length=600), AfterValidator(_check_text)]
-Count = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT)]
-Integer = Annotated[int, Field(strict=True, ge=-_MAX_INT - 1, le=_MAX_INT)]
+Key = Annotated[str, Field(strict=True, max_length=600), AfterValidator(check_text)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INT)]
+Integer = Annotated[int, Field(strict=True, ge=-MAX_INT - 1, le=MAX_INT)]
 Rate = Annotated[float, Field(allow_inf_nan=False)]
 Money = Annotated[Decimal, Field(max_digits=15, decimal_places=10)]
+Currency = Annotated[str, BeforeValidator(_check_currency)]
 Time = Annotated[datetime, Field(strict=True), AfterValidator(to_utc)]
 Flag = Annotated[bool, Field(strict=True)]
 Json = Annotated[Any, BeforeValidator(_check_json)]

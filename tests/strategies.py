@@ -15,6 +15,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from mofa_usage.labels import RESERVED
 from mofa_usage.records import (
     NIL_UUID,
     Agent,
@@ -30,6 +31,7 @@ from mofa_usage.records import (
     ToolCallContent,
     ToolResultContent,
 )
+from mofa_usage.values import TOKEN_SOURCES
 
 _OpenT = TypeVar("_OpenT", MessageContent, TokenDetails, PriceDetails)
 _RecordT = TypeVar("_RecordT", bound=BaseModel)
@@ -183,6 +185,17 @@ def token_details() -> st.SearchStrategy[TokenDetails]:
     return _open(TokenDetails, **{kind: st.none() | counts() for kind in kinds})
 
 
+@cache
+def completion_details() -> st.SearchStrategy[TokenDetails]:
+    """Details of completion tokens, which may say how the counts came about."""
+    sources = st.none() | st.sampled_from(TOKEN_SOURCES)
+    return st.builds(
+        lambda details, source: details.model_copy(update={} if source is None else {"token_source": source}),
+        token_details(),
+        sources,
+    )
+
+
 def within(details: TokenDetails | None, total: int) -> TokenDetails | None:
     """Details cut down to a total: no part is larger, and the cached and the cache-written are disjoint parts."""
     if details is None:
@@ -196,9 +209,23 @@ def within(details: TokenDetails | None, total: int) -> TokenDetails | None:
 
 @cache
 def price_details() -> st.SearchStrategy[PriceDetails]:
-    """Prices in some currency."""
+    """Prices in some currency, written as people write it."""
     price = st.none() | prices()
-    return _open(PriceDetails, input_price=price, output_price=price, currency=st.sampled_from(["USD", "EUR", "CNY"]))
+    currency = st.sampled_from(["USD", "EUR", "CNY", "usd", " eur\t"])
+    return _open(PriceDetails, input_price=price, output_price=price, currency=currency)
+
+
+@cache
+def labels() -> st.SearchStrategy[dict[str, str]]:
+    """Labels of any name that the contract allows, those with a meaning among them; often none."""
+    free = st.dictionaries(text(100).filter(lambda name: bool(name) and name not in RESERVED), text(), max_size=3)
+    meaning = {name: text() for name in RESERVED} | {
+        "retried": st.just("true"),
+        "attempt": st.integers(1, MAX_INT).map(str),
+        "operation": text().filter(lambda value: bool(value.strip())),
+    }
+    reserved = st.fixed_dictionaries({}, optional=meaning)
+    return st.just({}) | st.builds(lambda some, others: some | others, free, reserved)
 
 
 @cache
@@ -257,12 +284,14 @@ def api_calls() -> st.SearchStrategy[LLMApiCall]:
         "error_message": st.none() | text(200),
         "error_code": st.none() | text(40),
         "total_tokens": counts(),
-        **dict.fromkeys(("prompt_tokens_details", "completion_tokens_details"), st.none() | token_details()),
+        "prompt_tokens_details": st.none() | token_details(),
+        "completion_tokens_details": st.none() | completion_details(),
         "total_price": st.none() | prices(),
         "price_details": st.none() | price_details(),
         **dict.fromkeys(("latency_ms", "time_to_first_token_ms"), st.none() | counts()),
         "tokens_per_second": st.none() | rates(),
         "api_response_id": st.none() | text(),
+        "labels": labels(),
     }
     return st.builds(_call, st.fixed_dictionaries(fields), spans(), st.floats(0, 1))
 

@@ -19,8 +19,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # checkers count. `mofa_usage` itself only names what is where.
 LAYERS: tuple[set[str], ...] = (
     {"errors", "progress", "values"},
+    {"details", "labels", "outcomes", "queries"},
     {"measures", "records", "tokens", "urls", "zones"},
-    {"outcomes", "schema", "wording"},
+    {"schema", "wording"},
     {"stores", "theme"},
     {"demo", "importing", "plots", "reading"},
     {"analysis"},
@@ -30,7 +31,18 @@ LAYERS: tuple[set[str], ...] = (
     {"cli"},
 )
 # An agent that records its calls never loads Polars; neither side of the house knows the other.
-WRITE_PATH = {"records", "schema", "stores", "importing", "demo", "outcomes", "tokens"}
+WRITE_PATH = {
+    "demo",
+    "details",
+    "importing",
+    "labels",
+    "outcomes",
+    "queries",
+    "records",
+    "schema",
+    "stores",
+    "tokens",
+}
 READ_PATH = {"analysis", "measures", "plots", "reading", "report", "theme", "usage", "warehouse", "wording"}
 # Pictures are drawn from small frames that a test can write by hand, whoever computed them.
 KNOWN_TO_PLOTS = {"errors", "measures", "theme", "wording"}

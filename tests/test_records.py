@@ -32,6 +32,7 @@ from mofa_usage import (
     ToolResultContent,
     UsageStatistics,
 )
+from mofa_usage.values import TOKEN_SOURCES, read_currency
 from tests import strategies
 from tests.samples import IDS, NIL, NOON, SECRET, agent, call, message, provider, session
 
@@ -205,7 +206,6 @@ TEXT_FIELDS = [
     *((provider, name) for name in ("provider_name", "provider_type", "api_base", "api_key")),
     *((agent, name) for name in ("agent_code", "agent_name", "model_name", "response_format", "system_prompt")),
     (MessageContent, "text"),
-    (PriceDetails, "currency"),
     (QueryFilter, "model_name"),
     (lambda **field: ToolCallContent(**({"id": "1", "name": "f", "arguments": {}} | field)), "id"),
     (lambda **field: ToolCallContent(**({"id": "1", "name": "f", "arguments": {}} | field)), "name"),
@@ -224,6 +224,120 @@ def test_text_holds_no_nul_no_lone_surrogate_and_is_text(build: Any, field: str,
 @pytest.mark.parametrize("good", strategies.NASTY_TEXTS)
 def test_any_other_text_is_kept_as_it_is(build: Any, field: str, good: str) -> None:
     assert getattr(build(**{field: good}), field) == good
+
+
+# --- currency -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["EUR", "eur", " Eur ", "\teUR\n"])
+def test_a_currency_is_three_letters_whatever_their_case_and_blanks(code: str) -> None:
+    assert PriceDetails(currency=code) == PriceDetails(currency="EUR")
+    assert call(price_details={"currency": code}, total_price="1").currency == "EUR"
+
+
+@pytest.mark.parametrize("code", ["", " ", "€", "US", "EURO", "US1", "éur", "u\u00df", "USD,EUR", "\0", None, 978])
+def test_what_is_no_currency_is_refused_when_a_record_is_made(code: object) -> None:
+    assert "currency" in refused(PriceDetails, currency=code)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(" eur", "EUR"), (None, "USD"), ("€", "€"), (" euro ", " euro "), ("", ""), (978, "978"), (["EUR"], '["EUR"]')],
+)
+def test_a_currency_of_a_table_is_read_leniently(written: object, read: str) -> None:
+    details = PriceDetails.model_validate({"currency": written}, context={"stored": True})
+    assert details.currency == read == read_currency(written)
+
+
+def test_a_call_without_a_price_has_no_currency() -> None:
+    assert call().currency is None
+    assert call(price_details={"currency": "EUR"}).currency is None
+    assert call(total_price=Decimal(0)).currency == "USD"
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+@given(strategies.labels())
+def test_labels_are_text_by_name_and_do_not_change(labels: dict[str, str]) -> None:
+    made = call(labels=labels)
+    assert made.labels == labels
+    assert made == call(labels=dict(labels), id=made.id, create_time=made.create_time)
+    assert hash(made.labels) == hash(copy.deepcopy(made).labels)
+    changing: Any = made.labels
+    for change in (
+        lambda: changing.update(x="y"),
+        lambda: changing.__setitem__("x", "y"),
+        lambda: changing.pop("x", None),
+        lambda: changing.setdefault("x", "y"),
+        changing.clear,
+        lambda: changing.__ior__({"x": "y"}),
+    ):
+        with pytest.raises(TypeError, match="model_copy"):
+            change()
+    assert made.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([("a", "b")], "mapping"),
+        (None, "mapping"),
+        ({"a": 1}, "of kind int"),
+        ({"retried": True}, "of kind bool"),
+        ({"a": None}, "of kind NoneType"),
+        ({1: "a"}, "names of labels are text"),
+        ({"": "a"}, "1 to 100"),
+        ({"a" * 101: "b"}, "101 characters"),
+        ({"a": "\0"}, "NUL"),
+        ({"\ud800": "b"}, "surrogate"),
+        *(({"retried": value}, "must be 'true'") for value in ("", "false", "True", "1")),
+        *(({"attempt": value}, "from 1") for value in ("", "0", "-1", "1.0", "01", "²", "\uff12", " 1", "2147483648")),
+        *(({"operation": value}, "not be empty") for value in ("", " ")),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels: Any, said: str) -> None:
+    text = refused(call, labels=labels)
+    assert "labels" in text
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"attempt": "0", "": "x"}, {"attempt": "0", "": "x"}),
+        ({"a": 1, "b": True, "c": [1, "ü"], "d": None}, {"a": "1", "b": "true", "c": '[1,"ü"]'}),
+        ([], {}),
+        ("text", {}),
+    ],
+)
+def test_labels_of_a_table_are_read_leniently(written: object, read: dict[str, str]) -> None:
+    fields = {**dict(call()), "labels": written}
+    made = LLMApiCall.model_validate(fields, context={"stored": True})
+    assert made.labels == read
+    assert made.model_copy(update={"latency_ms": 1}).labels == read
+
+
+# --- where token counts come from -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", TOKEN_SOURCES)
+def test_the_token_source_is_a_key_of_the_completion_details(source: str) -> None:
+    assert call(completion_tokens_details={"token_source": source}).token_source == source
+
+
+def test_counts_are_the_providers_unless_it_is_said() -> None:
+    assert call().token_source == "provider"
+    assert call(completion_tokens_details={"reasoning_tokens": 1}).token_source == "provider"
+
+
+@pytest.mark.parametrize("source", ["", "None", "guessed", 1, None])
+def test_another_token_source_is_refused_but_read(source: object) -> None:
+    details = {"token_source": source}
+    if source is not None:
+        assert "token_source" in refused(call, completion_tokens_details=details)
+    stored = LLMApiCall.model_validate({**dict(call()), "completion_tokens_details": details}, context={"stored": True})
+    assert stored.token_source == "provider"
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -521,12 +635,13 @@ def test_a_success_of_impossible_times_is_refused(times: dict[str, Any]) -> None
         LLMApiCall.success(prompt_tokens=1, completion_tokens=1, **fields)
 
 
-def test_a_failure_has_an_error_and_used_nothing() -> None:
+def test_a_failure_has_an_error_and_used_nobody_knows_what() -> None:
     sent = datetime.now(UTC) - timedelta(seconds=2)
     made = LLMApiCall.failed(**IDS, model_name="m", error_message="boom", request_time=sent)
     assert made.status is ApiCallStatus.FAILED
     assert (made.error_message, made.error_code) == ("boom", None)
     assert (made.prompt_tokens, made.completion_tokens, made.total_tokens) == (0, 0, 0)
+    assert made.token_source == "none"
     assert made.total_price is None
     assert made.create_time == sent <= made.update_time
 
@@ -546,6 +661,43 @@ def test_a_failure_may_be_of_another_status_and_code() -> None:
         status=ApiCallStatus.TIMEOUT,
     )
     assert (made.status, made.error_code) == (ApiCallStatus.TIMEOUT, "408")
+
+
+FAILED_AS = [
+    # given, status, token_source
+    ({}, "failed", "none"),
+    ({"error_code": "500"}, "failed", "none"),
+    ({"error_code": "boom"}, "failed", "none"),
+    ({"error_code": "408"}, "timeout", "none"),
+    ({"error_code": "504"}, "timeout", "none"),
+    ({"error_code": "499"}, "cancelled", "none"),
+    ({"error_code": "429"}, "rate_limited", "provider"),
+    ({"error_code": "400"}, "failed", "provider"),
+    ({"error_code": "404", "status": "failed"}, "failed", "provider"),
+    ({"error_code": "429", "status": "failed"}, "failed", "provider"),
+    ({"status": "rate_limited"}, "rate_limited", "provider"),
+    ({"error_code": "503", "status": "rate_limited"}, "rate_limited", "provider"),
+    ({"status": "timeout"}, "timeout", "none"),
+    ({"error_code": "408", "status": "failed"}, "failed", "none"),
+    ({"status": "cancelled", "prompt_tokens": 7}, "cancelled", "partial"),
+    ({"completion_tokens": 7}, "failed", "completion_only"),
+    ({"prompt_tokens": 7, "completion_tokens": 0}, "failed", "provider"),
+    ({"prompt_tokens": 7, "completion_tokens": 2, "error_code": "400"}, "failed", "provider"),
+    ({"completion_tokens_details": {"token_source": "estimated"}}, "failed", "estimated"),
+    ({"completion_tokens_details": {"thinking_tokens": 0}}, "failed", "none"),
+]
+
+
+@pytest.mark.parametrize(("given", "status", "source"), FAILED_AS)
+def test_what_a_failure_used_is_unknown_unless_it_is_given_or_was_refused(
+    given: dict[str, Any], status: str, source: str
+) -> None:
+    made = LLMApiCall.failed(**IDS, model_name="m", error_message="boom", request_time=NOON, **given)
+    assert (made.status, made.token_source) == (status, source)
+    counts = given.get("prompt_tokens", 0), given.get("completion_tokens", 0)
+    assert (made.prompt_tokens, made.completion_tokens, made.total_tokens) == (*counts, sum(counts))
+    details = made.completion_tokens_details
+    assert "thinking_tokens" not in str(given) or (details is not None and "thinking_tokens" in details.model_dump())
 
 
 def test_a_new_session_is_empty() -> None:
@@ -588,6 +740,27 @@ def test_no_calls_have_no_success_rate() -> None:
     none = statistics()
     assert none.success_rate is None
     assert (none.total_cost, none.avg_latency_ms, none.avg_tokens_per_second) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("costs", "total"),
+    [
+        ({}, None),
+        ({"EUR": Decimal("1.5")}, Decimal("1.5")),
+        ({"USD": Decimal(0)}, Decimal(0)),
+        ({"USD": Decimal(1), "EUR": Decimal(1)}, None),
+    ],
+)
+def test_costs_of_several_currencies_have_no_total(costs: dict[str, Decimal], total: Decimal | None) -> None:
+    made = statistics(costs=costs, priced_calls=len(costs))
+    assert made.total_cost == total
+    assert UsageStatistics.model_validate_json(made.model_dump_json()) == made
+
+
+def test_records_can_be_in_sets() -> None:
+    one, other = call(labels={"a": "b"}), call()
+    assert {one, one.model_copy(), other} == {one, other}
+    assert len({session(metadata={"a": []})}) == 1
 
 
 def test_the_success_rate_is_successes_by_calls() -> None:
