@@ -8,6 +8,7 @@ The tables are shared with MoFA's Rust agents. What they write may differ from w
 
 - JSON leaves out absent keys, and has prices as JSON numbers;
 - a tenant may be NULL, which is the nil UUID; an unknown status is `failed`;
+- the table of calls may lack the column `labels`, which we add to tables of our own only: `API_CALL_UNLABELLED`;
 - a trigger may have set `update_time` from the server's clock, which may be behind the agent's.
 """
 
@@ -29,12 +30,15 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
 from mofa_usage.errors import SerializationError
+from mofa_usage.labels import NO_LABELS
 from mofa_usage.records import NIL_UUID, Agent, ApiCallStatus, ChatSession, LLMApiCall, LLMMessage, Provider, Record
 
 __all__ = [
     "AGENT",
     "API_CALL",
+    "API_CALL_UNLABELLED",
     "CHAT_SESSION",
+    "LABELS",
     "LLM_MESSAGE",
     "PROVIDER",
     "TYPES",
@@ -124,6 +128,12 @@ class TableSpec(Generic[_R]):
         """The column names, in the order of the table."""
         return tuple(self.kinds)
 
+    def without(self, column: str) -> "TableSpec[_R]":
+        """The same table where it lacks a column, which the record has a default for."""
+        kinds = {name: kind for name, kind in self.kinds.items() if name != column}
+        columns = [sa.Column(name, self.table.c[name].type, primary_key=name == "id") for name in kinds]
+        return TableSpec(self.record, types.MappingProxyType(kinds), sa.Table(self.table.name, sa.MetaData(), *columns))
+
 
 def _define(
     name: str,
@@ -169,10 +179,12 @@ LLM_MESSAGE = _define(
     nullable=["tenant_id"],
     indexes=[("idx_message_session", "chat_session_id")],
 )
+LABELS = "labels"
 API_CALL = _define(
     "entity_llm_api_call",
     LLMApiCall,
     keys=["model_name"],
+    nullable=[LABELS],
     indexes=[
         ("idx_api_call_session", "chat_session_id", "create_time"),
         ("idx_api_call_user", "user_id", "create_time"),
@@ -183,6 +195,7 @@ API_CALL = _define(
         ("idx_api_call_time", "create_time"),
     ],
 )
+API_CALL_UNLABELLED = API_CALL.without(LABELS)
 CHAT_SESSION = _define(
     "entity_chat_session",
     ChatSession,
@@ -236,6 +249,10 @@ def read_status(text: str) -> str:
     return text if text in _STATUSES else ApiCallStatus.FAILED
 
 
+def _write_labels(column: Iterable[Mapping[str, str]]) -> list[str | None]:
+    return [write_json(labels) if labels else None for labels in column]
+
+
 def _write_secret(value: SecretStr) -> str:
     return value.get_secret_value()
 
@@ -260,6 +277,8 @@ class RowCodec(Generic[_R]):
         self._values = itemgetter(*spec.columns)
         self._writers = [writers.get(kind) for kind in spec.kinds.values()]
         self._may_lack = [_may_lack(spec.record, name) for name in spec.columns]
+        if LABELS in spec.kinds:
+            self._writers[spec.columns.index(LABELS)] = _write_labels
         if spec.record is Provider:
             self._writers[spec.columns.index("api_key")] = lambda column: map(_write_secret, column)
         self._writing = [(place, writer) for place, writer in enumerate(self._writers) if writer is not None]
@@ -326,5 +345,7 @@ def _fill(fields: dict[str, Any]) -> None:
         fields["tenant_id"] = NIL_UUID
     if "metadata" in fields and fields["metadata"] is None:
         fields["metadata"] = {}
+    if fields.get(LABELS, NO_LABELS) is None:
+        fields[LABELS] = NO_LABELS
     if fields["update_time"] < fields["create_time"]:
         fields["update_time"] = fields["create_time"]

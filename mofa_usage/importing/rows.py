@@ -175,6 +175,8 @@ class CallBuilder:
             return convert.to_milliseconds if target.endswith("_ms") else convert.to_count
         if kind is Decimal:
             return partial(convert.to_money, rounded=self._round_prices)
+        if target == "labels":
+            return convert.to_json_object
         if target in DETAILS:
             known = {key: self._converter(f"{target}.{key}") for key in DETAILS[target].model_fields}
             return partial(_to_details, known)

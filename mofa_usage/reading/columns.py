@@ -126,6 +126,8 @@ JSON_COLUMNS = tuple(_DETAILS)
 def _columns() -> dict[str, CallColumn]:
     columns: list[CallColumn] = []
     for name, kind in API_CALL.kinds.items():
+        if name == "labels":
+            continue
         taken_apart = [CallColumn(part, kind, name, key) for part, kind, key in _DETAILS.get(name, ())]
         columns += taken_apart or [CallColumn(name, kind, name)]
     columns += [CallColumn(name, Kind.TEXT, None) for name in NAME_COLUMNS]

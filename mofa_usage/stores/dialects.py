@@ -73,13 +73,14 @@ class Failure:
     """What a driver's exception means.
 
     `transient`: trying again can help. `again`: worth it at once (waiting for a lock has already taken its time).
-    `lost`: the connection is gone, and whether the statement was carried out is unknown.
+    `lost`: the connection is gone, and whether the statement was carried out is unknown. `denied`: this user may not.
     """
 
     error: type[PersistenceError]
     transient: bool = False
     again: bool = False
     lost: bool = False
+    denied: bool = False
 
 
 LOST = Failure(StoreConnectionError, transient=True, again=True, lost=True)
@@ -88,6 +89,7 @@ REFUSED = Failure(StoreConnectionError)
 ROLLED_BACK = Failure(QueryError, transient=True, again=True)
 LOCKED = Failure(QueryError, transient=True)
 FAILED = Failure(QueryError)
+DENIED = Failure(QueryError, denied=True)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,11 @@ class Dialect:
     """Expressions that sum a money column."""
     money_total: Callable[[Sequence[Any]], Any]
     """The exact `Decimal` that the sums make, `None` of nothing."""
+    currency: str
+    """The SQL of what `price_details` says the currency is, as JSON text; NULL where it says nothing. Where the details
+    are no JSON, it is NULL, too, and no error."""
+    has_labels: str
+    """A query whose answer is 1 if the table of calls has the column of labels, else 0."""
     delete_before: Callable[[sa.Table, Any], Any]
     """A statement that deletes about `:batch` rows of a table that meet a condition, the oldest first, and may leave
     out those before `:after`, of which there are none left."""

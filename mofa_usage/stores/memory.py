@@ -16,6 +16,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from mofa_usage.errors import ConstraintError, NotFoundError, QueryError, StoreConnectionError
+from mofa_usage.labels import Labels
 from mofa_usage.records import (
     Agent,
     AgentConfig,
@@ -76,7 +77,7 @@ def _own(record: _R) -> _R:
 def _can_change(value: object) -> bool:
     if isinstance(value, BaseModel):
         return bool(value.__pydantic_extra__) or any(map(_can_change, value.__dict__.values()))
-    return isinstance(value, dict | list)
+    return isinstance(value, dict | list) and not isinstance(value, Labels)
 
 
 class _MemoryRecords(Records):
@@ -158,18 +159,23 @@ class _MemoryRecords(Records):
     async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
         calls = self._matching(filter or QueryFilter())
         counts = {status: sum(call.status is status for call in calls) for status in ApiCallStatus}
-        prices = [call.total_price for call in calls if call.total_price is not None]
+        prices: dict[str, list[Decimal]] = {}
+        for call in calls:
+            if call.total_price is not None and call.currency is not None:
+                prices.setdefault(call.currency, []).append(call.total_price)
+        currencies = sorted(prices, key=lambda currency: (-len(prices[currency]), currency))
         latencies = [call.latency_ms for call in calls if call.latency_ms is not None]
         rates = [call.tokens_per_second for call in calls if call.tokens_per_second is not None]
         return UsageStatistics(
             total_calls=len(calls),
+            priced_calls=sum(map(len, prices.values())),
             success_count=counts[ApiCallStatus.SUCCESS],
             failed_count=counts[ApiCallStatus.FAILED],
             status_counts=counts,
             total_tokens=sum(call.total_tokens for call in calls),
             total_prompt_tokens=sum(call.prompt_tokens for call in calls),
             total_completion_tokens=sum(call.completion_tokens for call in calls),
-            total_cost=sum(prices, Decimal(0)) if prices else None,
+            costs={currency: sum(prices[currency], Decimal(0)) for currency in currencies},
             avg_latency_ms=sum(latencies) / len(latencies) if latencies else None,
             avg_tokens_per_second=fsum(rates) / len(rates) if rates else None,
         )

@@ -26,6 +26,7 @@ from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.dialects import (
+    DENIED,
     FAILED,
     LOCKED,
     LOST,
@@ -166,6 +167,7 @@ _CODES: Mapping[int, Failure] = {
         (1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031), LOST
     ),
     **dict.fromkeys((1040, 1203, 1226, 2002, 2003), UNREACHABLE),
+    **dict.fromkeys((1142, 1143, 1227), DENIED),
     1205: LOCKED,
     1213: ROLLED_BACK,
     1020: ROLLED_BACK,  # "record has changed since last read": MariaDB's snapshot isolation
@@ -253,6 +255,11 @@ DIALECT = Dialect(
     same_text=_same_text,
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    # Not grouped without regard to case, and short enough to be grouped in memory.
+    currency="CASE WHEN JSON_VALID(price_details) THEN CAST(CONVERT(JSON_EXTRACT(price_details, '$.currency') "
+    "USING utf8mb4) AS CHAR(255)) COLLATE utf8mb4_bin END",
+    has_labels="SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
+    "AND table_name = 'entity_llm_api_call' AND column_name = 'labels'",
     delete_before=_delete_before,
     delete_oldest=_delete_oldest,
     lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",

@@ -21,6 +21,7 @@ from mofa_usage.errors import ConstraintError, SerializationError, require
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.dialects import (
+    DENIED,
     FAILED,
     LOCKED,
     LOST,
@@ -157,6 +158,7 @@ _STATES: Mapping[str, Failure] = {
     "28": REFUSED,
     "3D": REFUSED,
     "40": ROLLED_BACK,
+    "42501": DENIED,
     "53300": UNREACHABLE,  # too many connections
     "55P03": LOCKED,
     "57P01": LOST,  # the administrator ended the connection
@@ -258,6 +260,9 @@ DIALECT = Dialect(
     read_column=_read_column,
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    currency="CAST(price_details -> 'currency' AS TEXT)",
+    has_labels="SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('entity_llm_api_call') "
+    "AND attname = 'labels' AND NOT attisdropped",
     delete_before=_delete_before,
     delete_oldest=_delete_oldest,
     lock_schema="SELECT pg_advisory_xact_lock(7233107911)",

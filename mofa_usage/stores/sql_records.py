@@ -6,9 +6,8 @@ differ is written in their dialects.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,7 +15,6 @@ from mofa_usage.errors import NotFoundError
 from mofa_usage.records import (
     Agent,
     AgentConfig,
-    ApiCallStatus,
     ChatSession,
     LLMApiCall,
     LLMMessage,
@@ -28,18 +26,20 @@ from mofa_usage.records import (
 from mofa_usage.schema import (
     AGENT,
     API_CALL,
+    API_CALL_UNLABELLED,
     CHAT_SESSION,
     LLM_MESSAGE,
     PROVIDER,
     Kind,
     RowCodec,
     TableSpec,
-    read_status,
 )
 from mofa_usage.stores.base import Records
+from mofa_usage.stores.call_table import CallTable
 from mofa_usage.stores.checks import check_page, check_time
 from mofa_usage.stores.runner import Runner
 from mofa_usage.stores.statements import Conditions, Statements
+from mofa_usage.stores.totals import add_up
 
 __all__ = ["SqlRecords"]
 
@@ -54,13 +54,14 @@ _DELETE_SECONDS = 0.25  # that its later ones may take
 class SqlRecords(Records):
     """The contract as SQL, run by a runner."""
 
-    def __init__(self, runner: Runner, statements: Statements) -> None:
+    def __init__(self, runner: Runner, statements: Statements, calls: CallTable) -> None:
         self._runner = runner
         self._sql = statements
+        self._calls = calls
         self._dialect = runner.dialect
         self._codecs: dict[Any, RowCodec[Any]] = {
             spec: RowCodec(spec, self._dialect.writers, self._dialect.readers)
-            for spec in (LLM_MESSAGE, API_CALL, CHAT_SESSION, PROVIDER, AGENT)
+            for spec in (LLM_MESSAGE, API_CALL, API_CALL_UNLABELLED, CHAT_SESSION, PROVIDER, AGENT)
         }
 
     # How everything below is saved, read and deleted
@@ -80,8 +81,7 @@ class SqlRecords(Records):
             "write",
         )
 
-    async def _save_many(self, spec: TableSpec[_R], records: Iterable[_R]) -> None:
-        ordered = _in_order(records)
+    async def _save_many(self, spec: TableSpec[_R], ordered: Sequence[_R]) -> None:
         if not ordered:
             return
         statement = self._sql.upsert(spec)
@@ -136,7 +136,7 @@ class SqlRecords(Records):
         await self._save(LLM_MESSAGE, message)
 
     async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
-        await self._save_many(LLM_MESSAGE, messages)
+        await self._save_many(LLM_MESSAGE, _in_order(messages))
 
     async def get_message(self, message_id: UUID) -> LLMMessage | None:
         return await self._one(LLM_MESSAGE, id=message_id)
@@ -176,30 +176,35 @@ class SqlRecords(Records):
     # API calls
 
     async def save_api_call(self, call: LLMApiCall) -> None:
-        await self._save(API_CALL, call)
+        await self._save(await self._calls.spec_for(self._runner, [call]), call)
 
     async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
-        await self._save_many(API_CALL, calls)
+        ordered = _in_order(calls)
+        if ordered:
+            await self._save_many(await self._calls.spec_for(self._runner, ordered), ordered)
 
     async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
-        return await self._one(API_CALL, id=call_id)
+        return await self._one(await self._calls.spec(self._runner), id=call_id)
 
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
-        rows = await self._call_rows(query, query.limit, query.offset)
+        spec = await self._calls.spec(self._runner)
+        rows = await self._call_rows(spec, query, query.limit, query.offset)
         calls: list[LLMApiCall] = []
         for start in range(0, len(rows), _BREATH):
             await asyncio.sleep(0)
-            calls += map(self._codec(API_CALL).read, rows[start : start + _BREATH])
+            calls += map(self._codec(spec).read, rows[start : start + _BREATH])
         return calls
 
     async def stream_api_calls(self, filter: QueryFilter | None = None) -> AsyncIterator[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
-        left, skip, read = query.limit, query.offset, self._codec(API_CALL).read
+        left, skip = query.limit, query.offset
         last: Sequence[Any] | None = None
         while left is None or left > 0:
             wanted = _PAGE if left is None else min(_PAGE, left)
-            rows = await self._call_rows(query, wanted, skip, last)
+            spec = await self._calls.spec(self._runner)
+            rows = await self._call_rows(spec, query, wanted, skip, last)
+            read = self._codec(spec).read
             for start in range(0, len(rows), _BREATH):
                 await asyncio.sleep(0)
                 for row in rows[start : start + _BREATH]:
@@ -209,7 +214,12 @@ class SqlRecords(Records):
             last, skip, left = rows[-1], None, None if left is None else left - wanted
 
     async def _call_rows(
-        self, query: QueryFilter, limit: int | None, skip: int | None, after: Sequence[Any] | None = None
+        self,
+        spec: TableSpec[LLMApiCall],
+        query: QueryFilter,
+        limit: int | None,
+        skip: int | None,
+        after: Sequence[Any] | None = None,
     ) -> Sequence[Sequence[Any]]:
         """Rows of calls, newest first, each with the key of the order behind its columns."""
         conditions = Conditions(query, self._value)
@@ -219,7 +229,8 @@ class SqlRecords(Records):
 
         async def work(connection: Any) -> Sequence[Sequence[Any]]:
             irregular = await self._irregular_times(connection)
-            statement = self._sql.calls(conditions.shape, irregular, after is not None, limit is not None, bool(skip))
+            shape = (conditions.shape, irregular, after is not None, limit is not None, bool(skip))
+            statement = self._sql.calls(spec, *shape)
             times = self._dialect.times.bounds(conditions.times, irregular)
             return await self._dialect.fetch(
                 connection, statement.sql, statement.bind({**conditions.values, **times, **page})
@@ -240,7 +251,7 @@ class SqlRecords(Records):
             times = self._dialect.times.bounds(conditions.times, irregular)
             return await self._dialect.fetch(connection, statement.sql, statement.bind({**conditions.values, **times}))
 
-        return _statistics(await self._runner.run(work, "computing statistics"), self._dialect.money_total)
+        return add_up(await self._runner.run(work, "computing statistics"), self._dialect.money_total)
 
     async def delete_api_call(self, call_id: UUID) -> bool:
         return await self._delete(API_CALL, "id", call_id) > 0
@@ -394,27 +405,3 @@ def _in_order(records: Iterable[_R]) -> list[_R]:
 
 def _word(spec: TableSpec[Any]) -> str:
     return spec.table.name.removeprefix("entity_").replace("_", " ")
-
-
-def _statistics(
-    rows: Sequence[Sequence[Any]], money_total: Callable[[Sequence[Any]], Decimal | None]
-) -> UsageStatistics:
-    """The totals of rows of `Statements.statistics`, one for each status."""
-    counts = dict.fromkeys(ApiCallStatus, 0)
-    for status, calls, *_ in rows:
-        counts[ApiCallStatus(read_status(status))] += calls
-    sums = [sum(row[column] or 0 for row in rows) for column in range(2, 9)]
-    total, prompt, completion, latency, latency_calls, rate, rate_calls = sums
-    prices = [price for row in rows if (price := money_total(row[9:])) is not None]
-    return UsageStatistics(
-        total_calls=sum(counts.values()),
-        success_count=counts[ApiCallStatus.SUCCESS],
-        failed_count=counts[ApiCallStatus.FAILED],
-        status_counts=counts,
-        total_tokens=int(total),
-        total_prompt_tokens=int(prompt),
-        total_completion_tokens=int(completion),
-        total_cost=sum(prices, Decimal(0)) if prices else None,
-        avg_latency_ms=float(latency) / latency_calls if latency_calls else None,
-        avg_tokens_per_second=rate / rate_calls if rate_calls else None,
-    )

@@ -14,6 +14,7 @@ from sqlalchemy.pool import Pool
 
 from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
 from mofa_usage.stores.base import Connecting, Store
+from mofa_usage.stores.call_table import CallTable
 from mofa_usage.stores.dialects import Dialect, Options
 from mofa_usage.stores.migrations import prepare_tables
 from mofa_usage.stores.runner import PoolRunner
@@ -35,7 +36,7 @@ class SqlStore(SqlRecords, Store):
 
     def __init__(self, engine: AsyncEngine, url: sa.URL, options: Options) -> None:
         self._pool_runner = PoolRunner(engine, self.dialect, options)
-        super().__init__(self._pool_runner, Statements(self.dialect, engine.dialect))
+        super().__init__(self._pool_runner, Statements(self.dialect, engine.dialect), CallTable())
         self._options = options
         self.url = url
         """Where the database is. It holds the password; its `str` and `repr` do not show it."""
@@ -66,14 +67,27 @@ class SqlStore(SqlRecords, Store):
             raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
         store = cls(cls.dialect.open(parsed, options), parsed, options)
         try:
-            # Two processes that create a file at once get into each other's way; a server that is not there stays so.
-            async for attempt in stamina.retry_context(on=_is_busy, timeout=options.lock_timeout, attempts=None):
-                with attempt:
-                    await (prepare_tables(store._pool_runner) if options.create_tables else store._answer())
+            await (store._prepare() if options.create_tables else store._answer())
         except BaseException:
             await store.close()
             raise
         return store
+
+    async def _prepare(self, *, mofas: bool = False) -> str:
+        # Two processes that create a file at once get into each other's way; a server that is not there stays so.
+        async for attempt in stamina.retry_context(on=_is_busy, timeout=self._options.lock_timeout, attempts=None):
+            with attempt:
+                return await prepare_tables(self._pool_runner, mofas=mofas)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def migrate(self) -> str:
+        """Create missing tables and bring all others up to date, those that MoFA made, too; the revision that they
+        are at. MoFA's agents must be restarted after that: new columns break what they have prepared.
+
+        Raises:
+            QueryError: it is not allowed, or a table is not MoFA's.
+        """
+        return await self._prepare(mofas=True)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url.render_as_string()}>"
@@ -99,7 +113,7 @@ class SqlStore(SqlRecords, Store):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlRecords]:
         async with self._pool_runner.transaction() as runner:
-            yield SqlRecords(runner, self._sql)
+            yield SqlRecords(runner, self._sql, self._calls)
 
     async def ping(self) -> None:
         try:

@@ -27,6 +27,7 @@ from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.base import Connecting
 from mofa_usage.stores.dialects import (
+    DENIED,
     FAILED,
     LOCKED,
     REFUSED,
@@ -211,6 +212,7 @@ _MEANINGS: Mapping[int, Failure] = {
     sqlite3.SQLITE_CANTOPEN: REFUSED,
     sqlite3.SQLITE_NOTADB: REFUSED,
     sqlite3.SQLITE_PERM: REFUSED,
+    sqlite3.SQLITE_READONLY: DENIED,
     sqlite3.SQLITE_TOOBIG: Failure(SerializationError),
     sqlite3.SQLITE_MISMATCH: Failure(SerializationError),
 }
@@ -283,6 +285,8 @@ DIALECT = Dialect(
     times=_TextTimes(),
     money_sums=_money_sums,
     money_total=_money_total,
+    currency="CASE WHEN json_valid(price_details) THEN json_quote(json_extract(price_details, '$.currency')) END",
+    has_labels="SELECT count(*) FROM pragma_table_info('entity_llm_api_call') WHERE name = 'labels'",
     delete_before=_delete_before,
     delete_oldest=_delete_oldest,
     lock_schema="BEGIN IMMEDIATE",

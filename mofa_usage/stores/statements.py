@@ -22,6 +22,7 @@ _OTHER_STATUSES: list[Any] = [
     sa.literal_column(f"'{status}'") for status in ApiCallStatus if status is not ApiCallStatus.FAILED
 ]
 _SORT_KEY = "sort_key"
+_CURRENCY = "written_currency"
 
 
 class Conditions:
@@ -134,8 +135,7 @@ class Statements:
         """How many rows have a value in a column."""
         return sa.select(sa.func.count()).select_from(spec.table).where(self._same(spec, column))
 
-    def _where(self, shape: _Shape, irregular: bool) -> list[Any]:
-        table = API_CALL.table
+    def _where(self, table: sa.Table, shape: _Shape, irregular: bool) -> list[Any]:
         conditions: list[Any] = []
         for part in shape:
             if part in ("start_time", "end_time"):
@@ -156,11 +156,13 @@ class Statements:
         return conditions
 
     @_kept
-    def calls(self, shape: _Shape, irregular: bool, after: bool, limited: bool, skip: bool) -> Any:
+    def calls(
+        self, spec: TableSpec[Any], shape: _Shape, irregular: bool, after: bool, limited: bool, skip: bool
+    ) -> Any:
         """API calls, newest first: all columns and the key of the order, `after` the key and id of another call."""
-        table = API_CALL.table
+        table = spec.table
         key = self._dialect.times.key(table.c.create_time, irregular)
-        query = sa.select(*self._columns(API_CALL), key.label(_SORT_KEY)).where(*self._where(shape, irregular))
+        query = sa.select(*self._columns(spec), key.label(_SORT_KEY)).where(*self._where(table, shape, irregular))
         if after:
             last, last_id = sa.bindparam("last_key", type_=key.type), sa.bindparam("last_id", type_=table.c.id.type)
             # Not as a row comparison, for which MySQL does not use the index.
@@ -174,13 +176,15 @@ class Statements:
 
     @_kept
     def statistics(self, shape: _Shape, irregular: bool) -> Any:
-        """Counts and exact sums of the API calls, a row for each status."""
+        """Counts and exact sums of the API calls, a row for each status and currency, as it is written."""
         c = API_CALL.table.c
+        currency: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.currency} END")
         sums = [sa.func.sum(column) for column in (c.total_tokens, c.prompt_tokens, c.completion_tokens)]
         averaged = [f(column) for column in (c.latency_ms, c.tokens_per_second) for f in (sa.func.sum, sa.func.count)]
-        money = self._dialect.money_sums(c.total_price)
-        query = sa.select(c.status, sa.func.count(), *sums, *averaged, *money).where(*self._where(shape, irregular))
-        return query.group_by(c.status)
+        money = [sa.func.count(c.total_price), *self._dialect.money_sums(c.total_price)]
+        query = sa.select(c.status, currency.label(_CURRENCY), sa.func.count(), *sums, *averaged, *money)
+        query = query.where(*self._where(API_CALL.table, shape, irregular))
+        return query.group_by(c.status, sa.literal_column(_CURRENCY))
 
     @_kept
     def old_calls(self, irregular: bool) -> Any:
