@@ -287,15 +287,18 @@ def migrate(
 ) -> None:
     """Create the tables, or bring older ones up to date.
 
-    Connecting does this by itself. It is a command of its own for databases whose programs may not change tables: run
-    it once with a user who may, or give the SQL to somebody who does. Tables and columns that it did not create are
-    left as they are; doing it twice changes nothing.
+    Connecting does this by itself to tables that mofa_usage made. It is a command of its own for databases whose
+    programs may not change tables (run it once with a user who may, or give the SQL to somebody who does), and for
+    tables that MoFA made, which nothing else changes: they get the column for labels.
+
+    [bold]Restart MoFA's Rust agents after it[/bold]: until they reconnect, a new column breaks what they have prepared.
+    Doing it twice changes nothing.
 
     [bold]mofa-usage migrate --url postgres://owner@host/name[/bold]
 
     [bold]mofa-usage migrate --url postgres:// --sql > tables.sql[/bold]
     """
-    from mofa_usage.stores.migrations import HEAD, migration_sql
+    from mofa_usage.stores.migrations import migration_sql
     from mofa_usage.urls import parse_url
 
     chosen = database_url(url)
@@ -305,12 +308,14 @@ def migrate(
     if sql:
         typer.echo(migration_sql(_SQL_DIALECTS[backend]), nl=False)
         return
-    asyncio.run(_connect(chosen))
-    console().print(f"the tables are at version {HEAD}, the newest")
+    version = asyncio.run(_migrate(chosen))
+    console().print(f"the tables are at version {version}; if MoFA's agents use them, restart the agents")
 
 
-async def _connect(url: str) -> None:
+async def _migrate(url: str) -> str:
     from mofa_usage.stores import connect
+    from mofa_usage.stores.sql_store import SqlStore
 
-    async with connect(url):
-        pass
+    async with connect(url, create_tables=False) as store:
+        assert isinstance(store, SqlStore)  # noqa: S101 (for the type checker: every store with a database is one)
+        return await store.migrate()
