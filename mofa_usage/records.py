@@ -43,6 +43,7 @@ from mofa_usage.details import (
     told_source,
 )
 from mofa_usage.labels import NO_LABELS, CallLabels
+from mofa_usage.outcomes import status_of_code, used_nothing
 from mofa_usage.queries import QueryFilter, UsageStatistics
 from mofa_usage.values import (
     DEFAULT_CURRENCY,
@@ -272,13 +273,13 @@ class LLMApiCall(Record):
     ) -> Self:
         """A call that was not answered, ended now unless `response_time` says when.
 
-        The status is what the error code says (an HTTP status as text: 408 and 504 are timeouts, 429 is rate limited,
-        499 cancelled) unless it is given, else `failed`. Tokens that are not given are unknown (`token_source`), but 0
-        for a call that was refused before any work: one that is rate limited, or whose code is another 4xx.
+        The status is what the error code says unless it is given (`mofa_usage.outcomes`: 408 and 504 are timeouts, 429
+        and `RateLimitError` are rate limited, 499 is cancelled), else `failed`. Tokens that are not given are unknown
+        (`token_source`), but 0 for a call that was refused before any work: one that is rate limited, or another 4xx.
         """
         # A request time from a clock ahead of ours must not end before it began.
         ended = response_time or max(_now(), to_utc(request_time))
-        status = status or _STATUS_OF_CODE.get(error_code or "", ApiCallStatus.FAILED)
+        status = status or status_of_code(error_code) or ApiCallStatus.FAILED
         derived: dict[str, Any] = {
             "latency_ms": _milliseconds(request_time, ended),
             "create_time": request_time,
@@ -286,24 +287,12 @@ class LLMApiCall(Record):
         }
         named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
         error = {"error_message": error_message, "error_code": error_code, "status": status}
-        tokens = _tokens_of_failure(fields, refused=_is_refusal(status, error_code))
+        refused = status in _STATUSES and used_nothing(ApiCallStatus(status), error_code)
+        tokens = _tokens_of_failure(fields, refused=refused)
         return cls.model_validate({**named, "model_name": model_name, **error, **derived, **fields, **tokens})
 
 
-_STATUS_OF_CODE: Mapping[str, ApiCallStatus] = {
-    "408": ApiCallStatus.TIMEOUT,
-    "429": ApiCallStatus.RATE_LIMITED,
-    "499": ApiCallStatus.CANCELLED,
-    "504": ApiCallStatus.TIMEOUT,
-}
-
-
-def _is_refusal(status: ApiCallStatus | str, code: str | None) -> bool:
-    """Whether a call was turned down before any work."""
-    if status == ApiCallStatus.RATE_LIMITED:
-        return True
-    is_4xx = code is not None and len(code) == 3 and code.isdecimal() and code.startswith("4")
-    return is_4xx and _STATUS_OF_CODE.get(code or "") in (None, ApiCallStatus.RATE_LIMITED)
+_STATUSES = frozenset(ApiCallStatus)
 
 
 def _tokens_of_failure(fields: Mapping[str, Any], *, refused: bool) -> dict[str, Any]:

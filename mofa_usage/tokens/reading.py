@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from mofa_usage.errors import UsageError
 from mofa_usage.tokens.finding import ReportedUsage, find_usage
+from mofa_usage.values import TokenSource
 
 __all__ = [
     "Evidence",
@@ -31,7 +32,6 @@ __all__ = [
     "read_tokens",
 ]
 
-TokenSource = Literal["provider", "estimated", "partial", "completion_only", "none"]
 TokensOption = Literal["auto", "inclusive", "exclusive"]
 Evidence = Literal["inclusive", "exclusive", "nothing", "contradiction"]
 
