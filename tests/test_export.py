@@ -24,7 +24,7 @@ from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
 from tests.samples import NOON, agent, call, provider
-from tests.test_usage import insert, raw_database
+from tests.test_sqlite_reading import insert, raw_database
 
 BEGIN = datetime(2026, 1, 30, tzinfo=UTC)
 
@@ -283,14 +283,14 @@ def test_bad_options_are_named(tmp_path: Path) -> None:
 
 EXPORT = """
 import sys, time
-import mofa_usage.warehouse as warehouse
-write = warehouse._Files.write
+from mofa_usage.warehouse import export
+write = export._Files.write
 def slowly(self, rows):
     write(self, rows)
     print("writing", flush=True)
     time.sleep(0.05)
-warehouse._Files.write = slowly
-warehouse.export_parquet(sys.argv[1], sys.argv[2], partition_by=sys.argv[3] or None, overwrite=True, row_group_size=100)
+export._Files.write = slowly
+export.export_parquet(sys.argv[1], sys.argv[2], partition_by=sys.argv[3] or None, overwrite=True, row_group_size=100)
 print("done", flush=True)
 """
 

@@ -9,7 +9,6 @@ Files that `export_parquet` wrote say so in their metadata and are read as they 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -70,6 +69,11 @@ class RelationCalls:
             UsageError: a column that was asked for is not there, or none is.
         """
         return offered(self._types, selection)
+
+    @property
+    def can_be_reopened(self) -> bool:
+        """Whether these are files, which another process finds as well: then they can be pickled."""
+        return isinstance(self._opened, _ParquetFiles)
 
     def relation(self, selection: Selection, tz: str = "UTC") -> duckdb.DuckDBPyRelation:
         """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen."""
@@ -225,8 +229,7 @@ def open_parquet(path: str | Path) -> RelationCalls:
         UsageError: there is no such file, or one is no Parquet.
     """
     pattern = _pattern(Path(path))
-    database = duckdb.connect()
-    with told():
+    with told(), duckdb.connect() as database:
         marked = database.sql(
             f"SELECT count(DISTINCT file_name) FROM parquet_kv_metadata({pattern})"  # noqa: S608 (quoted)
             f" WHERE key = '{VERSION_KEY}'::BLOB AND value = '{SCHEMA_VERSION}'::BLOB"
@@ -235,22 +238,33 @@ def open_parquet(path: str | Path) -> RelationCalls:
         canonical = marked == files
         # What somebody else wrote may differ from file to file; what we wrote does not.
         options = f"union_by_name = {not canonical}, hive_partitioning = false"
-        return RelationCalls(partial(_scan, database, f"{pattern}, {options}"), canonical=canonical)
+        return RelationCalls(_ParquetFiles(f"{pattern}, {options}"), canonical=canonical)
+
+
+class _ParquetFiles:
+    """The relation of Parquet files, each with a cursor of its own. Pickled, it is what to read and not the reader."""
+
+    def __init__(self, files: str) -> None:
+        self._files = files
+        self._database = duckdb.connect()
+
+    def __call__(self, tz: str) -> duckdb.DuckDBPyRelation:
+        cursor = clocked_cursor(self._database, tz)
+        return cursor.sql(f"FROM read_parquet({self._files})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ParquetFiles, (self._files,)
 
 
 def _pattern(path: Path) -> str:
-    """The path as DuckDB's string of a pattern."""
+    """The path as DuckDB's string of a pattern, absolute: it is read again when the process may be elsewhere."""
+    path = path.absolute()
     if path.is_dir():
         pattern = f"{escape(str(path))}/**/*.parquet"
     else:
         pattern = escape(str(path)) if path.exists() else str(path)
     quoted = pattern.replace("'", "''")
     return f"'{quoted}'"
-
-
-def _scan(database: duckdb.DuckDBPyConnection, files: str, tz: str) -> duckdb.DuckDBPyRelation:
-    cursor = clocked_cursor(database, tz)
-    return cursor.sql(f"FROM read_parquet({files})")
 
 
 def clocked_cursor(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:

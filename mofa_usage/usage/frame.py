@@ -14,13 +14,12 @@ loop alike; `load_usage_async` does not keep that loop waiting.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.records import QueryFilter
@@ -36,11 +35,16 @@ from mofa_usage import analysis  # noqa: E402
 from mofa_usage.analysis import Breakdown  # noqa: E402
 from mofa_usage.progress import watched  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
-from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told  # noqa: E402
+from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
 from mofa_usage.reading.selection import Selection  # noqa: E402
-from mofa_usage.theme import Style, styles  # noqa: E402
 from mofa_usage.usage.card import card  # noqa: E402
-from mofa_usage.warehouse import ExportSummary, export_parquet  # noqa: E402
+from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation  # noqa: E402
+from mofa_usage.usage.looks import Looks  # noqa: E402
+from mofa_usage.usage.options import DistributionOptions, LoadOptions, PeriodOptions, QuestionOptions  # noqa: E402
+from mofa_usage.warehouse import ExportOptions, ExportSummary, export_parquet  # noqa: E402
+
+if TYPE_CHECKING:
+    from mofa_usage.theme import Style
 
 __all__ = ["UsageFrame", "load_usage", "load_usage_async"]
 
@@ -85,39 +89,18 @@ def load_usage(
     if isinstance(calls, RelationCalls):
         with told():
             calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question
-        return UsageFrame(_Lazy(calls, selection), tz=tz, start=selection.start, end=selection.end)
+        return UsageFrame(HeldRelation(calls, selection), tz=tz, start=selection.start, end=selection.end)
     batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
-    return UsageFrame(pl.concat(batches), tz=tz, start=selection.start, end=selection.end)
+    return UsageFrame(HeldFrame(pl.concat(batches)), tz=tz, start=selection.start, end=selection.end)
 
 
 async def load_usage_async(
     source: Source,
     filter: QueryFilter | None = None,  # noqa: A002 (the contract's name)
-    *,
-    start: Moment | None = None,
-    end: Moment | None = None,
-    tz: str = "UTC",
-    columns: Sequence[str] | None = None,
-    progress: bool | None = None,
+    **options: Unpack[LoadOptions],
 ) -> "UsageFrame":
     """`load_usage` in a thread, so that the event loop goes on meanwhile."""
-    return await asyncio.to_thread(
-        load_usage, source, filter, start=start, end=end, tz=tz, columns=columns, progress=progress
-    )
-
-
-class _Lazy:
-    """Calls that DuckDB reads when they are needed."""
-
-    def __init__(self, calls: RelationCalls, selection: Selection) -> None:
-        self._calls = calls
-        self.selection = selection
-
-    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
-        return self._calls.relation(self.selection, tz)
-
-    def between(self, start: datetime | None, end: datetime | None) -> "_Lazy":
-        return _Lazy(self._calls, replace(self.selection, start=start, end=end))
+    return await asyncio.to_thread(load_usage, source, filter, **options)
 
 
 class UsageFrame:
@@ -127,6 +110,9 @@ class UsageFrame:
     and everything else here may be used from several threads; only a relation of your own DuckDB connection belongs
     to that connection.
 
+    It can be pickled. Calls in memory go along. Parquet files are opened again where it is unpickled, so they must be
+    there under the same path. A relation of yours is read then, since its connection stays here.
+
     Attributes:
         tz: The IANA time zone of days and hours.
         start, end: The half-open range of times that was asked for, in UTC; None where it was open.
@@ -134,7 +120,7 @@ class UsageFrame:
 
     def __init__(
         self,
-        calls: "pl.DataFrame | _Lazy",
+        calls: HeldCalls,
         *,
         tz: str = "UTC",
         start: datetime | None = None,
@@ -144,21 +130,20 @@ class UsageFrame:
         self.tz = tz
         self.start = start
         self.end = end
-        self._lazy = calls if isinstance(calls, _Lazy) else None
-        self._frame = calls if isinstance(calls, pl.DataFrame) else None
-        self._styles: dict[str, Mapping[str, Style]] = {}
-        self._lock = Lock()
-        self._database: duckdb.DuckDBPyConnection | None = None
+        self._held = calls
+        self._looks = Looks()
+        self._loading = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(UsageFrame, tz=self.tz, start=self.start, end=self.end), (self._held,)
 
     @property
     def frame(self) -> pl.DataFrame:
         """The calls, with columns of `mofa_usage.reading.columns.CALL_SCHEMA`. Lazy ones are read now, and kept."""
-        with self._lock:
-            if self._frame is None:
-                assert self._lazy is not None  # noqa: S101 (one of the two there is)
-                with told():
-                    self._frame = as_calls(self._lazy.relation("UTC").to_arrow_table())
-            return self._frame
+        with self._loading:  # once, whoever asks
+            held = self._held.loaded()
+            self._held = held
+        return held.frame
 
     def lazy(self) -> pl.LazyFrame:
         """The calls as a Polars lazy frame."""
@@ -167,19 +152,12 @@ class UsageFrame:
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
         """The calls as a DuckDB relation, of a session of its own on the clock of `tz`."""
-        with self._lock:
-            if self._frame is None and self._lazy is not None:
-                return self._lazy.relation(self.tz)
-            if self._database is None:
-                self._database = duckdb.connect()
-            cursor = clocked_cursor(self._database, self.tz)
-        cursor.register("calls", self._frame)
-        return cursor.sql("FROM calls")
+        return self._held.relation(self.tz)
 
     @property
     def columns(self) -> list[str]:
         """The columns that the calls have."""
-        return self._native().columns
+        return self._held.columns
 
     def sql(self, query: str) -> pl.DataFrame:
         """The answer of DuckDB to a query over the table `calls`.
@@ -200,88 +178,78 @@ class UsageFrame:
         """The calls created in [start, end), of those that are here.
 
         Raises:
-            UsageError: a time without a zone, or a range that ends before it starts.
+            UsageError: a time without a zone, a range that ends before it starts, or create_time was not loaded.
         """
         first, last = time_range(start, end, zone(self.tz))
         inner_start = max((time for time in (first, self.start) if time is not None), default=None)
         inner_end = min((time for time in (last, self.end) if time is not None), default=None)
-        within = Selection(None, {}, inner_start, inner_end)
-        calls: pl.DataFrame | _Lazy
-        if self._frame is None and self._lazy is not None and not self._lazy.selection.ordered:
-            calls = self._lazy.between(inner_start, inner_end)
-        else:
-            if within.conditions and "create_time" not in self.frame.columns:
-                raise UsageError("a period needs the column create_time, which was not loaded")
-            calls = within.apply(self.frame)
-        return UsageFrame(calls, tz=self.tz, start=inner_start, end=inner_end)
+        return UsageFrame(self._held.between(inner_start, inner_end), tz=self.tz, start=inner_start, end=inner_end)
 
-    def export_parquet(self, path: str | Path, **options: Any) -> ExportSummary:
-        """Write the calls to Parquet: see `mofa_usage.warehouse.export_parquet`, whose options these are."""
-        return export_parquet(self._native(), path, **options)
+    def export_parquet(self, path: str | os.PathLike[str], **options: Unpack[ExportOptions]) -> ExportSummary:
+        """Write the calls to Parquet: see `mofa_usage.warehouse.export_parquet`, whose options these are.
+
+        Dates among them are on the clock of this usage.
+        """
+        options.setdefault("tz", self.tz)
+        return export_parquet(self._held.native(self.tz), path, **options)
 
     def breakdown(
         self,
         by: str | Sequence[str] = (),
         measures: str | Sequence[str] = ("calls", "success_rate", "total_tokens", "cost", "coverage", "latency_p95"),
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        fill_gaps: bool = False,
+        **options: Unpack[QuestionOptions],
     ) -> Breakdown:
         """Measures of the calls, by dimensions: see `mofa_usage.analysis.breakdown`."""
-        return self._ask(analysis.breakdown, by, measures, start=start, end=end, fill_gaps=fill_gaps)
+        return self._ask(analysis.breakdown, by, measures, **options)
 
-    def cost(self, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+    def cost(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
         """What the calls cost and how much of that is known: see `mofa_usage.analysis.cost`."""
-        return self._ask(analysis.cost, by, **when)
+        return self._ask(analysis.cost, by, **options)
 
-    def latency(self, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+    def latency(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
         """How long calls take, in milliseconds: see `mofa_usage.analysis.latency`."""
-        return self._ask(analysis.latency, by, **when)
+        return self._ask(analysis.latency, by, **options)
 
-    def token_rate(self, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+    def token_rate(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
         """How fast completion tokens come, per second: see `mofa_usage.analysis.token_rate`."""
-        return self._ask(analysis.token_rate, by, **when)
+        return self._ask(analysis.token_rate, by, **options)
 
-    def success_rate(self, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+    def success_rate(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
         """How many calls succeeded and how the others ended: see `mofa_usage.analysis.success_rate`."""
-        return self._ask(analysis.success_rate, by, **when)
+        return self._ask(analysis.success_rate, by, **options)
 
-    def distribution(self, by: str | Sequence[str] = (), **options: Any) -> Breakdown:
+    def distribution(self, by: str | Sequence[str] = (), **options: Unpack[DistributionOptions]) -> Breakdown:
         """How many calls took how long: see `mofa_usage.analysis.distribution`."""
         return self._ask(analysis.distribution, by, **options)
 
-    def summary(self, **when: Any) -> Breakdown:
+    def summary(self, **options: Unpack[PeriodOptions]) -> Breakdown:
         """The headline figures, one row per currency: see `mofa_usage.analysis.summary`."""
-        return self._ask(analysis.summary, **when)
-
-    def _native(self) -> pl.DataFrame | duckdb.DuckDBPyRelation:
-        return self._frame if self._frame is not None else self.relation
-
-    def _ask(self, question: Callable[..., Breakdown], *arguments: Any, **options: Any) -> Breakdown:
         with told():
-            answer = question(self._native(), *arguments, tz=self.tz, **options)
-        answer.styles_of = self.styles
+            return analysis.summary(self._held.native(self.tz), tz=self.tz, **options)
+
+    def _ask(
+        self, question: Callable[..., Breakdown], by: str | Sequence[str], *arguments: Any, **options: Any
+    ) -> Breakdown:
+        """The answer to a question by dimensions, which knows how their names look."""
+        held = self._held
+        with told():
+            answer = question(held.native(self.tz), by, *arguments, tz=self.tz, **options)
+        self._looks.learn([by] if isinstance(by, str) else by, held)
+        answer.styles_of = self._looks
         return answer
 
-    def styles(self, dimension: str) -> Mapping[str, Style]:
+    def styles(self, dimension: str) -> Mapping[str, "Style"]:
         """How each name of a dimension is drawn in every figure of this usage: see `mofa_usage.theme.styles`."""
-        if dimension not in self._styles:
-            names = self.breakdown(dimension, "calls")[dimension].drop_nulls()  # the one with most calls first
-            self._styles[dimension] = styles(names)
-        return self._styles[dimension]
+        self._looks.learn([dimension], self._held)
+        return self._looks(dimension)
 
     def __len__(self) -> int:
         """The number of calls."""
-        if self._frame is not None:
-            return self._frame.height
-        with told():
-            return int(self.relation.aggregate("count(*)").fetchall()[0][0])
+        return self._held.count()
 
     def __repr__(self) -> str:
         period = f"{self.start or '...'} to {self.end or '...'}"
-        loaded = f"{self._frame.height:,} calls" if self._frame is not None else "lazy"
-        return f"UsageFrame({loaded}, {len(self.columns)} columns, {period}, tz={self.tz!r})"
+        return f"UsageFrame({self._held}, {len(self.columns)} columns, {period}, tz={self.tz!r})"
 
     def _repr_html_(self) -> str:
         """A card with the period, the calls, what they cost and which models they used, for a notebook."""

@@ -22,7 +22,7 @@ from datetime import datetime
 from functools import partial
 from glob import escape as glob_escape
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from mofa_usage.errors import SerializationError, UsageError, require
 from mofa_usage.progress import watched
@@ -40,7 +40,7 @@ import polars as pl  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-__all__ = ["ExportSummary", "export_parquet"]
+__all__ = ["ExportOptions", "ExportSummary", "export_parquet"]
 
 Partition = Literal["month", "day"]
 
@@ -61,6 +61,19 @@ class ExportSummary:
     rows: int
     files: tuple[Path, ...]
     bytes: int
+
+
+class ExportOptions(TypedDict, total=False):
+    """The options of `export_parquet`, which says what they mean."""
+
+    filter: QueryFilter | None
+    start: Moment | None
+    end: Moment | None
+    tz: str
+    partition_by: Partition | None
+    overwrite: bool
+    row_group_size: int
+    progress: bool | None
 
 
 def export_parquet(

@@ -1,0 +1,175 @@
+"""What a `UsageFrame` holds: the calls themselves, or a way to them.
+
+`HeldFrame` has the calls in memory, `HeldRelation` knows how DuckDB reads them. Both answer the same questions
+(`HeldCalls`), so that nothing above has to know which one it has; another engine is another class here.
+
+Pickled, a `HeldFrame` is its frame. A `HeldRelation` of Parquet files is their paths and the selection, and opens them
+again where it is unpickled; one of a relation that somebody made cannot be opened elsewhere, so its calls are read and
+it becomes a `HeldFrame`. Connections and locks stay where they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from threading import Lock
+from typing import Any, Protocol
+
+import duckdb
+import polars as pl
+
+from mofa_usage import analysis
+from mofa_usage.errors import UsageError
+from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told
+from mofa_usage.reading.selection import Selection
+
+__all__ = ["HeldCalls", "HeldFrame", "HeldRelation"]
+
+_MOST_NAMES = 1_000  # of a dimension: nobody tells more of them apart
+
+
+class HeldCalls(Protocol):
+    """Calls with the columns of `CALL_SCHEMA` or some of them, that many threads may ask at once; str() says how many.
+
+    `tz` is always the zone on whose clock DuckDB's session is, where that can be chosen.
+    """
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        ...
+
+    def count(self) -> int:
+        """How many calls there are."""
+        ...
+
+    def native(self, tz: str) -> pl.DataFrame | duckdb.DuckDBPyRelation:
+        """The calls as an analysis reads them fastest."""
+        ...
+
+    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """The calls as a relation that can be queried; each comes with a cursor of its own."""
+        ...
+
+    def between(self, start: datetime | None, end: datetime | None) -> "HeldCalls":
+        """Those created in [start, end), which lies within the range that these are of.
+
+        Raises:
+            UsageError: they have no create_time.
+        """
+        ...
+
+    def loaded(self) -> "HeldFrame":
+        """All of them in memory."""
+        ...
+
+    def names(self, dimension: str) -> Callable[[], pl.Series]:
+        """A way to the names in a dimension, that with most calls first, which holds on to no calls in memory."""
+        ...
+
+
+class HeldFrame:
+    """Calls in memory."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._lock = Lock()
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HeldFrame, (self.frame,)
+
+    def __str__(self) -> str:
+        return f"{self.frame.height:,} calls"
+
+    @property
+    def columns(self) -> list[str]:
+        """See `HeldCalls`."""
+        return self.frame.columns
+
+    def count(self) -> int:
+        """See `HeldCalls`."""
+        return self.frame.height
+
+    def native(self, tz: str) -> pl.DataFrame:
+        """See `HeldCalls`."""
+        return self.frame
+
+    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`."""
+        with self._lock:
+            if self._database is None:
+                self._database = duckdb.connect()
+            cursor = clocked_cursor(self._database, tz)
+        cursor.register("calls", self.frame)
+        return cursor.sql("FROM calls")
+
+    def between(self, start: datetime | None, end: datetime | None) -> "HeldFrame":
+        """See `HeldCalls`."""
+        within = Selection(None, {}, start, end)
+        if within.conditions and "create_time" not in self.frame.columns:
+            raise UsageError("a period needs the column create_time, which was not loaded")
+        return HeldFrame(within.apply(self.frame))
+
+    def loaded(self) -> "HeldFrame":
+        """See `HeldCalls`."""
+        return self
+
+    def names(self, dimension: str) -> Callable[[], pl.Series]:
+        """See `HeldCalls`. They are counted now, because the frame may be gone when they are wanted."""
+        found = _names(self, dimension)
+        return lambda: found
+
+
+class HeldRelation:
+    """Calls that DuckDB reads whenever they are asked for something, and then only what that needs."""
+
+    def __init__(self, calls: RelationCalls, selection: Selection) -> None:
+        self._calls = calls
+        self._selection = selection
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._calls.can_be_reopened:
+            return HeldRelation, (self._calls, self._selection)
+        return HeldFrame, (self.loaded().frame,)
+
+    def __str__(self) -> str:
+        return "lazy"
+
+    @property
+    def columns(self) -> list[str]:
+        """See `HeldCalls`."""
+        return list(self._calls.columns(self._selection))
+
+    def count(self) -> int:
+        """See `HeldCalls`."""
+        return self._calls.count(self._selection)
+
+    def native(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`."""
+        return self.relation(tz)
+
+    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`."""
+        return self._calls.relation(self._selection, tz)
+
+    def between(self, start: datetime | None, end: datetime | None) -> HeldCalls:
+        """See `HeldCalls`."""
+        if self._selection.ordered:  # of so many calls, not so many of that period
+            return self.loaded().between(start, end)
+        return HeldRelation(self._calls, replace(self._selection, start=start, end=end))
+
+    def loaded(self) -> HeldFrame:
+        """See `HeldCalls`."""
+        with told():
+            return HeldFrame(as_calls(self.relation("UTC").to_arrow_table()))
+
+    def names(self, dimension: str) -> Callable[[], pl.Series]:
+        """See `HeldCalls`. They are looked for when they are wanted: that may read a whole column of many files."""
+        return partial(_names, self, dimension)
+
+
+def _names(calls: HeldCalls, dimension: str) -> pl.Series:
+    with told():
+        counted = analysis.breakdown(calls.native("UTC"), dimension, "calls")
+    return counted[dimension].drop_nulls().head(_MOST_NAMES).cast(pl.String)

@@ -1,0 +1,38 @@
+"""The options that several functions of a usage share, typed, so that an editor completes and mypy checks them."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from mofa_usage.zones import Moment
+
+__all__ = ["DistributionOptions", "LoadOptions", "PeriodOptions", "QuestionOptions"]
+
+
+class LoadOptions(TypedDict, total=False):
+    """The options of `load_usage`, which says what they mean."""
+
+    start: Moment | None
+    end: Moment | None
+    tz: str
+    columns: Sequence[str] | None
+    progress: bool | None
+
+
+class PeriodOptions(TypedDict, total=False):
+    """Only calls created in [start, end): datetimes with a zone, or dates and ISO 8601 text on the usage's clock."""
+
+    start: Moment | None
+    end: Moment | None
+
+
+class QuestionOptions(PeriodOptions, total=False):
+    """As `breakdown` takes them. `fill_gaps` adds the buckets of time in which nothing was called."""
+
+    fill_gaps: bool
+
+
+class DistributionOptions(PeriodOptions, total=False):
+    """As `mofa_usage.analysis.distribution` takes them: the duration to count by, and at most how many bins."""
+
+    of: Literal["latency_ms", "time_to_first_token_ms"]
+    bins: int
