@@ -5,8 +5,9 @@ everybody asks for. All of them run on Polars frames and on DuckDB relations wit
 written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
 nothing) is done here, on integers before they group and on the small frame after it.
 
-- `engine` opens frames, `buckets` turns time into integers, `aggregates` says what the engine computes,
-  `breakdown` puts the three together, `gaps` fills series, `distribution` counts calls by duration.
+- `engine` opens frames, `asking` checks what is asked, `buckets` turns time into integers, `aggregates` says what the
+  engine computes, `currencies` keeps money apart, `grouping` puts these together, `gaps` fills series, `questions` has
+  the usual ones, `spread` counts calls by duration.
 """
 
 from mofa_usage.errors import require
@@ -14,16 +15,22 @@ from mofa_usage.errors import require
 for _module in ("polars", "narwhals", "duckdb"):
     require(_module, extra="analysis")
 
+from mofa_usage.analysis.asking import By, Measures, Question, When  # noqa: E402
 from mofa_usage.analysis.engine import Native  # noqa: E402
-from mofa_usage.analysis.grouping import breakdown  # noqa: E402
+from mofa_usage.analysis.grouping import breakdown, breakdowns  # noqa: E402
 from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
 from mofa_usage.analysis.result import Breakdown  # noqa: E402
 from mofa_usage.analysis.spread import distribution  # noqa: E402
 
 __all__ = [
     "Breakdown",
+    "By",
+    "Measures",
     "Native",
+    "Question",
+    "When",
     "breakdown",
+    "breakdowns",
     "cost",
     "distribution",
     "latency",

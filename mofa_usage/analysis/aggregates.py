@@ -1,12 +1,15 @@
-"""What the engine computes for each group: counts, sums, quantiles, maxima and numbers of distinct values.
+"""What the engine computes for each group: counts, sums, quantiles, extremes and numbers of distinct values.
 
 A `Plan` collects the aggregates behind the measures that were asked for, so that each is computed once, however
 many measures share it. Some bring a count along, because engines disagree about nothing: the sum of no values is 0
 on one and null on another, and a null may or may not be a distinct value. `Plan.value` decides by that count, so
 the answer is the same everywhere.
+
+Conditions and quotients are data of `mofa_usage.measures`; here they become expressions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -14,50 +17,57 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
+from mofa_usage.analysis.currencies import currency_of
+from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import ALWAYS_PRESENT, CONDITION_NEEDS, TOKEN_RATE, Aggregate, Condition, Measure, Ratio
+from mofa_usage.measures import Aggregate, Condition, Dimension, Measure, Quotient, Ratio
 from mofa_usage.reading.columns import MONEY, NIL
 
-__all__ = ["Plan", "readable"]
+__all__ = ["Plan", "key", "readable"]
 
-_CONDITIONS: Mapping[Condition, nw.Expr] = MappingProxyType(
+_COMPARED: Mapping[str, Callable[[Any, Any], nw.Expr]] = MappingProxyType(
     {
-        "succeeded": nw.col("status") == "success",
-        "unsuccessful": nw.col("status") != "success",
-        "priced": ~nw.col("total_price").is_null(),
-        "details": ~nw.col("cached_tokens").is_null(),
-        "timed": nw.col("latency_ms") > 0,
-        "failed": nw.col("status") == "failed",
-        "timeout": nw.col("status") == "timeout",
-        "rate_limited": nw.col("status") == "rate_limited",
-        "cancelled": nw.col("status") == "cancelled",
+        "==": operator.eq,
+        "!=": operator.ne,
+        "<": operator.lt,
+        "<=": operator.le,
+        ">": operator.gt,
+        ">=": operator.ge,
+        "known": lambda column, _: ~column.is_null(),
+        "unknown": lambda column, _: column.is_null(),
+        "== or unknown": lambda column, value: (column == value) | column.is_null(),
     }
 )
 
 
 class Plan:
-    """The aggregates that some measures need, each under a column of its own in the engine's result."""
+    """The aggregates that some measures need, each under a column of its own in the engine's result.
 
-    def __init__(self, measures: Iterable[Measure]) -> None:
+    `schema` is that of the frame of calls; the names of the columns of the result begin with `prefix`.
+    """
+
+    def __init__(self, measures: Iterable[Measure], schema: Mapping[str, Any], prefix: str = "a") -> None:
+        self._schema = schema
+        self._prefix = prefix
         self._names: dict[Aggregate, str] = {}
         for measure in measures:
             formula = measure.formula
-            parts = (formula.numerator, formula.denominator) if isinstance(formula, Ratio) else (formula,)
-            for part in parts:
-                for aggregate in (part, *_counts_for(part)):
-                    self._names.setdefault(aggregate, f"a{len(self._names)}")
+            self.add(*((formula.numerator, formula.denominator) if isinstance(formula, Ratio) else (formula,)))
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the calls frame that the plan reads."""
-        return tuple(dict.fromkeys(column for aggregate in self._names for column in aggregate.needs))
+    def add(self, *aggregates: Aggregate) -> None:
+        """Compute these, too."""
+        for part in aggregates:
+            for aggregate in (part, *_counts_for(part)):
+                self._names.setdefault(aggregate, f"{self._prefix}{len(self._names)}")
 
-    def values(self, schema: Mapping[str, Any]) -> dict[str, nw.Expr]:
+    def values(self) -> dict[str, nw.Expr]:
         """The columns to select before grouping, by name."""
-        selected = {column: readable(column, schema[column]) for column in self.columns}
-        if any(aggregate.value == TOKEN_RATE for aggregate in self._names):
-            selected[TOKEN_RATE] = _token_rate()
-        return selected
+        columns = dict.fromkeys(name for part in self._names for name in (*part.needs, *part.optional))
+        quotients = dict.fromkeys(part.value for part in self._names if isinstance(part.value, Quotient))
+        return {
+            column: currency_of(self._schema) if column == "currency" else readable(column, self._schema[column])
+            for column in columns
+        } | {_column(quotient): _quotient(quotient) for quotient in quotients}
 
     def expressions(self, *, quantile_lists: bool) -> dict[str, nw.Expr]:
         """The aggregations of those columns, by name.
@@ -69,10 +79,10 @@ class Plan:
             name: expression
             for aggregate, column in self._names.items()
             if aggregate.function != "quantile"
-            for name, expression in _aggregations(aggregate, column)
+            for name, expression in self._aggregations(aggregate, column)
         }
         for group in self._quantiles():
-            value, asked = _masked(group[0]), [aggregate.quantile for aggregate in group]
+            value, asked = self._masked(group[0]), [aggregate.quantile for aggregate in group]
             if quantile_lists:
                 # Narwhals' types say float; SQL engines take, and it passes on, a list as well.
                 found[self._names[group[0]]] = value.quantile(asked, "linear")  # type: ignore[arg-type]
@@ -102,26 +112,63 @@ class Plan:
     def value(self, aggregate: Aggregate, result: pl.DataFrame) -> pl.Series:
         """An aggregate in the engine's result, one value per row, with the type it has whatever the engine."""
         found = result[self._names[aggregate]]
-        if aggregate.function == "count":
-            return found.cast(pl.Int64)
-        if aggregate.function == "distinct":
-            # Engines count the nulls as one more value where there are any.
-            present, calls = result[f"{found.name}_present"], result[f"{found.name}_calls"]
-            return found.fill_null(0).cast(pl.Int64) - (present < calls).cast(pl.Int64)
-        if aggregate.function == "max":
-            return found.cast(_exact(aggregate))
-        if aggregate.function == "quantile":
-            # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
-            percentile = found.cast(pl.Float64)
-            return percentile if aggregate.value == TOKEN_RATE else percentile.round(2)
-        total = found.cast(_exact(aggregate))
+        match aggregate.function:
+            case "count":
+                return found.fill_null(0).cast(pl.Int64)
+            case "distinct":
+                # Engines count the nulls as one more value where there are any.
+                present, calls = result[f"{found.name}_present"], result[f"{found.name}_calls"]
+                return found.fill_null(0).cast(pl.Int64) - (present < calls).cast(pl.Int64)
+            case "quantile":
+                # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
+                percentile = found.cast(pl.Float64)
+                return percentile.round(2) if self._dtype(aggregate) == pl.Int64 else percentile
+        exact = self._dtype(aggregate)
+        return found if exact is None else self._known(aggregate, found.cast(exact), result)
+
+    def _known(self, aggregate: Aggregate, total: pl.Series, result: pl.DataFrame) -> pl.Series:
+        """A sum where it is known: null when no call has a value, or 0 where that is the answer."""
         counts = [self.value(count, result) for count in _counts_for(aggregate)]
         if not counts:
             return total
         unknown = counts[0] == 0
-        if len(counts) == 2:  # of the calls that meet the conditions there are some, but none has the value
+        if aggregate.zero_of_nothing:
             unknown &= counts[1] > 0
-        return total.set(unknown, None)
+        return total.fill_null(0).set(unknown, None)
+
+    def _dtype(self, aggregate: Aggregate) -> pl.DataType | None:
+        """What its values are counted in; None for a type that is left as it is."""
+        if isinstance(aggregate.value, Quotient):
+            return pl.Float64()
+        dtype = self._schema[aggregate.value] if aggregate.value else nw.Int64()
+        if isinstance(dtype, nw.Decimal):
+            return MONEY
+        return pl.Float64() if dtype.is_float() else pl.Int64() if dtype.is_integer() else None
+
+    def _aggregations(self, aggregate: Aggregate, name: str) -> Iterator[tuple[str, nw.Expr]]:
+        value = self._masked(aggregate)
+        match aggregate.function:
+            case "count":
+                yield name, value.count() if aggregate.value or aggregate.where else nw.len()
+            case "sum":
+                yield name, value.sum()
+            case "min":
+                yield name, value.min()
+            case "max":
+                yield name, value.max()
+            case "distinct":
+                yield name, value.n_unique()
+                yield f"{name}_present", value.count()
+                yield f"{name}_calls", nw.len()
+
+    def _masked(self, aggregate: Aggregate) -> nw.Expr:
+        """The value of a call that takes part in the aggregate, null for the others."""
+        of = aggregate.value
+        value = nw.lit(1) if of is None else nw.col(_column(of))
+        conditions = [_met(condition) for condition in aggregate.where]
+        if aggregate.function == "distinct" and isinstance(of, str) and self._schema[of] == nw.String:
+            conditions.append(value != NIL)
+        return nw.when(*conditions).then(value) if conditions else value
 
 
 def readable(column: str, dtype: Any) -> nw.Expr:
@@ -130,52 +177,46 @@ def readable(column: str, dtype: Any) -> nw.Expr:
     Raises:
         UsageError: prices that are not exact.
     """
-    if column == "total_price" and not (isinstance(dtype, nw.Decimal) and dtype.scale <= MONEY.scale):
-        raise UsageError(f"column 'total_price' is {dtype}; money must be a Decimal of at most 10 places")
+    exact = isinstance(dtype, nw.Decimal) and dtype.scale <= MONEY.scale
+    if not exact and (column == "total_price" or isinstance(dtype, nw.Decimal)):
+        raise UsageError(f"column {column!r} is {dtype}; money must be a Decimal of at most 10 places")
     expression = nw.col(column)
     return expression.cast(nw.Int64) if dtype.is_integer() and dtype != nw.Int64 else expression
 
 
-def _exact(aggregate: Aggregate) -> pl.DataType:
-    if aggregate.value == "total_price":
-        return MONEY
-    return pl.Float64() if aggregate.value == TOKEN_RATE else pl.Int64()
+def key(category: Dimension, calls: LazyCalls) -> nw.Expr:
+    """What calls are grouped by for a dimension that is a column: its values as text."""
+    if category.name == "currency":
+        return currency_of(calls.schema)
+    (name,) = category.needs
+    return nw.col(name) if calls.schema[name] == nw.String else nw.col(name).cast(nw.String)
 
 
-def _token_rate() -> nw.Expr:
-    completion, latency = nw.col("completion_tokens").cast(nw.Float64), nw.col("latency_ms").cast(nw.Float64)
-    derived = nw.when(nw.col("latency_ms") > 0).then(completion / (latency / 1000.0))
-    return nw.coalesce(nw.col("tokens_per_second"), derived)
+def _column(value: str | Quotient) -> str:
+    return value if isinstance(value, str) else f"({value.name})"  # apart from a column of that name
+
+
+def _quotient(quotient: Quotient) -> nw.Expr:
+    above: nw.Expr = nw.col(quotient.numerator)
+    below: nw.Expr = nw.col(quotient.denominator)
+    if quotient.numerator_less is not None:
+        above = above - nw.col(quotient.numerator_less)
+    if quotient.denominator_less:
+        below = below - quotient.denominator_less
+    divisor = below.cast(nw.Float64) / float(quotient.scale) if quotient.scale != 1 else below.cast(nw.Float64)
+    computed = nw.when(*(_met(condition) for condition in quotient.where)).then(above.cast(nw.Float64) / divisor)
+    return computed if quotient.recorded is None else nw.coalesce(nw.col(quotient.recorded), computed)
+
+
+def _met(condition: Condition) -> nw.Expr:
+    return _COMPARED[condition.operator](nw.col(condition.column), condition.value)
 
 
 def _counts_for(aggregate: Aggregate) -> Iterator[Aggregate]:
-    """The counts that tell whether a sum is 0 or unknown; none when it cannot be unknown."""
-    implied = any(CONDITION_NEEDS[condition] == aggregate.value for condition in aggregate.where)
-    if aggregate.function == "sum" and aggregate.value not in ALWAYS_PRESENT and not implied:
-        yield Aggregate("count", aggregate.value, aggregate.where)
-        if aggregate.where:
-            yield Aggregate("count", None, aggregate.where)
-
-
-def _aggregations(aggregate: Aggregate, name: str) -> Iterator[tuple[str, nw.Expr]]:
-    value = _masked(aggregate)
-    match aggregate.function:
-        case "count":
-            yield name, value.count() if aggregate.value or aggregate.where else nw.len()
-        case "sum":
-            yield name, value.sum()
-        case "max":
-            yield name, value.max()
-        case "distinct":
-            yield name, value.n_unique()
-            yield f"{name}_present", value.count()
-            yield f"{name}_calls", nw.len()
-
-
-def _masked(aggregate: Aggregate) -> nw.Expr:
-    """The value of a call that takes part in the aggregate, null for the others."""
-    value = nw.lit(1) if aggregate.value is None else nw.col(aggregate.value)
-    conditions = [_CONDITIONS[condition] for condition in aggregate.where]
-    if aggregate.function == "distinct":
-        conditions.append(value != NIL)
-    return nw.when(*conditions).then(value) if conditions else value
+    """The counts that tell whether a sum is known, and where it is 0 of nothing."""
+    if aggregate.function != "sum":
+        return
+    implied = any(condition.column == aggregate.value and condition.implies_value for condition in aggregate.where)
+    yield Aggregate("count", None if implied else aggregate.value, aggregate.where)
+    if aggregate.zero_of_nothing:
+        yield Aggregate("count", None, aggregate.where)

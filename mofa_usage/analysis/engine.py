@@ -19,6 +19,7 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage.errors import UsageError
+from mofa_usage.reading.columns import CALL_SCHEMA
 
 __all__ = ["MOMENT", "LazyCalls", "Native", "open_calls"]
 
@@ -82,6 +83,18 @@ class LazyCalls:
         missing = [column for column in columns if column not in self.schema]
         if missing:
             raise UsageError(f"the frame has no column {missing[0]!r}, which {reason} needs")
+
+    def with_absent(self, columns: Iterable[str]) -> "LazyCalls":
+        """The calls with those columns too, all null where the frame lacks them."""
+        absent = {
+            column: nw.Float64() if CALL_SCHEMA.get(column) == pl.Float64 else nw.String()
+            for column in columns
+            if column not in self.schema
+        }
+        if not absent:
+            return self
+        nulls = {column: nw.lit(None, dtype) for column, dtype in absent.items()}
+        return LazyCalls(self.frame.with_columns(**nulls), {**self.schema, **absent})
 
     def between(self, start: datetime | None, end: datetime | None) -> "LazyCalls":
         """The calls created in [start, end)."""

@@ -4,63 +4,41 @@ The engine groups the calls by columns and bucket keys and computes the base agg
 that happens here, on a small Polars frame: keys become dates, sums become rates, money is divided exactly, gaps are
 filled and rows are sorted. So Polars and DuckDB return equal frames, but for the last bits of token rates, whose sum
 depends on the order of its terms.
+
+Questions that group the same calls alike are answered by one `Scan`. It also finds the first and the last currency of
+each group by the alphabet: where they are all the same, which is nearly always, the sums of prices are sums of one
+currency. Else a second pass computes the measures of money for each currency apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import narwhals as nw
 import polars as pl
 
-from mofa_usage import measures as definitions
-from mofa_usage.analysis.aggregates import Plan
+from mofa_usage.analysis.aggregates import Plan, key
+from mofa_usage.analysis.asking import Asked, By, Measures, Question, checked
 from mofa_usage.analysis.buckets import BUCKETS, Clock
+from mofa_usage.analysis.currencies import HIGHEST, LOWEST, in_currency, most_used
 from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
 from mofa_usage.analysis.gaps import fill
 from mofa_usage.analysis.result import Breakdown
-from mofa_usage.errors import UsageError
-from mofa_usage.measures import Dimension, Measure, Ratio
+from mofa_usage.measures import Aggregate, Dimension, Measure, Ratio, money_columns
 from mofa_usage.reading.columns import MONEY
-from mofa_usage.zones import Moment, time_range, zone
+from mofa_usage.zones import Moment, zone
 
-__all__ = ["breakdown"]
+__all__ = ["breakdown", "breakdowns"]
 
-Entry = TypeVar("Entry")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of the calls, checked."""
-
-    dimensions: tuple[Dimension, ...]
-    measures: tuple[Measure, ...]
-    zone: ZoneInfo
-    start: datetime | None
-    end: datetime | None
-
-    @property
-    def by(self) -> list[str]:
-        """The names of the dimensions."""
-        return [dimension.name for dimension in self.dimensions]
-
-    def check(self, calls: LazyCalls) -> None:
-        """Check that the frame has the columns that the question needs."""
-        for dimension in self.dimensions:
-            calls.require(dimension.needs, f"the dimension {dimension.name!r}")
-        for measure in self.measures:
-            calls.require(measure.needs, f"the measure {measure.name!r}")
-        if self.start is not None or self.end is not None:
-            calls.require(["create_time"], "a time range")
+_CALLS = Aggregate("count")
 
 
 def breakdown(
     native: Native,
-    by: str | Sequence[str] = (),
-    measures: str | Sequence[str] = ("calls", "success_rate", "total_tokens", "cost", "coverage", "latency_p95"),
+    by: By | None = (),
+    measures: Measures | None = None,
     *,
     tz: str = "UTC",
     start: Moment | None = None,
@@ -72,8 +50,11 @@ def breakdown(
     Args:
         native: a Polars frame or lazy frame, or a DuckDB relation, with those columns of
             `mofa_usage.reading.columns.CALL_SCHEMA` that the measures and dimensions need.
-        by: names of `mofa_usage.measures.DIMENSIONS`. A measure of money adds `currency` as the last one.
-        measures: names of `mofa_usage.measures.MEASURES`.
+        by: names of `mofa_usage.measures.DIMENSIONS`, `labels.NAME`, `session.NAME`, further columns of the frame that
+            hold text, whole numbers, flags or dates, and dimensions of your own. None: by model, where there is such a
+            column.
+        measures: names of `mofa_usage.measures.MEASURES`, and measures of your own. None: calls, success rate, tokens,
+            cost, coverage and p95 of the latency, as far as the frame has their columns.
         tz: IANA time zone of the time buckets, and of a `start` or `end` that names none.
         start: only calls created at or after this instant: a datetime with a zone, a date or ISO 8601 text.
         end: only calls created before this instant.
@@ -82,81 +63,157 @@ def breakdown(
 
     Returns:
         One row per combination of dimensions that occurs (one row in all without dimensions), the columns being the
-        dimensions and then the measures, in the order asked. Sorted by the dimensions when one of them is a time,
-        else by the first measure, largest first; nulls last. Types: money Decimal(38, 10), counts and tokens Int64,
+        dimensions and then the measures, in the order asked.
+
+        Where a measure is money and the priced calls are in one currency, a last column `currency` says which (null:
+        no call has a price). Where they are in several, the one with most priced calls first, there is a column of
+        each such measure for each currency (`cost_EUR`, `cost_USD`): of the calls in that currency and those without a
+        price. With `currency` in `by` there is a row for each currency, and one, null, for calls without a price. All
+        other measures are of all calls.
+
+        Sorted by the dimensions when one of them is a time, else by the first measure, largest first (then, if it is
+        money, by calls), and by the dimensions; nulls last. Types: money Decimal(38, 10), counts and tokens Int64,
         rates, means, quantiles Float64; minute and hour Datetime in `tz`, day, week and month Date, hour_of_day and
         weekday Int8, other dimensions String.
 
     Raises:
         UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks.
     """
-    question = _question(by, measures, zone(tz), start, end)
-    gaps = _gap_dimension(question) if fill_gaps else None
+    return breakdowns(native, [Question(by, measures, start, end, fill_gaps)], tz=tz)[0]
+
+
+def breakdowns(native: Native, questions: Sequence[Question], *, tz: str = "UTC") -> list[Breakdown]:
+    """The answers to several questions, in their order, each as `breakdown` gives it alone.
+
+    Those with the same dimensions and times share one pass over the calls, so that they cost little more than the
+    widest of them.
+
+    Raises:
+        UsageError: as `breakdown`, for any of them.
+    """
+    clock = zone(tz)
     calls = open_calls(native)
-    question.check(calls)
-    result = _finished(question, *_aggregated(question, calls))
-    if gaps is not None:
-        result = fill(result, question.by, gaps, question.zone, question.start, question.end)
-    return Breakdown(_sorted(result, question))
+    asked = [checked(question, calls, clock) for question in questions]
+    sharing: dict[tuple[tuple[Dimension, ...], datetime | None, datetime | None], list[Asked]] = {}
+    for one in asked:
+        sharing.setdefault((one.dimensions, one.start, one.end), []).append(one)
+    scans = {key: _scan(calls, together, clock) for key, together in sharing.items()}
+    return [_answer(one, scans[one.dimensions, one.start, one.end]) for one in asked]
 
 
-def _question(
-    by: str | Sequence[str],
-    measures: str | Sequence[str],
-    tz: ZoneInfo,
-    start: Moment | None,
-    end: Moment | None,
-) -> Question:
-    asked = tuple(definitions.measure(name) for name in _names(measures))
-    if not asked:
-        raise UsageError("no measure was asked for")
-    names = _names(by)
-    if any(measure.kind == "money" for measure in asked) and "currency" not in names:
-        names.append("currency")
-    return Question(tuple(definitions.dimension(name) for name in names), asked, tz, *time_range(start, end, tz))
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the engine computed: a row per group, the aggregates under the names of the plan.
+
+    `keys` are the dimensions, labelled. `currencies` are those of the priced calls, if a question is about money. With
+    several of them `apart` has the measures of money of each, by their columns, in `plan_apart`.
+    """
+
+    plan: Plan
+    result: pl.DataFrame
+    keys: Mapping[str, pl.Series]
+    zone: ZoneInfo
+    currencies: tuple[str, ...]
+    money: Mapping[str, pl.Series]
+
+    def column(self, measure: Measure) -> pl.Series:
+        """A measure of all calls of each group."""
+        return _measured(measure, self.plan, self.result)
 
 
-def _names(names: str | Iterable[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+def _scan(calls: LazyCalls, together: Sequence[Asked], clock: ZoneInfo) -> Scan:
+    """The engine's part of questions that have the same dimensions and times."""
+    first = together[0]
+    measures = list(dict.fromkeys(measure for one in together for measure in one.measures))
+    money = list(dict.fromkeys(measure for one in together for measure in one.money))
+    wanted = calls.with_absent(column for measure in measures for column in measure.optional)
+    wanted = wanted.with_absent(["currency"] if "currency" in first.by else []).between(first.start, first.end)
+    keys = _keys(first, wanted, clock)
+    plan = Plan(measures, wanted.schema)
+    if any(one.ranked and one.measures[0].kind == "money" for one in together):
+        plan.add(_CALLS)
+    if money:
+        plan.add(LOWEST, HIGHEST)
+    result = _grouped(wanted, keys, plan)
+    currencies = most_used(wanted, plan.value(LOWEST, result), plan.value(HIGHEST, result)) if money else ()
+    apart = _apart(wanted, keys, money, currencies, result) if len(currencies) > 1 else {}
+    labels = {name: _label(name, result[key], clock) for name, key in zip(first.by, keys, strict=True)}
+    return Scan(plan, result, labels, clock, currencies, apart)
 
 
-def _gap_dimension(question: Question) -> str:
-    times = [dimension.name for dimension in question.dimensions if dimension.kind == "time"]
-    if len(times) != 1:
-        raise UsageError(f"fill_gaps needs one time bucket (minute, hour, day, week or month) in by, not {len(times)}")
-    return times[0]
+def _keys(asked: Asked, calls: LazyCalls, clock: ZoneInfo) -> dict[str, nw.Expr]:
+    """What the engine groups by: an expression for each dimension, under k0, k1, ..."""
+    times = Clock(clock, calls, asked.start, asked.end)
+    return {
+        f"k{position}": key(entry, calls) if entry.kind == "category" else BUCKETS[entry.name].key(times)
+        for position, entry in enumerate(asked.dimensions)
+    }
 
 
-def _aggregated(question: Question, calls: LazyCalls) -> tuple[Plan, pl.DataFrame]:
-    """The engine's part: one row per group, keys in columns k0, k1, ... and aggregates as the plan names them."""
-    plan = Plan(question.measures)
-    wanted = calls.between(question.start, question.end)
-    clock = Clock(question.zone, wanted, question.start, question.end)
-    keys = {f"k{position}": _key(dimension, wanted, clock) for position, dimension in enumerate(question.dimensions)}
-    columns = {**keys, **plan.values(calls.schema)}
-    selected = wanted.frame.select(**columns) if columns else wanted.frame
+def _label(name: str, key: pl.Series, clock: ZoneInfo) -> pl.Series:
+    bucket = BUCKETS.get(name)
+    return key if bucket is None else bucket.label(key, clock.key)
+
+
+def _grouped(calls: LazyCalls, keys: Mapping[str, nw.Expr], plan: Plan) -> pl.DataFrame:
+    """One row per group, with its keys and the aggregates of the plan."""
+    columns = {**keys, **plan.values()}
+    selected = calls.frame.select(**columns) if columns else calls.frame
     grouped = selected.group_by(*keys).agg if keys else selected.select
-    result = collect(grouped(**plan.expressions(quantile_lists=calls.quantile_lists)))
-    return plan, plan.unpacked(result)
+    return plan.unpacked(collect(grouped(**plan.expressions(quantile_lists=calls.quantile_lists))))
 
 
-def _key(dimension: Dimension, calls: LazyCalls, clock: Clock) -> nw.Expr:
-    bucket = BUCKETS.get(dimension.name)
-    if bucket is not None:
-        return bucket.key(clock)
-    column = nw.col(dimension.name)
-    return column if calls.schema[dimension.name] == nw.String else column.cast(nw.String)
+def _apart(
+    calls: LazyCalls,
+    keys: Mapping[str, nw.Expr],
+    money: Sequence[Measure],
+    currencies: Sequence[str],
+    result: pl.DataFrame,
+) -> dict[str, pl.Series]:
+    """Measures of money for each currency, by column, in the order of the groups in `result`."""
+    measures = {
+        column: in_currency(measure, currency)
+        for measure in money
+        for currency, column in money_columns(measure.name, currencies).items()
+    }
+    plan = Plan(measures.values(), calls.schema, prefix="m")
+    found = _grouped(calls, keys, plan)
+    if keys:
+        groups = result.select(*keys)
+        found = groups.join(found, on=list(keys), how="left", nulls_equal=True, maintain_order="left")
+    return {column: _measured(measure, plan, found) for column, measure in measures.items()}
 
 
-def _finished(question: Question, plan: Plan, result: pl.DataFrame) -> pl.DataFrame:
-    """The engine's result with dates for keys and measures for aggregates."""
-    columns = []
-    for position, dimension in enumerate(question.dimensions):
-        key = result[f"k{position}"]
-        bucket = BUCKETS.get(dimension.name)
-        columns.append((key if bucket is None else bucket.label(key, question.zone.key)).alias(dimension.name))
-    columns += [_measured(measure, plan, result).alias(measure.name) for measure in question.measures]
-    return pl.DataFrame(columns)
+def _answer(asked: Asked, scan: Scan) -> Breakdown:
+    """The answer to one of the questions behind a scan."""
+    columns = dict(scan.keys)
+    for measure in asked.measures:
+        if measure in asked.money and len(scan.currencies) > 1:
+            columns |= {name: scan.money[name] for name in money_columns(measure.name, scan.currencies).values()}
+        else:
+            columns[measure.name] = scan.column(measure)
+    result = pl.DataFrame([series.alias(name) for name, series in columns.items()])
+    if asked.gaps is not None:
+        result = fill(result, asked.by, asked.gaps, scan.zone, asked.start, asked.end)
+    answer = _ranked(result, asked, scan) if asked.ranked else result.sort(asked.by, nulls_last=True)
+    currencies = scan.currencies if asked.money else ()
+    if asked.money and len(currencies) < 2:
+        currency = pl.lit(currencies[0] if currencies else None, pl.String)
+        answer = answer.with_columns(currency.alias("currency"))
+    return Breakdown.of(answer, currencies)
+
+
+def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan) -> pl.DataFrame:
+    """Largest first; what has no price is ordered by its calls."""
+    first = asked.measures[0]
+    several = first in asked.money and len(scan.currencies) > 1
+    weights = list(money_columns(first.name, scan.currencies).values()) if several else [first.name]
+    order = result.select(*weights, *asked.by)
+    if first.kind == "money":
+        order.insert_column(len(weights), scan.plan.value(_CALLS, scan.result).alias("number of calls"))
+    heavy = order.width - len(asked.by)
+    descending = [position < heavy for position in range(order.width)]
+    return result[order.select(pl.arg_sort_by(order.columns, descending=descending, nulls_last=True)).to_series()]
 
 
 def _measured(measure: Measure, plan: Plan, result: pl.DataFrame) -> pl.Series:
@@ -179,10 +236,3 @@ def _money_ratio(numerator: pl.Series, denominator: pl.Series, scale: int) -> pl
             for amount, amount_of in zip(numerator, denominator, strict=True)
         ]
     return pl.Series(quotients, dtype=MONEY)
-
-
-def _sorted(result: pl.DataFrame, question: Question) -> pl.DataFrame:
-    if any(dimension.kind != "category" for dimension in question.dimensions):
-        return result.sort(question.by, nulls_last=True)
-    keys = [question.measures[0].name, *question.by]
-    return result.sort(keys, descending=[True, *(False for _ in question.by)], nulls_last=True)

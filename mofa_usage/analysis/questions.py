@@ -1,123 +1,163 @@
-"""The breakdowns that everybody asks for: which measures answer which question."""
+"""The breakdowns that everybody asks for: which measures answer which question.
 
-from collections.abc import Sequence
-from typing import Any
+Each is answered as far as the frame has the columns; a frame without any column that the question is about is refused.
+"""
 
-import narwhals as nw
+from typing import Unpack
+
 import polars as pl
 
-from mofa_usage.analysis.engine import Native, collect, open_calls
+from mofa_usage.analysis.asking import By, Usual, When
+from mofa_usage.analysis.engine import Native, open_calls
 from mofa_usage.analysis.grouping import breakdown
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.zones import Moment, time_range, zone
 
-__all__ = ["cost", "latency", "success_rate", "summary", "token_rate"]
-
-COST = (
+__all__ = [
+    "COST",
+    "LATENCY",
+    "SUCCESS_RATE",
+    "SUMMARY",
+    "TOKEN_RATE",
     "cost",
-    "calls",
-    "priced_calls",
-    "coverage",
-    "total_tokens",
-    "cost_per_call",
-    "cost_per_success",
-    "cost_per_1k_tokens",
-    "wasted_cost",
-)
-LATENCY = (
-    "calls",
-    *(f"latency_{part}" for part in ("calls", "mean", "p50", "p90", "p95", "p99", "max")),
-    *(f"ttft_{part}" for part in ("calls", "mean", "p50", "p90", "p95", "p99", "max")),
-)
-TOKEN_RATE = ("calls", "completion_tokens", *(f"token_rate_{part}" for part in ("mean", "p50", "p95", "overall")))
-SUCCESS_RATE = (
-    "calls",
+    "latency",
     "success_rate",
-    "success_count",
-    "error_count",
-    "failed_count",
-    "timeout_count",
-    "rate_limited_count",
-    "cancelled_count",
+    "summary",
+    "token_rate",
+]
+
+COST = Usual(
+    (
+        "cost",
+        "calls",
+        "priced_calls",
+        "coverage",
+        "total_tokens",
+        "cost_per_call",
+        "cost_per_success",
+        "cost_per_1k_tokens",
+        "wasted_cost",
+    ),
+    about=("cost",),
 )
-SUMMARY = (
-    "calls",
-    "success_rate",
-    "error_count",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cache_hit_rate",
-    "cost",
-    "priced_calls",
-    "coverage",
-    "cost_per_call",
-    "cost_per_1k_tokens",
-    "wasted_cost",
-    "latency_p50",
-    "latency_p95",
-    "latency_p99",
-    "ttft_p50",
-    "ttft_p95",
-    "token_rate_p50",
-    "token_rate_overall",
-    "sessions",
-    "users",
-    "agents",
-    "models",
+LATENCY = Usual(
+    (
+        "calls",
+        "latency_calls",
+        "latency_mean",
+        "latency_p50",
+        "latency_p90",
+        "latency_p95",
+        "latency_p99",
+        "latency_max",
+        "ttft_calls",
+        "ttft_mean",
+        "ttft_p50",
+        "ttft_p90",
+        "ttft_p95",
+        "ttft_p99",
+        "ttft_max",
+    ),
+    about=("latency_mean", "ttft_mean"),
+)
+TOKEN_RATE = Usual(
+    ("calls", "completion_tokens", "token_rate_mean", "token_rate_p50", "token_rate_p95", "token_rate_overall"),
+    about=("token_rate_mean",),
+)
+SUCCESS_RATE = Usual(
+    (
+        "calls",
+        "success_rate",
+        "success_count",
+        "error_count",
+        "failed_count",
+        "timeout_count",
+        "rate_limited_count",
+        "cancelled_count",
+    ),
+    about=("success_rate",),
+)
+SUMMARY = Usual(
+    (
+        "calls",
+        "success_rate",
+        "error_count",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "cache_hit_rate",
+        "cost",
+        "priced_calls",
+        "coverage",
+        "cost_per_call",
+        "cost_per_1k_tokens",
+        "wasted_cost",
+        "latency_p50",
+        "latency_p95",
+        "latency_p99",
+        "ttft_p50",
+        "ttft_p95",
+        "token_rate_p50",
+        "token_rate_overall",
+        "sessions",
+        "users",
+        "agents",
+        "models",
+    ),
+    about=("calls",),
 )
 
 
-def cost(native: Native, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+def cost(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
     """What the calls cost, how much of that is known, and what a call, a success and 1,000 tokens cost.
 
-    Rows are kept apart by currency. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those
-    of `breakdown`.
+    By model unless told. Currencies are kept apart. Keyword arguments (tz, start, end, fill_gaps), types, order and
+    errors are those of `breakdown`.
     """
     return breakdown(native, by, COST, **when)
 
 
-def latency(native: Native, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+def latency(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
     """How long calls take and how soon their first token comes, in milliseconds: mean, percentiles and maximum.
 
-    Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of `breakdown`.
+    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
+    `breakdown`.
     """
     return breakdown(native, by, LATENCY, **when)
 
 
-def token_rate(native: Native, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+def token_rate(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
     """How fast completion tokens come, in tokens per second: per call, and overall.
 
-    Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of `breakdown`.
+    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
+    `breakdown`.
     """
     return breakdown(native, by, TOKEN_RATE, **when)
 
 
-def success_rate(native: Native, by: str | Sequence[str] = ("model_name",), **when: Any) -> Breakdown:
+def success_rate(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
     """How many calls succeeded, and how the others ended.
 
-    Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of `breakdown`.
+    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
+    `breakdown`.
     """
     return breakdown(native, by, SUCCESS_RATE, **when)
 
 
 def summary(native: Native, *, tz: str = "UTC", start: Moment | None = None, end: Moment | None = None) -> Breakdown:
-    """The headline figures: one row per currency, the one with the most calls first; no row without calls.
+    """The headline figures, in one row.
 
-    Columns: currency, first_call and last_call (Datetime in `tz`), then the measures of `SUMMARY`. Errors are those
-    of `breakdown`.
+    Columns: first_call and last_call (Datetime in `tz`; null without calls), then the measures of `SUMMARY`, money as
+    `breakdown` has it. What the frame lacks the columns for is left out. Errors are those of `breakdown`.
     """
     figures = breakdown(native, (), SUMMARY, tz=tz, start=start, end=end)
     calls = open_calls(native)
-    calls.require(["create_time"], "a summary")
-    time = nw.col("create_time_us")
-    chosen = calls.between(*time_range(start, end, zone(tz))).frame
-    period = collect(chosen.group_by("currency").agg(first_call=time.min(), last_call=time.max()))
-    ends = (
-        pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").dt.convert_time_zone(tz)
-        for name in ("first_call", "last_call")
-    )
-    dated = figures.join(period.with_columns(*ends), on="currency", how="left", nulls_equal=True)
-    return Breakdown(dated.select("currency", "first_call", "last_call", *SUMMARY))
+    if "create_time" not in calls.schema:
+        return figures
+    ends = calls.between(*time_range(start, end, zone(tz))).extent() or (None, None)
+    for position, (name, moment) in enumerate(zip(("first_call", "last_call"), ends, strict=True)):
+        time = pl.Series(name, [moment], dtype=pl.Int64).cast(pl.Datetime("us"))
+        figures.insert_column(position, time.dt.replace_time_zone("UTC").dt.convert_time_zone(tz))
+    return figures

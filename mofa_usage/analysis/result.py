@@ -1,15 +1,19 @@
 """What an analysis returns: a small Polars frame that can also be drawn."""
 
 from collections.abc import Callable, Mapping
+from inspect import ismethod
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakMethod
 
 import polars as pl
 
 from mofa_usage.errors import require
-from mofa_usage.measures import DIMENSIONS
+from mofa_usage.measures import measure_of_column
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+    from mofa_usage.theme import Style
 
 __all__ = ["Breakdown"]
 
@@ -19,10 +23,42 @@ class Breakdown(pl.DataFrame):
 
     It is a `polars.DataFrame` in every way; `draw` turns it into a Plotly figure. Frames derived from it (by `filter`,
     `head`, ...) may be plain Polars frames: `Breakdown(frame).draw()` draws those.
+
+    Attributes:
+        currencies: Those of its columns of money, the one with most priced calls first; empty where no measure is
+            money, no call has a price, or `currency` is a dimension.
     """
 
-    styles_of: Callable[[str], Mapping[str, Any]] | None = None
-    """Set by a `UsageFrame`: the styles of all its names in a dimension, so that a name looks alike in all figures."""
+    currencies: tuple[str, ...] = ()
+    _styles: Callable[[], Callable[[str], "Mapping[str, Style]"] | None] | None = None
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, currencies: tuple[str, ...] = ()) -> "Breakdown":
+        """The frame as an answer whose columns of money are in those currencies."""
+        answer = cls(frame)
+        answer.currencies = currencies
+        return answer
+
+    @property
+    def styles_of(self) -> Callable[[str], "Mapping[str, Style]"] | None:
+        """The styles of all names of a dimension, so that a name looks alike in all figures of a `UsageFrame`.
+
+        The method of an object is held weakly: a small answer does not keep all calls in memory. Without them its
+        names are styled as they come in itself.
+        """
+        return self._styles() if self._styles is not None else None
+
+    @styles_of.setter
+    def styles_of(self, styles: Callable[[str], "Mapping[str, Style]"]) -> None:
+        self._styles = WeakMethod(styles) if ismethod(styles) else lambda: styles
+
+    def __getstate__(self) -> Any:
+        """What pickle keeps: the frame and its currencies."""
+        return super().__getstate__(), self.currencies
+
+    def __setstate__(self, state: Any) -> None:
+        frame, self.currencies = state
+        super().__setstate__(frame)
 
     def draw(self, kind: str | None = None, *, theme: Literal["light", "dark"] = "light", **options: Any) -> "Figure":
         """Draw it.
@@ -38,9 +74,14 @@ class Breakdown(pl.DataFrame):
         # Pictures are drawn from any small frame and know nothing of analyses; only this word leads to them.
         from mofa_usage.plots import draw
 
-        names = [name for name in self.columns if name in DIMENSIONS and DIMENSIONS[name].kind == "category"]
-        colored = [name for name in names if name != "currency"]
-        if self.styles_of is not None and len(colored) == 1:
-            options = {"styles": self.styles_of(colored[0]), **options}
+        styles_of = self.styles_of
+        colored = self._categories()
+        if styles_of is not None and len(colored) == 1:
+            options = {"styles": styles_of(colored[0]), **options}
         figure: Figure = draw(self, kind, theme=theme, **options)
         return figure
+
+    def _categories(self) -> list[str]:
+        """The columns of names that are drawn in colours: text that is no currency."""
+        text = (name for name, dtype in self.schema.items() if dtype == pl.String)
+        return [name for name in text if name != "currency" and measure_of_column(name) is None]

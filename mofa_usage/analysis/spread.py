@@ -6,12 +6,13 @@ from typing import Literal
 import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.aggregates import readable
+from mofa_usage.analysis.aggregates import key, readable
+from mofa_usage.analysis.asking import By, found
 from mofa_usage.analysis.buckets import steps
 from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import dimension
+from mofa_usage.measures import Dimension
 from mofa_usage.zones import Moment, time_range, zone
 
 __all__ = ["distribution"]
@@ -19,7 +20,7 @@ __all__ = ["distribution"]
 
 def distribution(
     native: Native,
-    by: str | Sequence[str] = (),
+    by: By = (),
     *,
     of: Literal["latency_ms", "time_to_first_token_ms"] = "latency_ms",
     bins: int = 40,
@@ -30,11 +31,11 @@ def distribution(
     """How many calls took how long.
 
     Durations spread over orders of magnitude, so bins get wider by a constant factor from the shortest to the longest
-    duration; their edges are whole milliseconds. LazyCalls without the duration are not counted.
+    duration; their edges are whole milliseconds. Calls without the duration are not counted.
 
     Args:
         native: the calls, as for `breakdown`.
-        by: category dimensions, such as "model_name".
+        by: category dimensions, such as "model_name" or "labels.feature".
         of: the duration to count by.
         bins: at most how many bins; where whole milliseconds leave less room there are fewer.
         tz: time zone of a `start` or `end` that names none.
@@ -48,11 +49,13 @@ def distribution(
     Raises:
         UsageError: a time or unknown dimension, fewer than one bin, a column that the frame lacks.
     """
-    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     calls = open_calls(native)
-    _check(calls, names, of, bins, dated=start is not None or end is not None)
+    dimensions = found(by, calls)
+    _check(calls, dimensions, of, bins, dated=start is not None or end is not None)
+    names = [dimension.name for dimension in dimensions]
+    calls = calls.with_absent(["currency"] if "currency" in names else [])
     duration = readable(of, calls.schema[of])
-    keys = {f"k{position}": nw.col(name).cast(nw.String) for position, name in enumerate(names)}
+    keys = {f"k{position}": key(dimension, calls) for position, dimension in enumerate(dimensions)}
     chosen = calls.between(*time_range(start, end, zone(tz))).frame.select(**keys, duration=duration)
     chosen = chosen.filter(~nw.col("duration").is_null())
     edges = _edges(chosen, bins)
@@ -62,15 +65,15 @@ def distribution(
     return Breakdown(_every_bin(counted, names, edges))
 
 
-def _check(calls: LazyCalls, names: list[str], of: str, bins: int, *, dated: bool) -> None:
+def _check(calls: LazyCalls, dimensions: Sequence[Dimension], of: str, bins: int, *, dated: bool) -> None:
     if of not in ("latency_ms", "time_to_first_token_ms"):
         raise UsageError(f"of = {of!r}; a distribution is of latency_ms or time_to_first_token_ms")
     if bins < 1:
         raise UsageError(f"bins = {bins}; a distribution has at least one bin")
-    for name in names:
-        if dimension(name).kind != "category":
-            raise UsageError(f"a distribution cannot be split by the time dimension {name!r}; use breakdown")
-    calls.require([*names, of, *(["create_time"] if dated else [])], "the distribution")
+    for dimension in dimensions:
+        if dimension.kind != "category":
+            raise UsageError(f"a distribution cannot be split by the time dimension {dimension.name!r}; use breakdown")
+    calls.require([of, *(["create_time"] if dated else [])], "the distribution")
 
 
 def _edges(chosen: "nw.LazyFrame[pl.LazyFrame]", bins: int) -> list[int]:

@@ -1,0 +1,167 @@
+"""What is asked of the calls, and what of it the columns can answer.
+
+A question names dimensions and measures, or leaves the measures to `Usual` ones: then those are answered whose columns
+the frame has. What was asked for by name is answered or refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias, TypedDict
+from zoneinfo import ZoneInfo
+
+import narwhals as nw
+
+from mofa_usage.analysis.engine import MOMENT, LazyCalls
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import Dimension, DimensionName, Measure, MeasureName, dimension, measure
+from mofa_usage.zones import Moment, time_range
+
+__all__ = ["Asked", "By", "Measures", "Question", "Usual", "When", "checked", "found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Measures that are answered as far as the frame has the columns; one of `about` must be among them."""
+
+    measures: tuple[MeasureName, ...]
+    about: tuple[MeasureName, ...]
+
+    def __iter__(self) -> Iterator[MeasureName]:
+        return iter(self.measures)
+
+
+By: TypeAlias = DimensionName | str | Dimension | Sequence[DimensionName | str | Dimension]
+"""Names of dimensions (of `mofa_usage.measures.DIMENSIONS`, `labels.NAME`, `session.NAME`, or of a further column), or
+dimensions of your own."""
+
+Measures: TypeAlias = MeasureName | str | Measure | Sequence[MeasureName | str | Measure] | Usual
+"""Names of `mofa_usage.measures.MEASURES`, or measures of your own."""
+
+BREAKDOWN = Usual(("calls", "success_rate", "total_tokens", "cost", "coverage", "latency_p95"), ("calls",))
+"""What a breakdown shows unless told."""
+
+
+class When(TypedDict, total=False):
+    """Which calls, on which clock; and whether a time series has rows for what is not there."""
+
+    tz: str
+    start: Moment | None
+    end: Moment | None
+    fill_gaps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of several: `by`, `measures` and the rest are as `mofa_usage.analysis.breakdown` takes them."""
+
+    by: By | None = ()
+    measures: Measures | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+    fill_gaps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, checked against the frame of calls."""
+
+    dimensions: tuple[Dimension, ...]
+    measures: tuple[Measure, ...]
+    start: datetime | None
+    end: datetime | None
+    gaps: str | None
+    """The dimension whose gaps are to be filled."""
+
+    @property
+    def by(self) -> list[str]:
+        """The names of the dimensions."""
+        return [dimension.name for dimension in self.dimensions]
+
+    @property
+    def money(self) -> list[Measure]:
+        """The measures whose currency the dimensions do not say."""
+        return [] if "currency" in self.by else [entry for entry in self.measures if entry.kind == "money"]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the rows are sorted by the first measure and not by time."""
+        return all(dimension.kind == "category" for dimension in self.dimensions)
+
+
+def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
+    """The question with everything that its names stand for.
+
+    Raises:
+        UsageError: an unknown measure or dimension, a time without zone, a column that the frame lacks, or two columns
+            of the answer that have one name.
+    """
+    asked = _measures(BREAKDOWN if question.measures is None else question.measures, calls)
+    if not asked:
+        raise UsageError("no measure was asked for")
+    usual: By = "model_name" if "model_name" in calls.schema else ()
+    dimensions = found(usual if question.by is None else question.by, calls)
+    start, end = time_range(question.start, question.end, tz)
+    for wanted in asked:
+        calls.require(wanted.needs, f"the measure {wanted.name!r}")
+    if start is not None or end is not None:
+        calls.require(["create_time"], "a time range")
+    names = [*(entry.name for entry in dimensions), *(entry.name for entry in asked)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two columns of the answer would be called {twice!r}")
+    return Asked(dimensions, asked, start, end, _gaps(dimensions) if question.fill_gaps else None)
+
+
+def found(by: By, calls: LazyCalls) -> tuple[Dimension, ...]:
+    """The dimensions of those names; further columns of text, whole numbers, flags and dates are such, too.
+
+    Raises:
+        UsageError: there is none of a name, or the frame lacks its column.
+    """
+    entries: list[str | Dimension] = [by] if isinstance(by, str | Dimension) else list(by)
+    further = _further(calls)
+    dimensions = (entry if isinstance(entry, Dimension) else dimension(entry, further) for entry in entries)
+    known = tuple(dict.fromkeys(dimensions))
+    for entry in known:
+        _require(entry, calls)
+    return known
+
+
+def _further(calls: LazyCalls) -> list[str]:
+    return [name for name, dtype in calls.schema.items() if name != MOMENT and _is_category(dtype)]
+
+
+def _is_category(dtype: nw.dtypes.DType) -> bool:
+    # What Narwhals does not know is DuckDB's UUID.
+    kinds = (nw.String, nw.Categorical, nw.Enum, nw.Boolean, nw.Date, nw.Unknown)
+    return dtype.is_integer() or isinstance(dtype, kinds)
+
+
+def _require(entry: Dimension, calls: LazyCalls) -> None:
+    """Refuse a dimension that the frame has no column for; a label is told which labels there are."""
+    optional = {"currency"} if "total_price" in calls.schema else set()
+    prefix, dot, _ = entry.name.partition(".")
+    if dot and not set(entry.needs) <= set(calls.schema):
+        there = [name for name in calls.schema if name.startswith(f"{prefix}.")]
+        listed = f"there are: {', '.join(there)}" if there else f"it has no {prefix}"
+        raise UsageError(f"the frame has no column {entry.needs[0]!r}; {listed}")
+    calls.require((column for column in entry.needs if column not in optional), f"the dimension {entry.name!r}")
+
+
+def _measures(asked: Measures, calls: LazyCalls) -> tuple[Measure, ...]:
+    if not isinstance(asked, Usual):
+        entries: list[str | Measure] = [asked] if isinstance(asked, str | Measure) else list(asked)
+        named = (entry if isinstance(entry, Measure) else measure(entry) for entry in entries)
+        return tuple(dict.fromkeys(named))
+    known = [entry for entry in map(measure, asked) if set(entry.needs) <= set(calls.schema)]
+    if not {entry.name for entry in known} & set(asked.about):
+        return tuple(measure(name) for name in asked.about[:1])  # its column is named as what is missing
+    return tuple(known)
+
+
+def _gaps(dimensions: Sequence[Dimension]) -> str:
+    times = [entry.name for entry in dimensions if entry.kind == "time"]
+    if len(times) != 1:
+        raise UsageError(f"fill_gaps needs one time bucket (minute, hour, day, week or month) in by, not {len(times)}")
+    return times[0]

@@ -1,0 +1,54 @@
+"""Money in several currencies: which ones there are, and a measure of each of them apart.
+
+An amount in a currency is of the calls that are priced in it, and of those without a price, which might be: so that it
+does not depend on what else was paid in another one, and is unknown where only unpriced calls could have made it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+
+from mofa_usage.analysis.engine import LazyCalls, collect
+from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
+from mofa_usage.reading.columns import DEFAULT_CURRENCY
+
+__all__ = ["HIGHEST", "LOWEST", "currency_of", "in_currency", "most_used"]
+
+LOWEST, HIGHEST = Aggregate("min", "currency"), Aggregate("max", "currency")
+"""The first and last currency of a group by the alphabet: the same one where there are not several."""
+
+
+def currency_of(schema: Mapping[str, Any]) -> nw.Expr:
+    """The currency of a call: none without a price, USD for a priced one that does not say."""
+    stated = nw.col("currency") if schema["currency"] == nw.String else nw.col("currency").cast(nw.String)
+    if "total_price" not in schema:
+        return stated
+    return nw.when(~nw.col("total_price").is_null()).then(nw.coalesce(stated, nw.lit(DEFAULT_CURRENCY)))
+
+
+def most_used(calls: LazyCalls, lowest: pl.Series, highest: pl.Series) -> tuple[str, ...]:
+    """The currencies of the calls, the one with most priced calls first, from those at the ends of each group."""
+    ends = sorted({*lowest.drop_nulls(), *highest.drop_nulls()})
+    if len(ends) < 2:
+        return tuple(ends)
+    counted = collect(calls.frame.select(currency=currency_of(calls.schema)).group_by("currency").agg(calls=nw.len()))
+    ordered = counted.drop_nulls().sort("calls", "currency", descending=[True, False])
+    return tuple(ordered["currency"])
+
+
+def in_currency(measure: Measure, currency: str) -> Measure:
+    """A measure of money, of the calls in one currency and those without a price."""
+    apart = Condition("currency", "== or unknown", currency)
+
+    def narrowed(aggregate: Aggregate) -> Aggregate:
+        return replace(aggregate, where=(*aggregate.where, apart))
+
+    formula = measure.formula
+    if isinstance(formula, Ratio):
+        return replace(
+            measure, formula=Ratio(narrowed(formula.numerator), narrowed(formula.denominator), formula.scale)
+        )
+    return replace(measure, formula=narrowed(formula))

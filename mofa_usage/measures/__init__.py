@@ -1,0 +1,61 @@
+"""What every number means: the measures and dimensions of mofa_usage, defined once, as data.
+
+A **measure** is a number about a group of calls (their cost, the 95th percentile of their latency); a
+**dimension** says how calls are put into groups (by model, by day). Nothing here computes: a measure carries
+a *formula* made of two kinds of parts, and `mofa_usage.analysis` interprets it on whichever engine holds the
+calls.
+
+- An `Aggregate` runs over the calls of a group: count, sum, quantile, least or largest, or number of distinct
+  values of a `value`, over the calls that meet every `Condition` of `where` and have the value. The value is a
+  column, or a `Quotient` of columns. The engine computes these and nothing else.
+- A `Ratio` divides two aggregates of the same group afterwards. So averages, rates and unit costs are
+  computed from exact sums and counts, in one place, and every engine agrees on them. Dividing by zero gives
+  null.
+
+All of them are frozen data from which the columns that they read follow, so a measure or dimension of your own is
+one more `Measure` or `Dimension`, and needs no change here.
+
+Missing is not zero: the sum of values of which no call has one is null, not 0; counts are 0. Money is a
+Decimal with ten places, in the currency of its call: **amounts of different currencies are never added**. Where an
+answer has several, a measure of kind `money` is a column for each of them, see `money_columns`. Token details
+(cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
+
+- `formulas` has the parts, `catalogue` every measure, `dimensions` every dimension, `columns` the names of the
+  columns of money, `spelling` tells who mistypes a name what is near it.
+
+>>> MEASURES["cost_per_call"].title
+'Cost per call'
+>>> MEASURES["latency_p95"].needs
+('latency_ms',)
+>>> measure("latency_p59")  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95...
+>>> Aggregate("count", where=(Condition("latency_ms", ">", 1000), Condition("status", "==", "success"))).needs
+('latency_ms', 'status')
+>>> money_columns("cost", ["EUR", "USD"])
+{'EUR': 'cost_EUR', 'USD': 'cost_USD'}
+"""
+
+from mofa_usage.measures.catalogue import MEASURES, MeasureName, measure
+from mofa_usage.measures.columns import measure_of_column, money_columns
+from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
+from mofa_usage.measures.formulas import Aggregate, Condition, Measure, Quantity, Quotient, Ratio
+
+__all__ = [
+    "DIMENSIONS",
+    "LABEL_COLUMNS",
+    "MEASURES",
+    "Aggregate",
+    "Condition",
+    "Dimension",
+    "DimensionName",
+    "Measure",
+    "MeasureName",
+    "Quantity",
+    "Quotient",
+    "Ratio",
+    "dimension",
+    "measure",
+    "measure_of_column",
+    "money_columns",
+]
