@@ -4,7 +4,7 @@ Nothing here is shared with the package: money is `Fraction`, quantiles are nump
 `calls()` draws rows, `frames()` puts them into each engine.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
@@ -20,6 +20,13 @@ from hypothesis import strategies as st
 from mofa_usage.reading.columns import CALL_SCHEMA
 
 Row = dict[str, Any]
+SCHEMA: dict[str, Any] = {
+    **CALL_SCHEMA,
+    **dict.fromkeys(("operation", "service_tier", "environment", "token_source", "request_id"), pl.String),
+    **dict.fromkeys(("served_model", "retried", "labels.feature", "session.plan", "team"), pl.String),
+    "attempt": pl.Int64,
+}
+"""The columns of a frame of calls, and three further ones: a label, a session's, and one of somebody's own."""
 NIL = "00000000-0000-0000-0000-000000000000"
 STATUSES = ("success", "failed", "timeout", "rate_limited", "cancelled")
 MONEY_MEASURES = ("cost", "cost_per_call", "cost_per_success", "cost_per_1k_tokens", "wasted_cost")
@@ -34,14 +41,20 @@ _rate = st.none() | st.floats(0, 5000, allow_nan=False)
 
 def call(when: datetime, **fields: Any) -> Row:
     """A row of the frame; everything optional is missing unless given."""
-    row = dict.fromkeys(CALL_SCHEMA)
-    row |= {name: NIL for name in CALL_SCHEMA if name == "id" or (name.endswith("_id") and name != "api_response_id")}
+    row = dict.fromkeys(SCHEMA)
+    ids = (name for name in SCHEMA if name == "id" or name.endswith("_id"))
+    row |= {name: NIL for name in ids if name not in ("api_response_id", "request_id")}
     row |= {"model_name": "m", "status": "success", "currency": "USD", "create_time": when, "update_time": when}
     return row | dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0) | fields
 
 
 @st.composite
-def calls(draw: st.DrawFn, times: st.SearchStrategy[datetime] | None = None, max_size: int = 25) -> list[Row]:
+def calls(
+    draw: st.DrawFn,
+    times: st.SearchStrategy[datetime] | None = None,
+    max_size: int = 25,
+    currencies: Sequence[str | None] = ("USD", "USD", None, "EUR", "JPY"),
+) -> list[Row]:
     """Some rows, with few distinct groups, so that groups have several."""
     if times is None:
         times = st.datetimes(datetime(2024, 12, 20), datetime(2025, 11, 5), timezones=st.just(UTC))
@@ -51,13 +64,19 @@ def calls(draw: st.DrawFn, times: st.SearchStrategy[datetime] | None = None, max
             "provider_name": st.none() | st.sampled_from(["p", "q"]),
             "error_code": st.none() | st.sampled_from(["429", ""]),
             "status": st.sampled_from(STATUSES),
-            "currency": st.sampled_from(["USD", "USD", "EUR"]),
+            # Whatever a call without a price says, it has no currency; a priced one that does not say is in USD.
+            "currency": st.sampled_from(currencies),
+            "retried": st.sampled_from([None, None, "true"]),
+            "attempt": st.none() | st.integers(1, 11),
+            "operation": st.sampled_from(["chat", "embeddings"]),
+            "labels.feature": st.sampled_from([None, "search", ""]),
+            "team": st.sampled_from([None, "red", "blue"]),
             "chat_session_id": _ids,
             "user_id": _ids,
             "agent_id": _ids,
-            "prompt_tokens": _tokens,
-            "completion_tokens": _tokens,
-            "total_tokens": _tokens,
+            "prompt_tokens": _optional_tokens,
+            "completion_tokens": _optional_tokens,
+            "total_tokens": _optional_tokens,
             "cached_tokens": _optional_tokens,
             "cache_write_tokens": _optional_tokens,
             "reasoning_tokens": _optional_tokens,
@@ -71,7 +90,7 @@ def calls(draw: st.DrawFn, times: st.SearchStrategy[datetime] | None = None, max
 
 
 def polars_frame(rows: Sequence[Row]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=CALL_SCHEMA)
+    return pl.DataFrame(list(rows), schema=SCHEMA)
 
 
 def frames(rows: Sequence[Row], session_zone: str = "America/New_York") -> Iterator[Any]:
@@ -125,9 +144,20 @@ def _rates(rows: Sequence[Row]) -> list[float]:
 def _rate_of(row: Row) -> float | None:
     if row["tokens_per_second"] is not None:
         return float(row["tokens_per_second"])
-    if row["latency_ms"]:
+    if row["latency_ms"] and row["completion_tokens"] is not None:
         return float(row["completion_tokens"] / (row["latency_ms"] / 1000))
     return None
+
+
+def _times_per_token(rows: Sequence[Row]) -> list[float]:
+    """Milliseconds from one token to the next, of the calls that have more than one."""
+    names = ("latency_ms", "time_to_first_token_ms", "completion_tokens")
+    whole = ([row[name] for name in names] for row in rows if None not in [row[name] for name in names])
+    return [(latency - first) / (tokens - 1) for latency, first, tokens in whole if tokens > 1]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _quantile(values: Sequence[float], q: float) -> float | None:
@@ -141,6 +171,10 @@ def _cost(rows: Sequence[Row]) -> Fraction | None:
 
 def _percentile(percent: int) -> Callable[[list[Any]], Any]:
     return lambda found: _quantile(found, percent / 100)
+
+
+def _percentile_per_token(percent: int) -> Callable[[list[Row]], float | None]:
+    return lambda rows: _quantile(_times_per_token(rows), percent / 100)
 
 
 def _spread(prefix: str, column: str) -> dict[str, Callable[[list[Row]], Any]]:
@@ -159,8 +193,9 @@ def _with_status(*statuses: str) -> Callable[[list[Row]], int]:
     return lambda rows: sum(row["status"] in statuses for row in rows)
 
 
-def _sum(column: str) -> Callable[[list[Row]], int]:
-    return lambda rows: sum(row[column] for row in rows)
+def _sum(column: str) -> Callable[[list[Row]], Any]:
+    """Of no calls at all it is 0, of calls that all do not know it is unknown."""
+    return lambda rows: _total(_values(rows, column)) if rows else 0
 
 
 def _sum_known(column: str) -> Callable[[list[Row]], Any]:
@@ -175,12 +210,21 @@ def _priced(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["total_price"] is not None]
 
 
-def _detailed(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["cached_tokens"] is not None]
+def _having(*columns: str) -> Callable[[Sequence[Row]], list[Row]]:
+    """The rows that have a value in each of the columns."""
+    return lambda rows: [row for row in rows if all(row[column] is not None for column in columns)]
+
+
+_cached = _having("cached_tokens", "prompt_tokens")
+_counted = _having("total_price", "total_tokens")
 
 
 def _timed(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["latency_ms"]]
+    return [row for row in _having("latency_ms", "completion_tokens")(rows) if row["latency_ms"] > 0]
+
+
+def _requests(rows: Sequence[Row]) -> int:
+    return sum(row["retried"] is None for row in rows)
 
 
 def _wasted(rows: Sequence[Row]) -> Decimal | None:
@@ -197,10 +241,13 @@ PLAIN: dict[str, Callable[[list[Row]], Any]] = {
     "cancelled_count": _with_status("cancelled"),
     "error_count": _with_status(*STATUSES[1:]),
     "success_rate": lambda rows: _share(_with_status("success")(rows), len(rows)),
+    "requests": _requests,
+    "request_success_rate": lambda rows: _share(_with_status("success")(rows), _requests(rows)),
     **{name: _sum(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+    "token_coverage": lambda rows: _share(len(_having("prompt_tokens", "completion_tokens")(rows)), len(rows)),
     **{name: _sum_known(name) for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")},
     "cache_hit_rate": lambda rows: _share(
-        _total(_values(rows, "cached_tokens")), sum(row["prompt_tokens"] for row in _detailed(rows))
+        sum(row["cached_tokens"] for row in _cached(rows)), sum(row["prompt_tokens"] for row in _cached(rows))
     ),
     "cost": lambda rows: _money(_cost(rows)),
     "priced_calls": lambda rows: len(_priced(rows)),
@@ -208,12 +255,14 @@ PLAIN: dict[str, Callable[[list[Row]], Any]] = {
     "cost_per_call": lambda rows: _money(_over(_cost(rows), len(_priced(rows)))),
     "cost_per_success": lambda rows: _money(_over(_cost(rows), _with_status("success")(_priced(rows)))),
     "cost_per_1k_tokens": lambda rows: _money(
-        _over(_cost(rows), sum(row["total_tokens"] for row in _priced(rows)), 1000)
+        _over(_cost(_counted(rows)), sum(row["total_tokens"] for row in _counted(rows)), 1000)
     ),
     "wasted_cost": _wasted,
     **_spread("latency", "latency_ms"),
     **_spread("ttft", "time_to_first_token_ms"),
-    "token_rate_mean": lambda rows: sum(_rates(rows)) / len(_rates(rows)) if _rates(rows) else None,
+    "time_per_output_token_mean": lambda rows: _mean(_times_per_token(rows)),
+    **{f"time_per_output_token_p{p}": _percentile_per_token(p) for p in (50, 90, 95, 99)},
+    "token_rate_mean": lambda rows: _mean(_rates(rows)),
     "token_rate_p50": lambda rows: _quantile(_rates(rows), 0.5),
     "token_rate_p95": lambda rows: _quantile(_rates(rows), 0.95),
     "token_rate_overall": lambda rows: _share(
@@ -265,6 +314,31 @@ TIMES = ("minute", "hour", "day", "week", "month", "hour_of_day", "weekday")
 def grouped(rows: Sequence[Row], by: Sequence[str], tz: str = "UTC") -> dict[tuple[Any, ...], list[Row]]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        keys = (bucket(name, row["create_time"], ZoneInfo(tz)) if name in TIMES else row[name] for name in by)
-        groups[tuple(keys)].append(row)
+        groups[tuple(_key(row, name, ZoneInfo(tz)) for name in by)].append(row)
     return groups
+
+
+def _key(row: Row, name: str, tz: ZoneInfo) -> Any:
+    if name in TIMES:
+        return bucket(name, row["create_time"], tz)
+    value = currency(row) if name == "currency" else row[name]
+    return None if value is None else str(value)
+
+
+# Money.
+
+
+def currency(row: Row) -> str | None:
+    """The currency of a call: none without a price, USD where a priced one does not say."""
+    return None if row["total_price"] is None else row["currency"] or "USD"
+
+
+def currencies(rows: Sequence[Row]) -> list[str]:
+    """Those of the priced calls, the one with most of them first."""
+    counts = Counter(found for found in map(currency, rows) if found is not None)
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def money(measure: str, rows: Sequence[Row], of: str) -> Any:
+    """A measure of money in one currency: of the calls priced in it, and of those without a price."""
+    return PLAIN[measure]([row for row in rows if currency(row) in (of, None)])

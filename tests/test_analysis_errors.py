@@ -47,10 +47,11 @@ def test_a_wrong_question_is_named(question: dict[str, Any], message: str) -> No
             "no column 'latency_ms', which the measure 'latency_p50'",
         ),
         ("status", {"measures": "wasted_cost"}, "no column 'status', which the measure 'wasted_cost'"),
-        ("currency", {"measures": "cost"}, "no column 'currency', which the dimension 'currency'"),
+        ("total_price", {"measures": "cost"}, "no column 'total_price', which the measure 'cost'"),
+        ("model_name", {"by": "model_name", "measures": "calls"}, "no column 'model_name', which the dimension"),
         ("create_time", {"by": "hour", "measures": "calls"}, "no column 'create_time', which the dimension 'hour'"),
         ("create_time", {"start": "2025-01-01", "measures": "calls"}, "no column 'create_time', which a time range"),
-        ("tokens_per_second", {"measures": "token_rate_p50"}, "no column 'tokens_per_second'"),
+        ("latency_ms", {"measures": "token_rate_p50"}, "no column 'latency_ms'"),
     ],
 )
 def test_a_missing_column_is_named_with_what_needs_it(column: str, question: dict[str, Any], message: str) -> None:
@@ -66,6 +67,13 @@ def test_inexact_money_is_refused(dtype: pl.DataType) -> None:
     for native in (frame, relation(frame)):
         with pytest.raises(UsageError, match=r"column 'total_price' is .*; money must be a Decimal"):
             cost(native)
+
+
+def test_a_currency_needs_a_price_or_a_column() -> None:
+    frame = FRAME.drop("total_price", "currency")
+    with pytest.raises(UsageError, match="no column 'currency', which the dimension 'currency'"):
+        breakdown(frame, "currency", "calls")
+    assert breakdown(FRAME.drop("total_price"), "currency", "calls").rows() == [("USD", 1)]
 
 
 def test_something_else_than_calls_is_refused() -> None:

@@ -12,21 +12,39 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import Native, breakdown
-from mofa_usage.measures import DIMENSIONS, MEASURES, Dimension, Measure
-from mofa_usage.reading.columns import CALL_SCHEMA
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import (
+    DIMENSIONS,
+    MEASURES,
+    Aggregate,
+    Condition,
+    Dimension,
+    Measure,
+    Quotient,
+    Ratio,
+    measure_of_column,
+)
 from tests.plain_analysis import (
     MONEY_MEASURES,
     PLAIN,
+    SCHEMA,
     Row,
     call,
     calls,
+    currencies,
+    currency,
     frames,
     grouped,
+    money,
     polars_frame,
     relation,
 )
 
 NOON = datetime(2025, 5, 1, 12, tzinfo=UTC)
+CATEGORIES = [
+    *("model_name", "provider_name", "error_code", "status", "attempt", "operation", "labels.feature", "team"),
+]
+FURTHER = ["labels.feature", "labels.operation", "session.plan", "team"]
 ENGINES = {"polars": 0, "lazy": 1, "duckdb": 2}
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 
@@ -48,39 +66,72 @@ def test_every_measure_has_a_plain_twin() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=calls(), by=st.sets(st.sampled_from(["model_name", "provider_name", "error_code", "status"]), max_size=2))
+@given(rows=calls(currencies=["EUR"]) | calls(), by=st.sets(st.sampled_from(CATEGORIES), max_size=2))
 def test_measures_are_what_the_contract_says(rows: list[Row], by: set[str]) -> None:
     names = sorted(by)
-    plain = grouped(rows, [*names, "currency"])
+    plain, known = grouped(rows, names) or ({} if names else {(): []}), currencies(rows)
     for native in frames(rows):
         found = breakdown(native, names, list(MEASURES))
-        assert found.columns == [*names, "currency", *MEASURES]
+        assert found.currencies == tuple(known)
         assert found.height == len(plain)
         for row in found.to_dicts():
-            group = plain[tuple(row[name] for name in (*names, "currency"))]
+            group = plain[tuple(row.pop(name) for name in names)]
+            if len(known) < 2:
+                assert row.pop("currency") == next(iter(known), None)
+            assert len(row) == len(MEASURES) + len(MONEY_MEASURES) * max(0, len(known) - 1)
+            for column, value in row.items():
+                measure, of = measure_of_column(column) or ("", None)
+                expected = PLAIN[measure](group) if of is None else money(measure, group, of)
+                assert_same(value, expected, f"{column} of {group}")
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=calls(), by=st.sampled_from([["currency"], ["model_name", "currency"], ["currency", "team"]]))
+def test_with_the_currency_as_a_dimension_there_is_a_row_for_each(rows: list[Row], by: list[str]) -> None:
+    plain = grouped(rows, by)
+    for native in frames(rows):
+        found = breakdown(native, by, list(MEASURES))
+        assert found.columns == [*by, *MEASURES]
+        assert found.height == len(plain)
+        assert found.currencies == ()
+        for row in found.to_dicts():
+            group = plain[tuple(row[name] for name in by)]
             for measure, compute in PLAIN.items():
                 assert_same(row[measure], compute(group), f"{measure} of {group}")
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=calls(max_size=40), by=st.sets(st.sampled_from(sorted(set(DIMENSIONS) - {"minute", "hour"})), max_size=3))
+@given(
+    rows=calls(max_size=40),
+    by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER} - {"minute", "hour"})), max_size=3),
+)
 def test_engines_agree_to_the_type_and_order(rows: list[Row], by: set[str]) -> None:
     # Sums and interpolations of floats may differ in their last bits; the test above compares those.
-    exact = [name for name in MEASURES if not name.startswith("token_rate_") or name == "token_rate_overall"]
+    inexact = ("token_rate_mean", "token_rate_p", "time_per_output_token")
+    exact = [name for name in MEASURES if not name.startswith(inexact)]
     first, *others = (breakdown(native, sorted(by), exact, tz="Asia/Kathmandu") for native in frames(rows))
     for other in others:
         assert_frame_equal(first, other, check_exact=True)
+        assert other.currencies == first.currencies
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=calls(max_size=40), by=st.sets(st.sampled_from(sorted(DIMENSIONS)), max_size=3))
+@given(rows=calls(max_size=40), by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER})), max_size=3))
 def test_rows_add_up_to_the_whole(rows: list[Row], by: set[str]) -> None:
     additive = [name for name, measure in MEASURES.items() if measure.additive]
     parts = breakdown(relation(polars_frame(rows)), sorted(by), additive, tz="Europe/Berlin")
-    whole = breakdown(polars_frame(rows), ["currency"], additive)
-    summed = parts.group_by("currency").agg(pl.col(additive).sum()).sort("currency")
+    whole = breakdown(polars_frame(rows), (), additive)
+    if "currency" in by:
+        for of in currencies(rows):
+            inside = parts.filter(pl.col("currency") == of)["cost"].sum()
+            assert inside == sum(row["total_price"] for row in rows if currency(row) == of)
+    else:
+        assert parts.columns[len(by) :] == whole.columns
+        assert parts.currencies == whole.currencies
+    apart = {"cost", "wasted_cost"} if "currency" in by else set()
+    common = [name for name in parts.columns if measure_of_column(name) and name not in apart]
     assert_frame_equal(
-        summed.select("currency", *additive), whole.sort("currency").with_columns(pl.col(additive).fill_null(0))
+        pl.DataFrame(parts).select(pl.col(common).sum()), pl.DataFrame(whole).select(pl.col(common).fill_null(0))
     )
 
 
@@ -105,15 +156,47 @@ def test_types_of_a_result(engine: str) -> None:
     kinds = {"count": pl.Int64, "tokens": pl.Int64, "money": pl.Decimal(38, 10)}
     integers = {"latency_max", "ttft_max"}
     expected = {n: pl.Int64 if n in integers else kinds.get(m.kind, pl.Float64) for n, m in MEASURES.items()}
-    assert found.schema == {"weekday": pl.Int8, "model_name": pl.String, "currency": pl.String, **expected}
+    assert found.schema == {"weekday": pl.Int8, "model_name": pl.String, **expected, "currency": pl.String}
 
 
 @each_engine
-def test_currencies_are_never_added(engine: str) -> None:
-    rows = [call(NOON, currency=c, total_price=Decimal(p)) for c, p in (("USD", 1), ("EUR", 2), ("USD", 4))]
+def test_several_currencies_are_columns_and_everything_else_is_there_once(engine: str) -> None:
+    prices = (("USD", 1), ("EUR", 2), ("USD", 4), ("JPY", 300))
+    rows = [*(call(NOON, currency=c, total_price=Decimal(p), model_name=c) for c, p in prices), call(NOON)]
     for measure in MONEY_MEASURES:
-        assert breakdown(on(engine, rows), (), [measure])["currency"].sort().to_list() == ["EUR", "USD"]
-    assert breakdown(on(engine, rows), (), ["cost"]).rows() == [("USD", 5), ("EUR", 2)]
+        columns = [f"{measure}_{of}" for of in ("USD", "EUR", "JPY")]
+        assert breakdown(on(engine, rows), (), [measure]).columns == columns
+    found = breakdown(on(engine, rows), "model_name", ["cost", "calls", "cost_per_call"])
+    assert found.columns == [
+        *("model_name", "cost_USD", "cost_EUR", "cost_JPY", "calls"),
+        *("cost_per_call_USD", "cost_per_call_EUR", "cost_per_call_JPY"),
+    ]
+    assert found.rows() == [
+        ("USD", 5, None, None, 2, Decimal("2.5"), None, None),
+        ("EUR", None, 2, None, 1, None, 2, None),
+        ("JPY", None, None, 300, 1, None, None, 300),
+        ("m", None, None, None, 1, None, None, None),
+    ]
+    assert breakdown(on(engine, rows), "currency", ["cost", "calls"]).rows() == [
+        ("JPY", 300, 1),
+        ("USD", 5, 2),
+        ("EUR", 2, 1),
+        (None, None, 1),
+    ]
+
+
+@each_engine
+def test_one_currency_is_said_in_every_row(engine: str) -> None:
+    rows = [call(NOON, status="success", currency="EUR", total_price=Decimal(1)) for _ in range(6)]
+    rows += [call(NOON, status="failed") for _ in range(4)]
+    asked = ["calls", "success_rate", "coverage", "cost"]
+    found = breakdown(on(engine, rows), (), asked)
+    assert found.rows(named=True) == [
+        {"calls": 10, "success_rate": 0.6, "coverage": 0.6, "cost": Decimal(6), "currency": "EUR"}
+    ]
+    assert breakdown(on(engine, rows), "status", "cost").rows() == [("success", 6, "EUR"), ("failed", None, "EUR")]
+    assert breakdown(on(engine, rows[6:]), "status", "cost").rows() == [("failed", None, None)]
+    assert breakdown(on(engine, rows), "status", ["calls"]).columns == ["status", "calls"]
 
 
 @each_engine
@@ -122,10 +205,121 @@ def test_currency_stays_where_it_was_asked_for(engine: str) -> None:
 
 
 @each_engine
+@pytest.mark.parametrize("without", [["currency"], ["currency", "status"]])
+def test_a_frame_without_currencies_is_in_dollars(engine: str, without: list[str]) -> None:
+    frame = polars_frame([call(NOON, total_price=Decimal(2)), call(NOON)]).drop(without)
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    native = natives[ENGINES[engine]]
+    assert breakdown(native, (), ["cost", "calls"]).rows() == [(2, 2, "USD")]
+    assert breakdown(native, "currency", ["cost", "calls"]).rows() == [("USD", 2, 1), (None, None, 1)]
+
+
+@each_engine
 def test_an_unpriced_call_is_unknown_not_free(engine: str) -> None:
     rows = [call(NOON), call(NOON, status="failed"), call(NOON, model_name="n", total_price=Decimal(0))]
     found = breakdown(on(engine, rows), ["model_name"], ["cost", "coverage", "wasted_cost", "cost_per_call"])
-    assert found.rows() == [("n", "USD", 0, 1.0, 0, 0), ("m", "USD", None, 0.0, None, None)]
+    assert found.rows() == [("n", 0, 1.0, 0, 0, "USD"), ("m", None, 0.0, None, None, "USD")]
+
+
+@each_engine
+def test_what_has_no_price_is_ordered_by_its_calls(engine: str) -> None:
+    rows = [call(NOON, model_name=name) for name in ("a", "b", "b", "c", "c", "c")]
+    assert breakdown(on(engine, rows), "model_name", "cost")["model_name"].to_list() == ["c", "b", "a"]
+    priced = [call(NOON, model_name="z", total_price=Decimal(0), currency=of) for of in ("EUR", "USD")]
+    for some in (priced[:1], priced):
+        found = breakdown(on(engine, [*rows, *some]), "model_name", "cost_per_call")
+        assert found["model_name"].to_list() == ["z", "c", "b", "a"]
+
+
+@each_engine
+def test_unknown_tokens_are_neither_zero_nor_counted(engine: str) -> None:
+    known = {"prompt_tokens": 30, "completion_tokens": 10, "total_tokens": 40}
+    none = dict.fromkeys(known)
+    rows = [
+        call(NOON, **known, latency_ms=1000, total_price=Decimal(1), cached_tokens=3),
+        call(NOON, **none, latency_ms=4000, total_price=Decimal(9), cached_tokens=50),
+        call(NOON, model_name="n", **none),
+        call(NOON, model_name="n", **{**none, "prompt_tokens": 5}),
+    ]
+    asked = ["total_tokens", "prompt_tokens", "token_coverage", "cost_per_1k_tokens", "token_rate_overall"]
+    found = breakdown(on(engine, rows), "model_name", [*asked, "cache_hit_rate"])
+    assert found.rows() == [("m", 40, 30, 0.5, 25, 10.0, 0.1, "USD"), ("n", None, 5, 0.0, None, None, None, "USD")]
+
+
+@each_engine
+def test_requests_are_the_attempts_that_were_not_tried_again(engine: str) -> None:
+    rows = [call(NOON, retried="true", status="failed")] * 2 + [call(NOON), call(NOON, status="timeout")]
+    asked = ["calls", "requests", "success_rate", "request_success_rate"]
+    assert breakdown(on(engine, rows), (), asked).row(0) == (4, 2, 0.25, 0.5)
+    frame = polars_frame(rows).drop("retried")
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    for by in ((), "model_name"):
+        assert breakdown(natives[ENGINES[engine]], by, asked).row(0)[-4:] == (4, 4, 0.25, 0.25)
+    assert breakdown(natives[ENGINES[engine]], (), "requests").row(0) == (4,)
+
+
+@each_engine
+def test_labels_and_further_columns_are_dimensions(engine: str) -> None:
+    frame = polars_frame([call(NOON, **{"labels.feature": "a", "attempt": 2, "operation": "chat"}), call(NOON)])
+    frame = frame.with_columns(big=pl.lit(True), since=pl.lit(NOON.date()), ratio=pl.lit(0.5), calls=pl.lit("x"))
+    natives: list[Native] = [frame, frame.lazy(), relation(frame)]
+    native = natives[ENGINES[engine]]
+    by = ["labels.feature", "labels.operation", "attempt", "big", "since"]
+    assert breakdown(native, by, "calls").rows() == [
+        ("a", "chat", "2", "true", "2025-05-01", 1),
+        (None, None, None, "true", "2025-05-01", 1),
+    ]
+    for wrong, message in (
+        ("ratio", "no dimension is called 'ratio'"),
+        ("calls", "no dimension is called 'calls'"),
+        ("bigg", "no dimension is called 'bigg'; near it: big"),
+        ("labels.feeture", "the frame has no column 'labels.feeture'; there are: labels.feature"),
+        ("session.team", "the frame has no column 'session.team'; there are: session.plan"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            breakdown(native, wrong, "calls")
+
+
+OWN = (
+    Measure("slow", "Slow", "count", "calls", "Calls above a second.",
+            Aggregate("count", where=(Condition("latency_ms", ">=", 1000),)), additive=True),
+    Measure("slow_cost", "Slow cost", "money", "currency", "What they cost.",
+            Aggregate("sum", "total_price", (Condition("latency_ms", ">=", 1000),))),
+    Measure("top_cost_share", "Top cost share", "money", "currency", "Of the dearest call, for each call.",
+            Ratio(Aggregate("max", "total_price"), Aggregate("count", "total_price"))),
+    Measure("mean_speed", "Mean speed", "tokens/s", "tokens/s", "Mean of tokens_per_second.",
+            Ratio(Aggregate("sum", "tokens_per_second"), Aggregate("count", "tokens_per_second"))),
+    Measure("p50_speed", "Speed", "tokens/s", "tokens/s", "Median of tokens_per_second.",
+            Aggregate("quantile", "tokens_per_second", quantile=0.5)),
+    Measure("teams", "Teams", "count", "teams", "Different teams.", Aggregate("distinct", "team")),
+    Measure("attempts", "Attempts", "count", "attempts", "Different attempts.", Aggregate("distinct", "attempt")),
+    Measure("shortest", "Shortest", "ms", "ms", "Least latency.", Aggregate("min", "latency_ms")),
+    Measure("per_token", "Per token", "ms", "ms", "Latency per token.",
+            Aggregate("max", Quotient("x", "latency_ms", "prompt_tokens", (Condition("prompt_tokens", ">", 0),)))),
+)  # fmt: skip
+
+
+@each_engine
+def test_measures_and_dimensions_of_ones_own_need_no_change_of_ours(engine: str) -> None:
+    each = [(2000, "0.5", "red", 1.25, 4), (1, "2", "red", 2.128, 0), (1500, None, "blue", None, 3)]
+    rows = [
+        call(NOON, latency_ms=ms, total_price=price and Decimal(price), team=team, tokens_per_second=speed,
+             prompt_tokens=tokens, attempt=1)
+        for ms, price, team, speed, tokens in each
+    ]  # fmt: skip
+    crew = Dimension("crew", "Crew", "category", "The team.", ("team",))
+    found = breakdown(on(engine, rows), (), OWN)
+    assert found.columns == [*(entry.name for entry in OWN), "currency"]
+    assert found.row(0) == (2, Decimal("0.5"), 1, 1.689, 1.689, 2, 1, 1, 500.0, "USD")
+    by_crew = breakdown(on(engine, rows), crew, OWN[:2])
+    assert by_crew.rows() == [("blue", 1, None, "USD"), ("red", 1, Decimal("0.5"), "USD")]
+    several = [*rows, {**rows[0], "currency": "EUR"}]
+    assert breakdown(on(engine, several), (), OWN[1:3]).rows(named=True) == [
+        {"slow_cost_USD": Decimal("0.5"), "slow_cost_EUR": Decimal("0.5"),
+         "top_cost_share_USD": Decimal(1), "top_cost_share_EUR": Decimal("0.5")}
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="two columns of the answer would be called 'slow'"):
+        breakdown(on(engine, rows), Dimension("slow", "Slow", "category", "Slow.", ("team",)), OWN[:1])
 
 
 @each_engine
@@ -189,4 +383,4 @@ def test_a_uuid_column_of_duckdb_reads_as_text() -> None:
 def test_the_columns_of_every_measure_and_dimension_are_in_the_frame() -> None:
     entries: list[Measure | Dimension] = [*MEASURES.values(), *DIMENSIONS.values()]
     for entry in entries:
-        assert set(entry.needs) <= set(CALL_SCHEMA), entry.name
+        assert set(entry.needs) <= set(SCHEMA), entry.name

@@ -1,12 +1,28 @@
 """The vocabulary: complete, consistent, and helpful to who mistypes it."""
 
 import doctest
+from typing import Any, get_args
 
 import pytest
 
 from mofa_usage import measures, zones
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, MEASURES, Aggregate, Ratio, dimension, measure
+from mofa_usage.measures import (
+    DIMENSIONS,
+    LABEL_COLUMNS,
+    MEASURES,
+    Aggregate,
+    Condition,
+    DimensionName,
+    MeasureName,
+    Quotient,
+    Ratio,
+    columns,
+    dimension,
+    measure,
+    measure_of_column,
+    money_columns,
+)
 
 CONTRACT = [
     "calls",
@@ -17,9 +33,12 @@ CONTRACT = [
     "cancelled_count",
     "error_count",
     "success_rate",
+    "requests",
+    "request_success_rate",
     "prompt_tokens",
     "completion_tokens",
     "total_tokens",
+    "token_coverage",
     "cached_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
@@ -45,6 +64,11 @@ CONTRACT = [
     "ttft_p99",
     "ttft_max",
     "ttft_calls",
+    "time_per_output_token_mean",
+    "time_per_output_token_p50",
+    "time_per_output_token_p90",
+    "time_per_output_token_p95",
+    "time_per_output_token_p99",
     "token_rate_mean",
     "token_rate_p50",
     "token_rate_p95",
@@ -56,12 +80,18 @@ CONTRACT = [
 ]
 IDS = ["id", "chat_session_id", "agent_id", "user_id", "tenant_id", "request_message_id", "response_message_id"]
 OTHERS = ["model_name", "status", "error_code", "currency", "agent_code", "agent_name", "provider_name"]
+LABELS = ["operation", "service_tier", "environment", "request_id", "served_model", "attempt", "retried"]
 TIMES = ["minute", "hour", "day", "week", "month", "hour_of_day", "weekday"]
 
 
 def test_the_measures_and_dimensions_of_the_contract_are_there() -> None:
     assert set(MEASURES) == set(CONTRACT)
-    assert set(DIMENSIONS) == {*IDS, *OTHERS, *TIMES, "api_response_id"}
+    assert set(DIMENSIONS) == {*IDS, *OTHERS, *LABELS, *TIMES, "api_response_id", "token_source"}
+
+
+def test_type_checkers_know_the_names() -> None:
+    assert list(get_args(MeasureName)) == list(MEASURES)
+    assert list(get_args(DimensionName)) == list(DIMENSIONS)
 
 
 @pytest.mark.parametrize("entry", [*MEASURES.values(), *DIMENSIONS.values()], ids=lambda entry: entry.name)
@@ -78,7 +108,7 @@ def test_titles_tell_entries_apart() -> None:
 
 @pytest.mark.parametrize("entry", MEASURES.values(), ids=lambda entry: entry.name)
 def test_kind_unit_and_formula_fit_together(entry: measures.Measure) -> None:
-    assert (entry.kind == "money") == (entry.unit == "currency") == ("currency" in entry.needs)
+    assert (entry.kind == "money") == (entry.unit == "currency") == ("currency" in entry.optional)
     assert (entry.kind == "rate") == (entry.unit == "")
     if isinstance(entry.formula, Ratio):
         assert not entry.additive
@@ -88,9 +118,57 @@ def test_kind_unit_and_formula_fit_together(entry: measures.Measure) -> None:
 
 def test_what_a_measure_needs_follows_from_its_formula() -> None:
     assert MEASURES["calls"].needs == ()
-    assert MEASURES["cost_per_1k_tokens"].needs == ("total_price", "total_tokens", "currency")
+    assert MEASURES["cost_per_1k_tokens"].needs == ("total_price", "total_tokens")
+    assert MEASURES["cost_per_1k_tokens"].optional == ("currency",)
     assert MEASURES["token_rate_overall"].needs == ("completion_tokens", "latency_ms")
-    assert Aggregate("sum", "total_price", ("unsuccessful",)).needs == ("total_price", "status")
+    assert MEASURES["token_rate_p50"].needs == ("completion_tokens", "latency_ms")
+    assert MEASURES["token_rate_p50"].optional == ("tokens_per_second",)
+    assert MEASURES["time_per_output_token_p95"].needs == ("latency_ms", "time_to_first_token_ms", "completion_tokens")
+    assert (MEASURES["requests"].needs, MEASURES["requests"].optional) == ((), ("retried",))
+    slow = (Condition("status", "!=", "success"), Condition("latency_ms", ">", 1000))
+    assert Aggregate("sum", "total_price", slow).needs == ("total_price", "status", "latency_ms")
+    paused = Quotient("pause", "latency_ms", "attempt", (Condition("attempt", ">", 0),), "time_to_first_token_ms")
+    assert Aggregate("max", paused).needs == ("latency_ms", "time_to_first_token_ms", "attempt")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("status", "=", "success"), "no operator is called '='; there are: ==, !=, "),
+        (("status", "=="), "the operator '==' of a condition on 'status' needs a value"),
+        (("status", "known", "success"), "the operator 'known' of a condition on 'status' takes no value"),
+    ],
+)
+def test_a_wrong_condition_is_refused(wrong: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Condition(*wrong)
+
+
+@pytest.mark.parametrize("measure", [entry.name for entry in MEASURES.values() if entry.kind == "money"])
+@pytest.mark.parametrize("currency", ["EUR", "USD", "", "my_coin"])
+def test_a_column_of_money_says_its_measure_and_currency(measure: str, currency: str) -> None:
+    named = money_columns(measure, [currency, "CHF"])
+    assert list(named) == [currency, "CHF"]
+    assert measure_of_column(named[currency]) == (measure, currency)
+    assert money_columns(measure, [currency]) == {currency: measure}
+    assert measure_of_column(measure) == (measure, None)
+
+
+@pytest.mark.parametrize("column", ["model_name", "currency", "calls_EUR", "costs", "labels.cost", "first_call"])
+def test_other_columns_are_no_measures(column: str) -> None:
+    assert measure_of_column(column) is None
+
+
+def test_labels_metadata_and_further_columns_are_dimensions() -> None:
+    assert dimension("labels.feature").needs == ("labels.feature",)
+    assert dimension("session.plan").needs == ("session.plan",)
+    assert dimension("team", further=["team"]).needs == ("team",)
+    for label, column in LABEL_COLUMNS.items():
+        assert (dimension(label).name, dimension(label).needs) == (label, DIMENSIONS[column].needs)
+    with pytest.raises(UsageError, match="no dimension is called 'taem'; near it: team"):
+        dimension("taem", further=["team"])
+    with pytest.raises(UsageError, match="no dimension is called 'cost'"):
+        dimension("cost", further=["cost"])  # a measure has that name
 
 
 @pytest.mark.parametrize(
@@ -119,7 +197,7 @@ def test_the_registries_cannot_be_changed() -> None:
         MEASURES["cost"].title = "x"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("module", [measures, zones])
+@pytest.mark.parametrize("module", [measures, columns, zones])
 def test_the_examples_of_the_documentation_run(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0
