@@ -243,3 +243,31 @@ def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module = importlib.import_module("mofa_usage")
     assert module.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_what_belongs_to_the_whole_process_is_left_alone(path: Path) -> None:
+    """The environment and the working directory are read by all threads, C code among them: nobody changes them."""
+    changed = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Store() | ast.Del()):
+                changed.append(ast.unparse(node))
+            case ast.Call(func=ast.Attribute(attr=name, value=ast.Attribute(attr="environ"))) if name not in (
+                "get",
+                "copy",
+                "items",
+            ):
+                changed.append(ast.unparse(node))
+            case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv" | "chdir" | "umask")):
+                changed.append(ast.unparse(node))
+    assert not changed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_what_is_joined_to_rows_leaves_them_in_their_order(path: Path) -> None:
+    """Polars promises an order only where it is asked for one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert given.get("how") != "'left'" or "maintain_order" in given, ast.unparse(node)

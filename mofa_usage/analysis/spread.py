@@ -100,6 +100,6 @@ def _every_bin(counted: pl.DataFrame, names: list[str], edges: list[int]) -> pl.
         {"bin_start": edges[:-1], "bin_end": edges[1:]}, schema={"bin_start": pl.Int64, "bin_end": pl.Int64}
     )
     every = counted.select(names).unique().join(bins, how="cross") if names else bins
-    filled = every.join(counted, on=[*names, "bin_start"], how="left", nulls_equal=True)
+    filled = every.join(counted, on=[*names, "bin_start"], how="left", nulls_equal=True, maintain_order="left")
     ordered = filled.select(*names, "bin_start", "bin_end", pl.col("calls").fill_null(0).cast(pl.Int64))
     return ordered.sort([*names, "bin_start"], nulls_last=True)

@@ -296,8 +296,8 @@ class DatabaseCalls:
         if providers is None:
             named = agents.with_columns(provider_name=pl.lit(None, dtype=pl.String))
         else:
-            named = agents.join(providers, left_on="provider_id", right_on="id", how="left")
-        return named.select(pl.col("id").alias("agent_id"), *NAME_COLUMNS).unique("agent_id")
+            named = agents.join(providers, left_on="provider_id", right_on="id", how="left", maintain_order="left")
+        return named.select(pl.col("id").alias("agent_id"), *NAME_COLUMNS).unique("agent_id", maintain_order=True)
 
     def _small(self, spec: TableSpec[Any], columns: Sequence[str]) -> pl.DataFrame | None:
         declared = self._reader.columns(spec.table.name)

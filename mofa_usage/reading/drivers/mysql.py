@@ -4,13 +4,14 @@ connectorx fetches on a thread of its own, which is why it is fast, but whoever 
 waits with Python's interpreter lock in hand, and an event loop in another thread waits too. So `_paced` sleeps for
 about as long as the last batches kept it waiting and then finds the next one ready.
 
-It tries for 30 seconds to connect before it says why it cannot. So PyMySQL is asked first, which says so at once.
+It tries for 30 seconds to connect before it says why it cannot. So PyMySQL is asked first, which says so at once. (That
+also keeps connectorx from logging its tries to standard error. RUST_LOG would silence it, but the environment belongs
+to the whole process, and setting it while other threads read it can crash them.)
 """
 
-import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,9 @@ from mofa_usage.reading.drivers.base import BATCH, CONNECT_SECONDS, ServerReader
 from mofa_usage.urls import DatabaseUrl, MySqlOptions
 
 __all__ = ["MySqlServer"]
+
+_AT_ONCE = 0.002  # seconds: nobody has waited
+_LONGEST_PAUSE = 0.5  # seconds, which is what can be lost when a slow server becomes a fast one
 
 _SSL_MODES = {"disable": "disabled", "require": "required", "verify-ca": "verify_ca", "verify-full": "verify_identity"}
 
@@ -77,8 +81,7 @@ class MySqlServer(ServerReader):
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
         require("pyarrow", extra="analysis")
-        with _silent_rust():
-            connectorx = require("connectorx", extra="analysis")
+        connectorx = require("connectorx", extra="analysis")
         for statement in statements:
             try:
                 reader = connectorx.read_sql(self._url, statement, return_type="arrow_stream", batch_size=BATCH)
@@ -92,9 +95,16 @@ class MySqlServer(ServerReader):
 
 
 def _paced(reader: Iterator[Any]) -> Iterator[Any]:
-    """The batches of a reader, asked for when they are there: asking earlier would hold the interpreter lock."""
-    pause = 0.0
+    """The batches of a reader, asked for when they are there: asking earlier would hold the interpreter lock.
+
+    Asking later would waste time, so the rhythm is the second longest of the last four waits: a server that thinks
+    before its first row, or once in between, does not set it. Batches that are there at once shorten the sleep, more and
+    more.
+    """
+    lasted = deque([0.0] * 4, maxlen=4)  # the seconds after which the last batches were there
+    at_once = 0
     while True:
+        pause = min(sorted(lasted)[-2], _LONGEST_PAUSE)
         time.sleep(pause)
         asked = time.perf_counter()
         try:
@@ -102,17 +112,6 @@ def _paced(reader: Iterator[Any]) -> Iterator[Any]:
         except StopIteration:
             return
         waited = time.perf_counter() - asked
-        pause = pause + waited if waited > 0.002 else pause * 0.9
+        at_once = 0 if waited > _AT_ONCE else at_once + 1
+        lasted.append(max(pause * (1 - 0.1 * at_once**2), 0.0) if at_once else pause + waited)
         yield batch
-
-
-@contextmanager
-def _silent_rust() -> Iterator[None]:
-    """Without the log lines that connectorx writes to standard error; it reads its settings when it is imported."""
-    before = os.environ.get("RUST_LOG")
-    os.environ["RUST_LOG"] = before or "off"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RUST_LOG"]
