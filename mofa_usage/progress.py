@@ -17,6 +17,7 @@ __all__ = ["is_watched", "progress_bar", "watched"]
 
 Advance = Callable[[int, str], None]
 """`advance(done, note)`: how far the work has come, in the unit of the total, and what to say beside the bar."""
+Total = int | Callable[[], int | None] | None
 
 _QUIET_SECONDS = 1.0
 
@@ -30,10 +31,12 @@ Batch = TypeVar("Batch", bound=_Sized)
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None, progress: bool | None = None) -> Iterator[Advance]:
+def progress_bar(title: str, total: Total, progress: bool | None = None) -> Iterator[Advance]:
     """A bar titled `title` for work of size `total` (None: unknown); gives the function that moves it.
 
     Args:
+        total: If it has to be counted, which may take a while itself, a function that does. It is called beside the
+            work, and only when there is a bar to be seen.
         progress: True shows it at once, False does not, None looks whether anybody watches.
     """
     if not is_watched(progress):
@@ -53,19 +56,25 @@ def progress_bar(title: str, total: int | None, progress: bool | None = None) ->
     # Somebody who asks for a bar gets one, also where rich sees no terminal; a notebook it recognises by itself.
     console = Console(stderr=True, force_terminal=True if progress and not _in_notebook() else None)
     bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task(title, total=total, note="")
+    task = bar.add_task(title, total=None if callable(total) else total, note="")
     begun = time.monotonic()
 
-    def advance(done: int, note: str) -> None:
-        bar.update(task, completed=done, note=note)
-        if progress or time.monotonic() - begun >= _QUIET_SECONDS:
-            bar.start()
+    def counted(counting: Future[int | None]) -> None:
+        if counting.exception() is None:  # a bar without an end is no reason to stop the work
+            bar.update(task, total=counting.result())
 
-    try:
+    with ExitStack() as shown:
+
+        def advance(done: int, note: str) -> None:
+            bar.update(task, completed=done, note=note)
+            if bar.live.is_started or not (progress or time.monotonic() - begun >= _QUIET_SECONDS):
+                return
+            bar.start()
+            shown.callback(bar.stop)
+            if callable(total):
+                shown.enter_context(ThreadPoolExecutor(1)).submit(total).add_done_callback(counted)
+
         yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def is_watched(progress: bool | None = None) -> bool:
@@ -88,22 +97,13 @@ def _has_widgets() -> bool:
     return importlib.util.find_spec("ipywidgets") is not None
 
 
-def watched(batches: Iterator[Batch], title: str, count: Callable[[], int], progress: bool | None) -> Iterator[Batch]:
-    """The batches, with a progress bar once they have taken a second and if somebody watches.
-
-    Counting the calls may take a while itself, so it happens beside the reading; the bar begins when it is done.
-    """
-    begun = time.monotonic()
+def watched(
+    batches: Iterator[Batch], title: str, count: Callable[[], int | None], progress: bool | None
+) -> Iterator[Batch]:
+    """The batches of calls, with a progress bar for somebody who watches; `count` says how many calls there are."""
     done = 0
-    counting: Future[int] | None = None
-    advance: Callable[[int, str], None] | None = None
-    with ExitStack() as shown:
+    with progress_bar(title, count, progress) as advance:
         for batch in batches:
             done += batch.height
-            if counting is None and time.monotonic() - begun > _QUIET_SECONDS and is_watched(progress):
-                counting = shown.enter_context(ThreadPoolExecutor(1)).submit(count)
-            if counting is not None and advance is None and counting.done():
-                advance = shown.enter_context(progress_bar(title, counting.result(), progress))
-            if advance is not None:
-                advance(done, f"{done:,} calls")
+            advance(done, f"{done:,} calls")
             yield batch

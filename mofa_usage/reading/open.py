@@ -44,8 +44,8 @@ class Calls(Protocol):
         """
         ...
 
-    def count(self, selection: Selection) -> int:
-        """How many calls are selected."""
+    def count(self, selection: Selection) -> int | None:
+        """How many calls are selected; None where asking would disturb a reading that is under way."""
         ...
 
     def batches(self, selection: Selection, *, by_time: bool = False) -> Iterator[pl.DataFrame]:
@@ -75,7 +75,7 @@ def open_source(source: Source) -> Calls:
     if isinstance(source, Store):
         return _open_store(source)
     if isinstance(source, duckdb.DuckDBPyRelation):
-        return RelationCalls(lambda tz: source)
+        return RelationCalls(lambda tz: source, borrowed=True)
     if isinstance(source, pl.DataFrame | pl.LazyFrame):
         return FrameCalls(source)
     raise UsageError(

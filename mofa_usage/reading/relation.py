@@ -54,10 +54,15 @@ class RelationCalls:
     `opened` gives the relation, of a connection whose zone is the given one if it can be chosen; one that makes a new
     cursor each time can be asked by many threads at once.
     `canonical` says that the columns hold what a frame of calls holds, so that nothing has to be looked at twice.
+    `borrowed` says that the relation is somebody else's: it lives on their connection, of which there is but one, and
+    what it reads may be there only once.
     """
 
-    def __init__(self, opened: Callable[[str], duckdb.DuckDBPyRelation], *, canonical: bool = False) -> None:
+    def __init__(
+        self, opened: Callable[[str], duckdb.DuckDBPyRelation], *, canonical: bool = False, borrowed: bool = False
+    ) -> None:
         self._opened = opened
+        self._borrowed = borrowed
         relation = opened("UTC")
         self._types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         self._canonical = canonical
@@ -86,8 +91,10 @@ class RelationCalls:
             calls = calls.order("create_time DESC, id DESC").limit(_limit(selection), selection.offset)
         return calls if list(needed) == list(columns) else calls.project(", ".join(f'"{name}"' for name in columns))
 
-    def count(self, selection: Selection) -> int:
-        """How many calls are selected."""
+    def count(self, selection: Selection) -> int | None:
+        """How many calls are selected; None if the relation is borrowed."""
+        if self._borrowed:
+            return None
         with told():
             rows = self.relation(selection).aggregate("count(*)").fetchall()
         return int(rows[0][0])

@@ -98,8 +98,8 @@ def _paced(reader: Iterator[Any]) -> Iterator[Any]:
     """The batches of a reader, asked for when they are there: asking earlier would hold the interpreter lock.
 
     Asking later would waste time, so the rhythm is the second longest of the last four waits: a server that thinks
-    before its first row, or once in between, does not set it. Batches that are there at once shorten the sleep, more and
-    more.
+    before its first row, or once in between, does not set it. Batches that are there at once shorten the sleep, more
+    and more.
     """
     lasted = deque([0.0] * 4, maxlen=4)  # the seconds after which the last batches were there
     at_once = 0
