@@ -11,11 +11,14 @@
 What else a MySQL URL says is in `MySqlOptions`; a PostgreSQL URL takes libpq's parameters.
 
 A driver as in SQLAlchemy's `postgresql+asyncpg://` is accepted and ignored. User names and passwords are
-percent-encoded where they hold `:`, `/`, `@` or `%`.
+percent-encoded where they hold `:`, `/`, `@` or `%`. What begins otherwise is no database URL, whatever it has of
+slashes.
 """
 
 import os
+import re
 import ssl
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import sqlalchemy as sa
@@ -23,7 +26,16 @@ from sqlalchemy.exc import ArgumentError
 
 from mofa_usage.errors import StoreConnectionError
 
-__all__ = ["MEMORY_PATH", "DatabaseUrl", "MySqlOptions", "parse_url", "url_from_env"]
+__all__ = [
+    "KNOWN_URLS",
+    "MEMORY_PATH",
+    "DatabaseUrl",
+    "MySqlOptions",
+    "backend_of",
+    "holds_password",
+    "parse_url",
+    "url_from_env",
+]
 
 MEMORY_PATH = ":memory:"
 
@@ -35,7 +47,11 @@ _BACKENDS = {
     "sqlite": "sqlite",
     "memory": "memory",
 }
-_KNOWN = "postgres://, mysql://, mariadb://, sqlite:PATH, sqlite::memory: or memory:"
+KNOWN_URLS = "postgres://, mysql://, mariadb://, sqlite:PATH, sqlite::memory: or memory:"
+"""How database URLs begin, for messages."""
+_PASSWORD = re.compile(r"://.*:.*@|://.*[?&](password|passwd|pwd|sslpassword)=", re.IGNORECASE)
+_FILES = ("unix_socket", "socket", "sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile", "ssl_ca", "ssl-ca")
+_NO_FILES = ("", "system")  # `sslrootcert=system` are the certificates that the system trusts
 
 
 class DatabaseUrl(NamedTuple):
@@ -43,6 +59,19 @@ class DatabaseUrl(NamedTuple):
 
     backend: str
     url: sa.URL
+
+    def located(self) -> "DatabaseUrl":
+        """The same with the paths of its files made absolute, so that it stays so wherever the process goes."""
+        url = self.url
+        if self.backend == "sqlite" and url.database not in (None, MEMORY_PATH):
+            return DatabaseUrl(self.backend, url.set(database=str(Path(str(url.database)).absolute())))
+        files = {name: url.query[name] for name in _FILES if name in url.query}
+        absolute = {
+            name: str(Path(path).absolute())
+            for name, path in files.items()
+            if isinstance(path, str) and path not in _NO_FILES
+        }
+        return DatabaseUrl(self.backend, url.update_query_dict(absolute))
 
 
 class MySqlOptions(NamedTuple):
@@ -96,6 +125,17 @@ class MySqlOptions(NamedTuple):
         return context
 
 
+def backend_of(text: str) -> str | None:
+    """The backend that a text names by what it begins with; None if it is no database URL."""
+    scheme, colon, _ = text.partition(":")
+    return _BACKENDS.get(scheme.partition("+")[0].lower()) if colon else None
+
+
+def holds_password(url: str) -> bool:
+    """Whether a URL holds a password, or looks so: it may be one that cannot be read."""
+    return _PASSWORD.search(url) is not None
+
+
 def parse_url(url: str | sa.URL) -> DatabaseUrl:
     """Read a database URL.
 
@@ -105,10 +145,10 @@ def parse_url(url: str | sa.URL) -> DatabaseUrl:
     """
     text = url.render_as_string(hide_password=False) if isinstance(url, sa.URL) else url
     scheme, colon, rest = text.partition(":")
-    backend = _BACKENDS.get(scheme.partition("+")[0].lower())
-    if not colon or backend is None:
+    backend = backend_of(text)
+    if backend is None:
         named = f"{scheme}:" if colon and scheme.replace("+", "").isalnum() else "this one"
-        raise StoreConnectionError(f"a database URL begins with {_KNOWN}, {named} does not")
+        raise StoreConnectionError(f"a database URL begins with {KNOWN_URLS}, {named} does not")
     if backend == "memory":
         return DatabaseUrl(backend, sa.URL.create("memory"))
     if backend == "sqlite":
@@ -150,5 +190,5 @@ def url_from_env(variable: str = "DATABASE_URL") -> str:
     """
     url = os.environ.get(variable, "").strip()
     if not url:
-        raise StoreConnectionError(f"the environment variable {variable} is not set; it takes {_KNOWN}")
+        raise StoreConnectionError(f"the environment variable {variable} is not set; it takes {KNOWN_URLS}")
     return url

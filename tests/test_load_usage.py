@@ -341,7 +341,7 @@ def test_what_is_no_source_is_named(tmp_path: Path) -> None:
         load_usage("sqlite::memory:")
     with pytest.raises(UsageError, match="give the open store"):
         load_usage("memory:")
-    with pytest.raises(StoreConnectionError, match="database URL begins with"):
+    with pytest.raises(UsageError, match="begins with oracle:// is neither a path nor a database URL"):
         load_usage("oracle://x/y")
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(UsageError, match="DuckDB cannot read"):

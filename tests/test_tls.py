@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mofa_usage import StoreConnectionError, connect
+from mofa_usage import StoreConnectionError, connect, load_usage
 from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader
 from mofa_usage.urls import parse_url
 from tests.certificates import write_certificates
@@ -82,3 +82,17 @@ async def test_a_server_without_tls_is_refused(plain: Server, mode: str, tmp_pat
 
 async def test_tls_that_is_not_wanted_is_not_used(encrypting: Server) -> None:
     assert not await is_encrypted(f"{encrypting.url}?sslmode=disable")
+
+
+async def test_the_authority_is_found_wherever_the_process_goes(
+    encrypting: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert encrypting.certificates is not None
+    authority = encrypting.certificates.authority
+    monkeypatch.chdir(authority.parent)
+    url = f"{encrypting.url}?sslmode=verify-full&sslrootcert={authority.name}"
+    async with connect(url, max_connections=2) as store:
+        monkeypatch.chdir(tmp_path)
+        async with store.transaction():
+            await store.ping()  # on a second connection
+        load_usage(store)

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.errors import UsageError
+from mofa_usage.urls import backend_of, holds_password, parse_url
 
 __all__ = ["names", "template_path", "title", "write_notebook"]
-
-_PASSWORD = re.compile(r"://.*:.*@|://.*[?&](password|passwd|pwd|sslpassword)=", re.IGNORECASE)
-_LOCAL_FILE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:(///?)?)?(?P<path>[^:]*)")
 
 
 def _folder() -> Path:
@@ -75,7 +73,7 @@ def write_notebook(
     cell = _parameters(notebook)
     values = {"start": _literal(start), "end": _literal(end), "tz": _literal(tz)}
     source = "".join(cell["source"])
-    if url is not None and _PASSWORD.search(url):
+    if url is not None and holds_password(url):
         values["url"] = 'os.environ["DATABASE_URL"]'
         source = f"import os\n\n{source}"
     elif url is not None:
@@ -109,8 +107,8 @@ def _parameters(notebook: dict[str, Any]) -> dict[str, Any]:
 
 def _absolute(url: str) -> str:
     """`url` with the path of a local file made absolute; other URLs as they are."""
-    local = _LOCAL_FILE.fullmatch(url)
-    if local is None or not local["path"] or "://" in url.removeprefix(local["scheme"] or ""):
-        return url
-    absolute = Path(local["path"]).absolute()
-    return f"sqlite:{absolute}" if local["scheme"] else str(absolute)
+    backend = backend_of(url)
+    if backend == "sqlite":
+        path = parse_url(url).located().url.database
+        return f"sqlite:{path}"
+    return url if backend or "://" in url else str(Path(url).absolute())

@@ -19,7 +19,7 @@ from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
 from mofa_usage.stores.base import Store
-from mofa_usage.urls import MEMORY_PATH, DatabaseUrl, parse_url
+from mofa_usage.urls import KNOWN_URLS, MEMORY_PATH, DatabaseUrl, backend_of, parse_url
 
 require("polars", extra="analysis")
 import duckdb  # noqa: E402
@@ -30,7 +30,7 @@ __all__ = ["Calls", "Source", "open_source"]
 Source: TypeAlias = "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
 """A database URL, an open store, a Parquet file, folder or pattern, a Polars frame or a DuckDB relation."""
 
-_DATABASE_URL = re.compile(r"(postgres(ql)?|mysql|mariadb|sqlite|memory)(\+\w+)?:", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class Calls(Protocol):
@@ -63,11 +63,15 @@ def open_source(source: Source) -> Calls:
         StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
         UsageError: something that holds no calls, or is no source.
     """
-    if isinstance(source, str) and (_DATABASE_URL.match(source) or "://" in source):
+    if isinstance(source, str) and backend_of(source):
         address = parse_url(source)
         if address.backend == "memory" or address.url.database == MEMORY_PATH:
             raise UsageError(f"{source} would be a new, empty database: give the open store instead of its URL")
         return _open_database(address)
+    if isinstance(source, str) and (place := _ELSEWHERE.match(source)):
+        raise UsageError(
+            f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with {KNOWN_URLS}"
+        )
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
@@ -85,7 +89,7 @@ def open_source(source: Source) -> Calls:
 
 
 def _open_database(address: DatabaseUrl) -> Calls:
-    flavour = FLAVOURS[address.backend]
+    address, flavour = address.located(), FLAVOURS[address.backend]
     if address.backend == "sqlite":
         return DatabaseCalls(SqliteFile(address.url.database or ""), flavour)
     server = PostgresServer if address.backend == "postgres" else MySqlServer

@@ -62,7 +62,7 @@ class SqlStore(SqlRecords, Store):
 
     @classmethod
     async def _open(cls, url: str | sa.URL, options: Options) -> Self:
-        backend, parsed = parse_url(url)
+        backend, parsed = parse_url(url).located()  # a pool opens files again and again
         if backend != cls.dialect.name:
             raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
         store = cls(cls.dialect.open(parsed, options), parsed, options)
