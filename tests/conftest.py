@@ -10,6 +10,9 @@ MOFA_TEST_BACKENDS) says:
 
 A URL points to a server of yours, on which the test run makes databases named `test_...` and drops them at its end. A
 backend that was asked for and cannot be had is a failure, never a skip.
+
+The tests run in a process for each core, at most `MOST_PROCESSES`; each starts servers of its own when a test asks for
+one. `-n 0` runs them in one process, as benchmarks always do. `--proof` is explained in `tests/proofs.py`.
 """
 
 import asyncio
@@ -30,9 +33,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
 from tests.leaks import opened
+from tests.proofs import PROOF
 from tests.servers import Server, mariadb_server, postgres_server
 
 T = TypeVar("T")
+MOST_PROCESSES = 4
+"""Beyond that the servers, two for each process, cost more than they save."""
 
 
 class Databases(Protocol):
@@ -199,11 +205,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the backends to test, separated by commas, each a name or name=URL of a server of yours "
         f"(postgres, mariadb, mysql); default: {','.join(BACKENDS)}",
     )
+    parser.addoption("--proof", action="store_true", help="run the tests marked proof with all their trials")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` means. Benchmarks run alone: they would slow each other."""
+    return 0 if config.getoption("benchmark_enable") else min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sql_only: not for the memory store, which has no engine")
     config.addinivalue_line("markers", "shared_only: for backends whose database a second store can connect to")
+    if config.getoption("--proof"):
+        os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
 
 

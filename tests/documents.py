@@ -9,8 +9,9 @@
 - `toml`, `json`, `ini`: read by a parser.
 
 There is no way to leave a block out: one without a language, with another language or with words behind the language
-is an error, and so is a fence that is not recognised. A few commands that set the project up are not run again but
-checked: `python3 .ci/env ...` must be a command of `.ci/run`, `pip install` must name this project and its extras.
+is an error, and so is a fence that is not recognised. A few commands that set a clone up are not run again but checked:
+what makes the environment and runs the tests must be in `.ci/run`, which does it; `pip` must be asked for this project,
+with extras that it has. `.venv/bin/mofa-usage` is run, from the environment that the tests are in.
 """
 
 import ast
@@ -206,32 +207,46 @@ def _compare(shown: list[str], printed: str) -> None:
 
 
 def _checked(line: str) -> str:
-    """What to run for a line of shell: the line itself, or what remains of a set-up command once it is checked."""
-    if line.startswith("python3 .ci/env mofa-usage"):
-        return line.removeprefix("python3 .ci/env ")  # the tests run inside that environment
-    if line.startswith(("python3 .ci/env", "bash .ci/run")):
-        _check_ci(line)
+    """What to run for a line of shell: the line itself, or what remains of it once its set-up commands are checked."""
+    return " && ".join(_checked_command(command) for command in line.split(" && "))
+
+
+def _checked_command(command: str) -> str:
+    if command.startswith(".venv/bin/mofa-usage "):
+        return command.removeprefix(".venv/bin/")
+    if command.startswith(("python3 -m venv", ".venv/bin/pytest", "bash .ci/")):
+        _check_ci(command)
         return ":"
-    if match := re.match(r"(python3 -m )?pip install (?P<what>.*)", line):
-        _check_install(match["what"])
+    if match := re.match(r"(?:\.venv/bin/)?pip (?P<verb>install|wheel) (?P<what>.*)", command):
+        _check_pip(match["what"])
         return ":"
-    return line
+    return command
 
 
 def _check_ci(command: str) -> None:
-    script = ROOT / ".ci" / "run"
-    words = [line.split() for line in script.read_text(encoding="utf-8").splitlines()]
     parts = command.split()
+    if parts[0] == "bash" and len(parts) == 2 and (ROOT / parts[1]).is_file():
+        return
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     # .ci/run may add options to the command, and a time limit in front of it.
-    if parts == ["bash", ".ci/run"] or any(parts == line[at : at + len(parts)] for line in words for at in range(2)):
+    if any(parts == line.split()[at : at + len(parts)] for line in script.splitlines() for at in range(2)):
         return
     raise DocumentError(f"{command!r} is not what .ci/run runs")
 
 
-def _check_install(requirements: str) -> None:
+def _check_pip(arguments: str) -> None:
+    """What is installed or built is this project: by its name, as the clone that one is in, or as its wheel."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for requirement in shlex.split(requirements):
-        match = re.fullmatch(rf"{project['name']}(?:\[(?P<extras>[\w,-]+)\])?", requirement)
-        extras = set((match["extras"] or "").split(",")) - {""} if match else set()
-        if match is None or not extras <= set(project["optional-dependencies"]):
-            raise DocumentError(f"{requirement!r} is not this project with extras that it has")
+    name, version = project["name"], project["version"]
+    wheel = f"dist/{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    words = iter(shlex.split(arguments))
+    for word in words:
+        if word in {"-c", "-w"}:
+            value = next(words, "")
+            if word == "-c" and not (ROOT / value).is_file():
+                raise DocumentError(f"there are no constraints {value!r}")
+        elif word not in {"-e", "--no-deps"}:
+            match = re.fullmatch(rf"(?:{name}|\.|{re.escape(wheel)})(?:\[(?P<extras>[\w,-]+)\])?", word)
+            extras = set((match["extras"] or "").split(",")) - {""} if match else set()
+            if match is None or not extras <= set(project["optional-dependencies"]):
+                raise DocumentError(f"{word!r} is not this project with extras that it has")

@@ -17,8 +17,11 @@ __all__ = ["HOST", "free_port", "is_open_to_all", "kill_all", "unprivileged", "w
 HOST = "127.0.0.1"
 END_SECONDS = 30.0
 # Below the ephemeral ports of Linux (32768) and macOS (49152): while a server is down, no outgoing connection can be
-# given its port, nor a client that tries again connect to itself.
-PORTS = range(15_000, 32_000)
+# given its port, nor a client that tries again connect to itself. Test processes that run side by side (pytest-xdist)
+# have ports of their own, so that none takes that of a server that another one restarts.
+SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(15_000 + SHARE, 32_000, SHARES)
 
 
 def free_port() -> int:
@@ -27,7 +30,7 @@ def free_port() -> int:
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
-    raise RuntimeError(f"no free port between {PORTS.start} and {PORTS.stop}")
+    raise RuntimeError(f"no free port among {PORTS}")
 
 
 def unprivileged(directory: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ without asking is installed (a wheel of the test dependencies, or Debian's packa
 test that asked for it fails, with one sentence that says what to install. Nothing is skipped.
 """
 
+import fcntl
 import importlib.util
 import os
 import re
@@ -146,17 +147,18 @@ def apt_install(*packages: str) -> str:
     # pytest captures sys.stderr; whoever waits for the download should know what for.
     print(f"installing {' and '.join(packages)} with apt-get, which the tests need", file=sys.__stderr__, flush=True)
     wait = ["-o", "DPkg::Lock::Timeout=300", "-qq"]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run([apt, *wait, "update"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    install = subprocess.run(
-        [apt, *wait, "install", "--yes", "--no-install-recommends", *packages],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with Path(__file__).open() as this:
+        fcntl.flock(this, fcntl.LOCK_EX)  # another test process may want the same; apt-get update does not wait
+        _run_apt([apt, *wait, "update"])
+        install = _run_apt([apt, *wait, "install", "--yes", "--no-install-recommends", *packages])
     return f"apt-get could not install it: {' '.join(install.stderr.split())[-300:] or 'no reason given'}"
+
+
+def _run_apt(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    return subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
 
 
 def missing(program: str, problem: str, *, debian: str, brew: str) -> NoReturn:

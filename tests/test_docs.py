@@ -63,9 +63,16 @@ def test_every_block_of_a_page_runs(
 
 
 def test_the_readme_has_the_two_commands() -> None:
-    commands = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
-    for command in ("python3 .ci/env mofa-usage demo", "python3 .ci/env pytest"):
-        assert f"$ {command}" in commands or command in commands
+    """Each is one line that can be copied, in the words that everybody knows."""
+    install = "python3 -m venv .venv && .venv/bin/pip install -c .ci/constraints.txt -e"
+    lines = (ROOT / "README.md").read_text().splitlines()
+    for extras, command in {"analysis": "mofa-usage demo", "all,test": "pytest"}.items():
+        assert f"$ {install} '.[{extras}]' && .venv/bin/{command}" in lines
+
+
+def test_the_tests_of_readme_are_those_of_ci() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert ".venv/bin/pip install -c .ci/constraints.txt -e '.[all,test]'" in script
 
 
 # Docstrings
@@ -204,7 +211,12 @@ def test_console_blocks_run_and_print_what_they_show(page: Page, tmp_path: Path)
         ("```console\n$ echo a\nb\n```\n", "was not printed"),
         ("```console\n$ printf 'a\\nb\\n'\nb\na\n```\n", "was not printed"),
         ("```console\n$ false\n$ echo not reached\n```\n", "ended with 1"),
-        ("```console\n$ python3 .ci/env pytest --nonsense\n```\n", "not what .ci/run runs"),
+        ("```console\n$ .venv/bin/pytest --nonsense\n```\n", "not what .ci/run runs"),
+        ("```console\n$ python3 -m venv elsewhere && echo made\n```\n", "not what .ci/run runs"),
+        ("```console\n$ bash .ci/nonsense\n```\n", "not what .ci/run runs"),
+        ("```console\n$ .venv/bin/pip install -c nonsense.txt -e .\n```\n", "no constraints"),
+        ("```console\n$ .venv/bin/pip install -e '.[nonsense]'\n```\n", "not this project"),
+        ("```console\n$ pip install 'dist/mofa_usage-0.0.1-py3-none-any.whl'\n```\n", "not this project"),
         ("```console\n$ pip install mofa-usage[nonsense]\n```\n", "not this project"),
         ("```console\n$ pip install other\n```\n", "not this project"),
         ("```toml\na = \n```\n", "Invalid value"),
@@ -219,8 +231,9 @@ def test_nothing_is_left_out_silently(text: str, complaint: str, page: Page, tmp
 
 def test_set_up_commands_are_checked_and_not_run_again(page: Page, tmp_path: Path) -> None:
     text = (
-        "```console\n$ python3 .ci/env pytest\n$ bash .ci/run\n$ pip install 'mofa-usage[postgres,analysis]'\n"
-        "$ pip install mofa-usage\n```\n"
+        "```console\n$ python3 -m venv .venv && .venv/bin/pip install -c .ci/constraints.txt -e '.[all,test]' && echo $((1+1))\n"
+        "2\n$ .venv/bin/pytest\n$ bash .ci/run\n$ pip install 'mofa-usage[postgres,analysis]'\n$ pip install mofa-usage\n"
+        "$ .venv/bin/pip wheel --no-deps -w dist .\n$ .venv/bin/mofa-usage --version\n...0...\n```\n"
     )
     assert page.read(write(tmp_path, text)) == 1
 
