@@ -231,7 +231,7 @@ def test_nothing_is_left_out_silently(text: str, complaint: str, page: Page, tmp
 
 def test_set_up_commands_are_checked_and_not_run_again(page: Page, tmp_path: Path) -> None:
     text = (
-        "```console\n$ python3 -m venv .venv && .venv/bin/pip install -c .ci/constraints.txt -e '.[all,test]' && echo 2\n2\n"
+        "```console\n$ python3 -m venv .venv && .venv/bin/pip install -c .ci/constraints.txt -e '.[all]' && echo 2\n2\n"
         "$ .venv/bin/pytest\n$ bash .ci/run\n$ pip install 'mofa-usage[postgres,analysis]'\n$ pip install mofa-usage\n"
         "$ .venv/bin/pip wheel --no-deps -w dist .\n$ .venv/bin/mofa-usage --version\n...0...\n```\n"
     )

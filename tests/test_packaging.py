@@ -136,7 +136,8 @@ def base_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", wheel, cwd=folder)
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    run(*pip, "-c", ROOT / ".ci" / "constraints.txt", wheel, cwd=folder)
     return python
 
 
@@ -158,6 +159,33 @@ def test_the_base_install_keeps_calls(base_python: Path, tmp_path: Path) -> None
     """
     run(base_python, "-I", "-c", textwrap.dedent(script), cwd=tmp_path)
     assert (tmp_path / "usage.db").exists()
+
+
+@pytest.mark.slow
+def test_the_base_install_knows_time_zones_where_the_system_does_not(base_python: Path, tmp_path: Path) -> None:
+    """As in a small container image: nothing in zoneinfo's search path."""
+    script = """
+        import asyncio, mofa_usage
+
+        async def main():
+            async with mofa_usage.connect("memory:") as store:
+                await mofa_usage.import_calls(store, "calls.csv", tz="Europe/Berlin", progress=False)
+                print(*[call.create_time for call in await store.query_api_calls()])
+
+        asyncio.run(main())
+    """
+    (tmp_path / "calls.csv").write_text(
+        "create_time,model_name,prompt_tokens,completion_tokens\n2026-05-01 10:00:00,gpt-4,10,5\n"
+    )
+    printed = run("env", "PYTHONTZPATH=", base_python, "-c", textwrap.dedent(script), cwd=tmp_path)
+    assert printed == "2026-05-01 08:00:00+00:00\n"
+
+
+@pytest.mark.slow
+def test_an_extra_is_added_by_the_name_of_the_project(base_python: Path, tmp_path: Path) -> None:
+    """As `MissingExtraError` says, though no index has the project: what is installed is taken."""
+    pip = (sys.executable, "-m", "pip", "--python", base_python, "install", "--dry-run", "--no-deps", "--no-index")
+    assert "already satisfied: mofa-usage[analysis]" in run(*pip, "mofa-usage[analysis]", cwd=tmp_path)
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def _batches(connection: Any, text: str) -> Iterator[pl.DataFrame]:
         statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
         statement.set_sql_query(text)
         handle, _ = statement.execute_query()
-        with pyarrow.RecordBatchReader._import_from_c(handle.address) as reader:
+        with pyarrow.RecordBatchReader.from_stream(handle) as reader:
             yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
             for batch in reader:
                 yield pl.DataFrame(pl.from_arrow(batch))

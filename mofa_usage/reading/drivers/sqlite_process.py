@@ -52,7 +52,7 @@ def _answer(task: dict[str, Any], answers: Any) -> None:
         statement.set_options(**{"adbc.sqlite.query.batch_rows": str(task["batch"])})
         statement.set_sql_query(task["statement"])
         handle, _ = statement.execute_query()
-        batches = RecordBatchReader._import_from_c(handle.address)
+        batches = RecordBatchReader.from_stream(handle)
         with ipc.new_stream(answers, batches.schema) as stream:
             made_up = 1
             for batch in batches:
