@@ -1,6 +1,6 @@
 """A million calls to Parquet: time against copying the raw columns, and the peak of memory.
 
-Run with `pytest tests/benchmarks/test_export.py --benchmark-enable -s`; without that 30,000 calls are exported, as a
+Run with `pytest tests/benchmarks/test_export.py --benchmark-enable`; without that 30,000 calls are exported, as a
 test. Goal: less than 600 MB of memory in all, the interpreter and the process that reads SQLite included.
 """
 
@@ -11,11 +11,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from mofa_usage import export_parquet
 from tests.benchmarks.bulk import fill
-from tests.benchmarks.rounds import timed
+from tests.benchmarks.ratios import Ratio, Ratios, timed
 from tests.benchmarks.test_load import FEW, MANY, measured, with_connectorx
 
 MEMORY_GOAL = 600
@@ -29,22 +28,23 @@ print(done.bytes // 2**20, peak() + children())
 
 @pytest.mark.shared_only
 @pytest.mark.timeout(3600)
-async def test_export(benchmark: BenchmarkFixture, url: str, tmp_path: Path) -> None:
-    rows = MANY if benchmark.enabled else FEW
-    await fill(url, rows)
+async def test_export(ratios: Ratios, url: str, tmp_path: Path) -> None:
+    rows = MANY if ratios.enabled else FEW
+    kind = await fill(url, rows)
     target = tmp_path / "calls.parquet"
     export = partial(export_parquet, url, target, overwrite=True)
-    done = benchmark.pedantic(export, rounds=1)  # type: ignore[no-untyped-call]
+    done = export()
     assert done.rows == rows
     assert pl.read_parquet(target, columns=["create_time"])["create_time"].is_sorted()
-    if not benchmark.enabled:
+    if not ratios.enabled:
         return
     ways: dict[str, Callable[[], Any]] = {
         "ours": export,
         "raw": lambda: with_connectorx(url).write_parquet(tmp_path / "raw.parquet", compression_level=1),
     }
-    medians = timed(ways, {"ours": 3, "raw": 3})
+    medians = timed(ways, dict.fromkeys(ways, 3))
     memory = measured(MEASURE_EXPORT, url, str(target))
-    benchmark.extra_info.update({"seconds": medians, "ours / raw": medians["ours"] / medians["raw"], "MB": memory})
-    print(f"\n{medians} {memory}")  # noqa: T201
-    assert memory["peak"] < MEMORY_GOAL
+    ratios.report(
+        Ratio(f"export {rows:,} calls, {kind}", medians["ours"], "raw columns", medians["raw"]),
+        Ratio(f"export {rows:,} calls, {kind}: memory", memory["peak"], "allowed", MEMORY_GOAL, 1.0, unit="MB"),
+    )

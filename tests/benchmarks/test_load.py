@@ -1,6 +1,6 @@
 """A million calls into Polars: `load_usage`, the raw Arrow drivers, and pandas.
 
-Run with `pytest tests/benchmarks/test_load.py --benchmark-enable -s`. Without that the same comparison runs on 30,000
+Run with `pytest tests/benchmarks/test_load.py --benchmark-enable`. Without that the same comparison runs on 30,000
 calls, as a test that all of them read the same numbers. The drivers read the columns of the table into Polars and are
 done; `load_usage` also takes the JSON apart, makes money exact and times times.
 
@@ -20,13 +20,12 @@ import pandas as pd
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from mofa_usage import load_usage
 from mofa_usage.schema import API_CALL, Kind
 from mofa_usage.urls import parse_url
 from tests.benchmarks.bulk import fill
-from tests.benchmarks.rounds import timed
+from tests.benchmarks.ratios import Ratio, Ratios, timed
 
 MANY, FEW = 1_000_000, 30_000
 RAW_GOAL, PANDAS_GOAL, MEMORY_GOAL = 1.2, 5.0, 300
@@ -67,8 +66,9 @@ def with_pandas(url: str) -> pd.DataFrame:
 
 @pytest.mark.shared_only
 @pytest.mark.timeout(3600)
-async def test_load(benchmark: BenchmarkFixture, url: str) -> None:
-    kind = await fill(url, MANY if benchmark.enabled else FEW)
+async def test_load(ratios: Ratios, url: str) -> None:
+    rows = MANY if ratios.enabled else FEW
+    kind = await fill(url, rows)
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: load_usage(url).frame,
         "connectorx": lambda: with_connectorx(url),
@@ -76,20 +76,20 @@ async def test_load(benchmark: BenchmarkFixture, url: str) -> None:
     }
     if kind == "sqlite":
         ways["adbc"] = lambda: with_adbc(url)
-    ours = benchmark.pedantic(ways["ours"], rounds=1)  # type: ignore[no-untyped-call]
+    ours = ways["ours"]()
     for name in set(ways) - {"ours"}:
         assert_same(ours, ways[name]())
-    if not benchmark.enabled:
+    if not ratios.enabled:
         return
     medians = timed(ways, {name: 1 if name == "pandas" else 5 for name in ways})
-    raw = min(medians[name] for name in ("connectorx", "adbc") if name in medians)
-    ratios = {"ours / raw": medians["ours"] / raw, "pandas / ours": medians["pandas"] / medians["ours"]}
+    raw = min((name for name in ("connectorx", "adbc") if name in medians), key=lambda name: medians[name])
     memory = measured(MEASURE_LOAD, url)
-    benchmark.extra_info.update({"seconds": medians, **ratios, "MB": memory})
-    print(f"\n{kind}: {medians} {ratios} {memory}")  # noqa: T201
-    assert ratios["ours / raw"] <= RAW_GOAL
-    assert ratios["pandas / ours"] >= PANDAS_GOAL
-    assert memory["peak"] <= memory["frame"] + MEMORY_GOAL
+    what = f"load {rows:,} calls, {kind}"
+    ratios.report(
+        Ratio(what, medians["ours"], raw, medians[raw], RAW_GOAL),
+        Ratio(what, medians["ours"], "pandas", medians["pandas"], 1 / PANDAS_GOAL),
+        Ratio(f"{what}: memory", memory["peak"], "allowed", memory["frame"] + MEMORY_GOAL, 1.0, unit="MB"),
+    )
 
 
 def assert_same(ours: pl.DataFrame, other: pl.DataFrame | pd.DataFrame) -> None:

@@ -1,14 +1,8 @@
 """Saving API calls: `save_api_calls` and `save_api_call` against the raw drivers, in the same tables.
 
-Run with `pytest tests/benchmarks/test_save.py --benchmark-enable -s`. Without that the same runs with a few calls, as
+Run with `pytest tests/benchmarks/test_save.py --benchmark-enable`. Without that the same runs with a few calls, as
 a test that both ways store the same rows. The peers are the fastest way that each driver has: ready tuples, one
-upsert, one transaction; for single calls one statement in autocommit. Ours begins with records. Goals (ours / raw):
-
-| | SQLite | PostgreSQL | MariaDB |
-|---|---|---|---|
-| 100,000 calls | 1.5 | 1.4 | 1.2 |
-| one call, median | 2 | 1.6 | 1.6 |
-| one row per commit, raw / `save_api_calls` | | 15 | 15 |
+upsert, one transaction; for single calls one statement in autocommit. Ours begins with records. `GOALS` has the goals.
 
 Rounds are interleaved, so that a busy machine slows both; the ratio is that of the medians.
 """
@@ -24,17 +18,23 @@ from typing import Any
 
 import aiosqlite
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 from uuid_utils.compat import uuid7
 
 from mofa_usage.records import LLMApiCall, UsageStatistics
 from mofa_usage.schema import API_CALL, RowCodec
 from mofa_usage.stores import Store, connect
 from mofa_usage.stores.statements import Statements
+from tests.benchmarks.ratios import Ratio, Ratios
 from tests.servers import Server, mariadb_server, postgres_server
 
 Rows = list[tuple[Any, ...]]
 TABLE = API_CALL.table.name
+# Seconds of ours / of the raw driver.
+GOALS = {
+    "sqlite": {"many": 1.5, "one": 2.0},
+    "postgres": {"many": 1.4, "one": 1.6, "one per commit": 1 / 15},
+    "mysql": {"many": 1.2, "one": 1.6, "one per commit": 1 / 15},
+}
 
 
 def make_calls(count: int) -> list[LLMApiCall]:
@@ -177,15 +177,16 @@ def exact(statistics: UsageStatistics) -> dict[str, Any]:
     return statistics.model_dump(exclude={"avg_tokens_per_second"})
 
 
-def report(benchmark: BenchmarkFixture, times: dict[str, list[float]], **extra: Any) -> None:
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    benchmark.extra_info.update({"seconds": medians, "ratio": medians["ours"] / medians["raw"], **extra})
-    benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[no-untyped-call]  # pytest-benchmark has no type for it
+def ratio(goal: str, what: str, store: Any, times: dict[str, list[float]], peer: str = "raw driver") -> Ratio:
+    """Of the medians of both ways."""
+    kind = store.backend_name
+    ours, raw = (statistics.median(times[way]) for way in ("ours", "raw"))
+    return Ratio(f"{what}, {kind}", ours, peer, raw, GOALS[kind][goal])
 
 
 @pytest.mark.sql_only
-async def test_many_calls(benchmark: BenchmarkFixture, store: Store) -> None:
-    count, rounds = (100_000, 5) if benchmark.enabled else (300, 1)
+async def test_many_calls(ratios: Ratios, store: Store) -> None:
+    count, rounds = (100_000, 5) if ratios.enabled else (300, 1)
     calls = make_calls(count)
     times: dict[str, list[float]] = {"ours": [], "raw": []}
     async with peer(store) as (raw, codec):
@@ -198,15 +199,13 @@ async def test_many_calls(benchmark: BenchmarkFixture, store: Store) -> None:
             assert ours == exact(await store.get_statistics())
             assert ours["total_calls"] == count
             await store.cleanup_old_records(datetime(2100, 1, 1, tzinfo=UTC))
-    report(benchmark, times)
+    ratios.report(ratio("many", f"save {count:,} calls", store, times))
 
 
 @pytest.mark.parametrize("starter", [postgres_server, mariadb_server])
-async def test_one_row_per_commit(
-    benchmark: BenchmarkFixture, starter: Callable[..., AbstractContextManager[Server]]
-) -> None:
+async def test_one_row_per_commit(ratios: Ratios, starter: Callable[..., AbstractContextManager[Server]]) -> None:
     """What MoFA does, on a server that writes each commit to the disk as in production."""
-    count, rounds = (100_000, 3) if benchmark.enabled else (300, 1)
+    count, rounds = (100_000, 3) if ratios.enabled else (300, 1)
     calls = make_calls(count)
     times: dict[str, list[float]] = {"ours": [], "raw": []}
     with starter(durable=True) as server:
@@ -218,13 +217,12 @@ async def test_one_row_per_commit(
                 one_by_one = [await seconds(raw.one(row)) for row in rows[: min(count, 3000)]]
                 times["raw"].append(statistics.mean(one_by_one) * count)
                 await raw.delete_all()
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    report(benchmark, times, faster=medians["raw"] / medians["ours"])
+            ratios.report(ratio("one per commit", f"save {count:,} calls", store, times, "one row per commit"))
 
 
 @pytest.mark.sql_only
-async def test_one_call(benchmark: BenchmarkFixture, store: Store) -> None:
-    calls = make_calls(5000 if benchmark.enabled else 20)
+async def test_one_call(ratios: Ratios, store: Store) -> None:
+    calls = make_calls(5000 if ratios.enabled else 20)
     times: dict[str, list[float]] = {"ours": [], "raw": []}
     async with peer(store) as (raw, codec):
         rows = list(codec.write(calls))
@@ -234,4 +232,4 @@ async def test_one_call(benchmark: BenchmarkFixture, store: Store) -> None:
             else:
                 times["ours"].append(await seconds(store.save_api_call(call)))
     assert await store.query_api_calls() == list(reversed(calls))
-    report(benchmark, times)
+    ratios.report(ratio("one", "save one call", store, times))
