@@ -143,7 +143,9 @@ class HeldRelation:
 
     def count(self) -> int:
         """See `HeldCalls`."""
-        return self._calls.count(self._selection)
+        with told():
+            rows = self.relation("UTC").aggregate("count(*)").fetchall()
+        return int(rows[0][0])
 
     def native(self, tz: str) -> duckdb.DuckDBPyRelation:
         """See `HeldCalls`."""

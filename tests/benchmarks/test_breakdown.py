@@ -2,7 +2,8 @@
 
 Run with `pytest tests/benchmarks/test_breakdown.py --benchmark-enable`. Without that the same comparison runs on
 20,000 calls, as a test that all three compute the same numbers. The SQL is as fast as we can write it: one list of
-quantiles per column, FILTER instead of CASE, and no look at whether there are several currencies. The goal: ours takes at most 1.1 times as long.
+quantiles per column, FILTER instead of CASE, and no look at whether there are several currencies. The goal: ours takes
+at most 1.1 times as long.
 
 Rounds are interleaved, so that a busy machine slows all of them; the ratio is that of the medians.
 """
