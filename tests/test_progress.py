@@ -55,7 +55,11 @@ def test_who_watches_sees_work_of_a_second(
     assert counted == [1] * seen  # nobody counts what nobody sees
 
 
-@pytest.mark.parametrize("total", [6, None, lambda: 6, lambda: None, lambda: 1 / 0], ids=str)
+@pytest.mark.parametrize(
+    "total",
+    [6, None, lambda: 6, lambda: None, lambda: 1 / 0],
+    ids=["known", "unknown", "counted", "uncounted", "failed"],
+)
 def test_whatever_is_known_of_the_total(total: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("Working", total, True) as advance:
         for done in range(6):
