@@ -1,7 +1,6 @@
 """The ready-made breakdowns, the summary, the distribution, and drawing them."""
 
 import pickle
-import weakref
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,7 +30,7 @@ from mofa_usage.analysis import (
 from mofa_usage.analysis.questions import COST, SUMMARY
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import MEASURES, measure_of_column
-from mofa_usage.theme import Style, styles
+from mofa_usage.theme import styles
 from tests.plain_analysis import Row, call, calls, frames, polars_frame, relation
 
 engines = pytest.mark.parametrize("engine", [0, 1, 2], ids=["polars", "lazy", "duckdb"])
@@ -227,29 +226,9 @@ def test_a_breakdown_is_a_polars_frame() -> None:
     assert Breakdown(found.filter(pl.col("model_name") == "a")).height == 1
 
 
-class Holder:
-    """What gives out styles and is large."""
-
-    def styles(self, dimension: str) -> dict[str, Style]:
-        return styles([f"{dimension} 1"])
-
-
-def test_a_breakdown_does_not_keep_alive_what_styles_it() -> None:
-    found, holder = cost(polars_frame(ROWS[:2])), Holder()
-    assert found.styles_of is None
-    found.styles_of = holder.styles
-    assert found.styles_of is not None
-    assert list(found.styles_of("model_name")) == ["model_name 1"]
-    gone = weakref.ref(holder)
-    del holder
-    assert gone() is None
-    assert found.styles_of is None
-    assert found.draw().data
-
-
 def test_a_breakdown_can_be_pickled() -> None:
     found = cost(polars_frame(ROWS))
-    found.styles_of = Holder().styles
+    found.styles_of = lambda dimension: styles([f"{dimension} 1"])
     again = pickle.loads(pickle.dumps(found))
     assert isinstance(again, Breakdown)
     assert again.currencies == ("USD", "EUR")

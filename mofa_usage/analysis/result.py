@@ -1,9 +1,7 @@
 """What an analysis returns: a small Polars frame that can also be drawn."""
 
 from collections.abc import Callable, Mapping
-from inspect import ismethod
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakMethod
 
 import polars as pl
 
@@ -27,10 +25,12 @@ class Breakdown(pl.DataFrame):
     Attributes:
         currencies: Those of its columns of money, the one with most priced calls first; empty where no measure is
             money, no call has a price, or `currency` is a dimension.
+        styles_of: The styles of all names of a dimension, so that a name looks alike in all figures of a `UsageFrame`,
+            which sets it: to something small, since an answer outlives the calls. Pickle leaves it out.
     """
 
     currencies: tuple[str, ...] = ()
-    _styles: Callable[[], Callable[[str], "Mapping[str, Style]"] | None] | None = None
+    styles_of: Callable[[str], "Mapping[str, Style]"] | None = None
 
     @classmethod
     def of(cls, frame: pl.DataFrame, currencies: tuple[str, ...] = ()) -> "Breakdown":
@@ -38,19 +38,6 @@ class Breakdown(pl.DataFrame):
         answer = cls(frame)
         answer.currencies = currencies
         return answer
-
-    @property
-    def styles_of(self) -> Callable[[str], "Mapping[str, Style]"] | None:
-        """The styles of all names of a dimension, so that a name looks alike in all figures of a `UsageFrame`.
-
-        The method of an object is held weakly: a small answer does not keep all calls in memory. Without them its
-        names are styled as they come in itself.
-        """
-        return self._styles() if self._styles is not None else None
-
-    @styles_of.setter
-    def styles_of(self, styles: Callable[[str], "Mapping[str, Style]"]) -> None:
-        self._styles = WeakMethod(styles) if ismethod(styles) else lambda: styles
 
     def __getstate__(self) -> Any:
         """What pickle keeps: the frame and its currencies."""
@@ -74,10 +61,9 @@ class Breakdown(pl.DataFrame):
         # Pictures are drawn from any small frame and know nothing of analyses; only this word leads to them.
         from mofa_usage.plots import draw
 
-        styles_of = self.styles_of
         colored = self._categories()
-        if styles_of is not None and len(colored) == 1:
-            options = {"styles": styles_of(colored[0]), **options}
+        if self.styles_of is not None and len(colored) == 1:
+            options = {"styles": self.styles_of(colored[0]), **options}
         figure: Figure = draw(self, kind, theme=theme, **options)
         return figure
 
