@@ -16,8 +16,11 @@ from uuid import UUID
 import duckdb
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from mofa_usage import QueryFilter, UsageError, UsageFrame, export_parquet, load_usage, theme
+from mofa_usage.analysis import Question
+from mofa_usage.measures import MEASURES, Dimension
 
 
 @pytest.fixture
@@ -68,6 +71,43 @@ def test_many_threads_may_ask_at_once(usage_of: Any, kind: str) -> None:
     for thread in threads:
         thread.join()
     assert answers == [48] * 120
+
+
+@KINDS
+def test_questions_shrink_to_the_columns_that_were_loaded(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind], columns=["model_name", "create_time", "total_price", "currency"])
+    costs = ["cost", "calls", "priced_calls", "coverage", "cost_per_call", "currency"]
+    assert usage.cost().columns == ["model_name", *costs]
+    assert usage.breakdown().columns == ["calls", "cost", "coverage", "currency"]
+    assert usage.summary().columns == [
+        "first_call",
+        "last_call",
+        "calls",
+        *costs[:1],
+        *costs[2:-1],
+        "models",
+        "currency",
+    ]
+    assert usage.between("2026-03-02").cost("day")["cost"].to_list() == [Decimal("1.6")]
+    with pytest.raises(UsageError, match="no column 'latency_ms'"):
+        usage.latency()
+    with pytest.raises(UsageError, match="no column 'status', which the measure 'success_rate'"):
+        usage.breakdown(measures=["calls", "success_rate"])
+
+
+@KINDS
+def test_several_questions_at_once(usage_of: Any, kind: str) -> None:
+    usage = load_usage(usage_of[kind], tz="Asia/Tokyo")
+    model = Dimension("model", "Model", "category", "The model.", ("model_name",))
+    first, second, third = usage.breakdowns(
+        [Question("day", "calls"), Question(None, ["cost"]), Question(model, measures=MEASURES["calls"])]
+    )
+    assert_frame_equal(first, usage.breakdown("day", "calls"))
+    assert_frame_equal(second, usage.breakdown("model_name", "cost"))
+    assert_frame_equal(third, usage.breakdown("model_name", "calls").rename({"model_name": "model"}))
+    assert third.styles_of is not None
+    assert list(third.styles_of("model")) == list(usage.styles("model_name"))
+    assert second.draw().data
 
 
 @KINDS

@@ -15,7 +15,7 @@ from mofa_usage.errors import require
 for _module in ("polars", "narwhals", "duckdb"):
     require(_module, extra="analysis")
 
-from mofa_usage.analysis.asking import By, Measures, Question, When  # noqa: E402
+from mofa_usage.analysis.asking import By, Measures, PeriodOptions, Question, QuestionOptions  # noqa: E402
 from mofa_usage.analysis.engine import Native  # noqa: E402
 from mofa_usage.analysis.grouping import breakdown, breakdowns  # noqa: E402
 from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
@@ -27,8 +27,9 @@ __all__ = [
     "By",
     "Measures",
     "Native",
+    "PeriodOptions",
     "Question",
-    "When",
+    "QuestionOptions",
     "breakdown",
     "breakdowns",
     "cost",

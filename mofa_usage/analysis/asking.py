@@ -17,7 +17,18 @@ from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension, DimensionName, Measure, MeasureName, dimension, measure
 from mofa_usage.zones import Moment, time_range
 
-__all__ = ["Asked", "By", "Measures", "Question", "Usual", "When", "checked", "found"]
+__all__ = [
+    "Asked",
+    "By",
+    "Measures",
+    "PeriodOptions",
+    "Question",
+    "QuestionOptions",
+    "Usual",
+    "ZonedOptions",
+    "checked",
+    "found",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +53,23 @@ BREAKDOWN = Usual(("calls", "success_rate", "total_tokens", "cost", "coverage", 
 """What a breakdown shows unless told."""
 
 
-class When(TypedDict, total=False):
-    """Which calls, on which clock; and whether a time series has rows for what is not there."""
+class PeriodOptions(TypedDict, total=False):
+    """Only calls created in [start, end): datetimes with a zone, or dates and ISO 8601 text on the clock of `tz`."""
 
-    tz: str
     start: Moment | None
     end: Moment | None
+
+
+class QuestionOptions(PeriodOptions, total=False):
+    """As `breakdown` takes them. `fill_gaps` adds the buckets of time in which nothing was called."""
+
     fill_gaps: bool
+
+
+class ZonedOptions(QuestionOptions, total=False):
+    """The same with the IANA time zone of time buckets and of times that name none."""
+
+    tz: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Unpack
 
 import polars as pl
 
-from mofa_usage.analysis.asking import By, Usual, When
+from mofa_usage.analysis.asking import By, Usual, ZonedOptions
 from mofa_usage.analysis.engine import Native, open_calls
 from mofa_usage.analysis.grouping import breakdown
 from mofa_usage.analysis.result import Breakdown
@@ -110,40 +110,40 @@ SUMMARY = Usual(
 )
 
 
-def cost(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
+def cost(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """What the calls cost, how much of that is known, and what a call, a success and 1,000 tokens cost.
 
     By model unless told. Currencies are kept apart. Keyword arguments (tz, start, end, fill_gaps), types, order and
     errors are those of `breakdown`.
     """
-    return breakdown(native, by, COST, **when)
+    return breakdown(native, by, COST, **options)
 
 
-def latency(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
+def latency(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How long calls take and how soon their first token comes, in milliseconds: mean, percentiles and maximum.
 
     By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
     `breakdown`.
     """
-    return breakdown(native, by, LATENCY, **when)
+    return breakdown(native, by, LATENCY, **options)
 
 
-def token_rate(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
+def token_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How fast completion tokens come, in tokens per second: per call, and overall.
 
     By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
     `breakdown`.
     """
-    return breakdown(native, by, TOKEN_RATE, **when)
+    return breakdown(native, by, TOKEN_RATE, **options)
 
 
-def success_rate(native: Native, by: By | None = None, **when: Unpack[When]) -> Breakdown:
+def success_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How many calls succeeded, and how the others ended.
 
     By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
     `breakdown`.
     """
-    return breakdown(native, by, SUCCESS_RATE, **when)
+    return breakdown(native, by, SUCCESS_RATE, **options)
 
 
 def summary(native: Native, *, tz: str = "UTC", start: Moment | None = None, end: Moment | None = None) -> Breakdown:

@@ -22,6 +22,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Unpack
 
 from mofa_usage.errors import UsageError, require
+from mofa_usage.measures import Dimension
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
 
@@ -32,7 +33,14 @@ import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
 from mofa_usage import analysis  # noqa: E402
-from mofa_usage.analysis import Breakdown  # noqa: E402
+from mofa_usage.analysis import (  # noqa: E402
+    Breakdown,
+    By,
+    Measures,
+    PeriodOptions,
+    Question,
+    QuestionOptions,
+)
 from mofa_usage.progress import watched  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
 from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
@@ -40,7 +48,7 @@ from mofa_usage.reading.selection import Selection  # noqa: E402
 from mofa_usage.usage.card import card  # noqa: E402
 from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation  # noqa: E402
 from mofa_usage.usage.looks import Looks  # noqa: E402
-from mofa_usage.usage.options import DistributionOptions, LoadOptions, PeriodOptions, QuestionOptions  # noqa: E402
+from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
 from mofa_usage.warehouse import ExportOptions, ExportSummary, export_parquet  # noqa: E402
 
 if TYPE_CHECKING:
@@ -195,48 +203,63 @@ class UsageFrame:
 
     def breakdown(
         self,
-        by: str | Sequence[str] = (),
-        measures: str | Sequence[str] = ("calls", "success_rate", "total_tokens", "cost", "coverage", "latency_p95"),
+        by: By | None = (),
+        measures: Measures | None = None,
         **options: Unpack[QuestionOptions],
     ) -> Breakdown:
         """Measures of the calls, by dimensions: see `mofa_usage.analysis.breakdown`."""
         return self._ask(analysis.breakdown, by, measures, **options)
 
-    def cost(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
+    def breakdowns(self, questions: Sequence[Question]) -> list[Breakdown]:
+        """The answers to several questions, each as `breakdown` gives it: see `mofa_usage.analysis.breakdowns`.
+
+        Those with the same dimensions and times share one pass over the calls.
+        """
+        held = self._held
+        with told():
+            answers = analysis.breakdowns(held.native(self.tz), questions, tz=self.tz)
+        for question, answer in zip(questions, answers, strict=True):
+            self._style(answer, question.by, held)
+        return answers
+
+    def cost(self, by: By | None = None, **options: Unpack[QuestionOptions]) -> Breakdown:
         """What the calls cost and how much of that is known: see `mofa_usage.analysis.cost`."""
         return self._ask(analysis.cost, by, **options)
 
-    def latency(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
+    def latency(self, by: By | None = None, **options: Unpack[QuestionOptions]) -> Breakdown:
         """How long calls take, in milliseconds: see `mofa_usage.analysis.latency`."""
         return self._ask(analysis.latency, by, **options)
 
-    def token_rate(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
+    def token_rate(self, by: By | None = None, **options: Unpack[QuestionOptions]) -> Breakdown:
         """How fast completion tokens come, per second: see `mofa_usage.analysis.token_rate`."""
         return self._ask(analysis.token_rate, by, **options)
 
-    def success_rate(self, by: str | Sequence[str] = ("model_name",), **options: Unpack[QuestionOptions]) -> Breakdown:
+    def success_rate(self, by: By | None = None, **options: Unpack[QuestionOptions]) -> Breakdown:
         """How many calls succeeded and how the others ended: see `mofa_usage.analysis.success_rate`."""
         return self._ask(analysis.success_rate, by, **options)
 
-    def distribution(self, by: str | Sequence[str] = (), **options: Unpack[DistributionOptions]) -> Breakdown:
+    def distribution(self, by: By = (), **options: Unpack[DistributionOptions]) -> Breakdown:
         """How many calls took how long: see `mofa_usage.analysis.distribution`."""
         return self._ask(analysis.distribution, by, **options)
 
     def summary(self, **options: Unpack[PeriodOptions]) -> Breakdown:
-        """The headline figures, one row per currency: see `mofa_usage.analysis.summary`."""
+        """The headline figures, in one row: see `mofa_usage.analysis.summary`."""
         with told():
             return analysis.summary(self._held.native(self.tz), tz=self.tz, **options)
 
-    def _ask(
-        self, question: Callable[..., Breakdown], by: str | Sequence[str], *arguments: Any, **options: Any
-    ) -> Breakdown:
+    def _ask(self, question: Callable[..., Breakdown], by: By | None, *arguments: Any, **options: Any) -> Breakdown:
         """The answer to a question by dimensions, which knows how their names look."""
         held = self._held
         with told():
             answer = question(held.native(self.tz), by, *arguments, tz=self.tz, **options)
-        self._looks.learn([by] if isinstance(by, str) else by, held)
-        answer.styles_of = self._looks
+        self._style(answer, by, held)
         return answer
+
+    def _style(self, answer: Breakdown, by: By | None, held: HeldCalls) -> None:
+        """Let an answer know how the names in its dimensions look."""
+        usual = ["model_name"] if "model_name" in answer.columns else []
+        self._looks.learn(usual if by is None else [by] if isinstance(by, str | Dimension) else by, held)
+        answer.styles_of = self._looks
 
     def styles(self, dimension: str) -> Mapping[str, "Style"]:
         """How each name of a dimension is drawn in every figure of this usage: see `mofa_usage.theme.styles`."""

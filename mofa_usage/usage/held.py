@@ -20,6 +20,7 @@ import polars as pl
 
 from mofa_usage import analysis
 from mofa_usage.errors import UsageError
+from mofa_usage.measures import Dimension
 from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told
 from mofa_usage.reading.selection import Selection
 
@@ -63,7 +64,7 @@ class HeldCalls(Protocol):
         """All of them in memory."""
         ...
 
-    def names(self, dimension: str) -> Callable[[], pl.Series]:
+    def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """A way to the names in a dimension, that with most calls first, which holds on to no calls in memory."""
         ...
 
@@ -115,7 +116,7 @@ class HeldFrame:
         """See `HeldCalls`."""
         return self
 
-    def names(self, dimension: str) -> Callable[[], pl.Series]:
+    def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are counted now, because the frame may be gone when they are wanted."""
         found = _names(self, dimension)
         return lambda: found
@@ -166,12 +167,12 @@ class HeldRelation:
         with told():
             return HeldFrame(as_calls(self.relation("UTC").to_arrow_table()))
 
-    def names(self, dimension: str) -> Callable[[], pl.Series]:
+    def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are looked for when they are wanted: that may read a whole column of many files."""
         return partial(_names, self, dimension)
 
 
-def _names(calls: HeldCalls, dimension: str) -> pl.Series:
+def _names(calls: HeldCalls, dimension: str | Dimension) -> pl.Series:
     with told():
         counted = analysis.breakdown(calls.native("UTC"), dimension, "calls")
-    return counted[dimension].drop_nulls().head(_MOST_NAMES).cast(pl.String)
+    return counted.to_series().drop_nulls().head(_MOST_NAMES).cast(pl.String)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mofa_usage.measures import DIMENSIONS
+from mofa_usage.measures import DIMENSIONS, Dimension
 from mofa_usage.usage.held import HeldCalls
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ class Looks:
         self._names: dict[str, Callable[[], pl.Series]] = {}
         self._styles: dict[str, Mapping[str, Style]] = {}
 
-    def learn(self, dimensions: Iterable[str], calls: HeldCalls) -> None:
+    def learn(self, dimensions: Iterable[str | Dimension], calls: HeldCalls) -> None:
         """Take note of the names that the dimensions have in the calls, unless they are known."""
-        for name in dimensions:
+        for entry in dimensions:
+            name = entry if isinstance(entry, str) else entry.name
             if name not in self._names and _is_colored(name):
-                self._names[name] = calls.names(name)
+                self._names[name] = calls.names(entry)
 
     def __call__(self, dimension: str) -> Mapping[str, "Style"]:
         """The style of each name of a dimension; none when nothing is known of it."""

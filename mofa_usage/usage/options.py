@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from mofa_usage.analysis import PeriodOptions
 from mofa_usage.zones import Moment
 
-__all__ = ["DistributionOptions", "LoadOptions", "PeriodOptions", "QuestionOptions"]
+__all__ = ["DistributionOptions", "LoadOptions"]
 
 
 class LoadOptions(TypedDict, total=False):
@@ -16,19 +17,6 @@ class LoadOptions(TypedDict, total=False):
     tz: str
     columns: Sequence[str] | None
     progress: bool | None
-
-
-class PeriodOptions(TypedDict, total=False):
-    """Only calls created in [start, end): datetimes with a zone, or dates and ISO 8601 text on the usage's clock."""
-
-    start: Moment | None
-    end: Moment | None
-
-
-class QuestionOptions(PeriodOptions, total=False):
-    """As `breakdown` takes them. `fill_gaps` adds the buckets of time in which nothing was called."""
-
-    fill_gaps: bool
 
 
 class DistributionOptions(PeriodOptions, total=False):
