@@ -180,8 +180,12 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
     assert len(passes) == 3  # several currencies: a second pass for the money
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows=calls(), bins=st.integers(1, 50), by=st.sampled_from([[], ["model_name"], ["provider_name", "status"]]))
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=calls(),
+    bins=st.integers(1, 50),
+    by=st.sampled_from([[], ["model_name"], ["provider_name", "status"], ["currency", "labels.feature"]]),
+)
 def test_a_distribution_counts_every_duration_once(rows: list[Row], bins: int, by: list[str]) -> None:
     results = [distribution(native, by, bins=bins) for native in frames(rows)]
     for other in results[1:]:
