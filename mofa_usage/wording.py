@@ -23,7 +23,9 @@ __all__ = [
     "percent",
     "short_labels",
     "shorten",
+    "shortened",
     "value_text",
+    "visible",
 ]
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -104,7 +106,12 @@ def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
 
 
 def short_labels(names: Iterable[str], width: int = 30) -> dict[str, str]:
-    """A harmless label of at most `width` characters for each untrusted name; different names get different ones.
+    """`shortened` names that are harmless in Plotly's HTML."""
+    return {name: html.escape(label, quote=False) for name, label in shortened(names, width).items()}
+
+
+def shortened(names: Iterable[str], width: int) -> dict[str, str]:
+    """A printable label of at most `width` characters for each untrusted name; different names get different ones.
 
     A name that is too long loses the beginning of its path (`accounts/.../`) first and its middle then, since versions
     of a model differ at their ends; names that would look the same are shown from where they begin to differ.
@@ -120,7 +127,14 @@ def short_labels(names: Iterable[str], width: int = 30) -> dict[str, str]:
         used[label] += 1
         ending = f" ({used[label]})" if used[label] > 1 else ""
         labels[name] = label[: width - len(ending)] + ending
-    return {name: html.escape(label, quote=False) for name, label in labels.items()}
+    return labels
+
+
+def visible(text: str) -> str:
+    """The text with its control characters as Python writes them (`\\x1b`): for a terminal, which would obey them."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def shorten(name: str, width: int) -> str:

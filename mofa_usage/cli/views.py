@@ -64,12 +64,14 @@ def summary(
     show_summary(load(url, Period(start, end, tz), which, columns=_needed(dimensions)), dimensions, top)
 
 
-def _needed(by: Sequence[str]) -> list[str]:
-    """The columns of the calls that a summary broken down by the dimensions `by` needs."""
+def _needed(by: Sequence[str]) -> list[str] | None:
+    """The columns of the calls that a summary broken down by the dimensions `by` needs; None for all of them."""
     from mofa_usage.analysis.questions import SUMMARY
     from mofa_usage.cli.tables import MEASURES_SHOWN
-    from mofa_usage.measures import dimension, measure
+    from mofa_usage.measures import DIMENSIONS, dimension, measure
 
+    if not set(by) <= set(DIMENSIONS):
+        return None  # a label or a further column, or a mistake that the analysis explains best
     needs = [measure(name).needs for name in (*SUMMARY, *MEASURES_SHOWN)] + [dimension(name).needs for name in by]
     return list(dict.fromkeys(("create_time", "currency", *(column for columns in needs for column in columns))))
 
@@ -78,14 +80,15 @@ def show_summary(usage: "UsageFrame", by: Sequence[str], top: int) -> None:
     """Print the headline figures of `usage` and its breakdown by the dimensions `by`."""
     from mofa_usage.cli.tables import MEASURES_SHOWN, breakdown_table, summary_panel
 
-    breakdown = usage.breakdown(by=by, measures=MEASURES_SHOWN)
-    shown = console()
     figures = usage.summary()
-    if figures.is_empty():
+    shown = console()
+    if not figures["calls"][0]:
         shown.print("no calls")
         return
-    shown.print(summary_panel(figures.to_dicts(), usage.tz))
-    shown.print(breakdown_table(breakdown.to_dicts(), by, top=top, width=shown.width))
+    answer = usage.breakdown(by=by, measures=MEASURES_SHOWN)
+    shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz))
+    shown.print()
+    shown.print(breakdown_table(answer.to_dicts(), by, answer.currencies, top=top, width=shown.width))
 
 
 def report(

@@ -1,9 +1,10 @@
 """Reading the small frames that figures are drawn from.
 
 A frame as `mofa_usage.analysis.breakdown` returns it, or one written by hand with the same column names: dimension
-columns (`mofa_usage.measures.DIMENSIONS`, `currency` last), then measure columns (`MEASURES`). `shape` sorts the
-columns into their roles, `facets` keeps currencies apart, `grouped` and `fold` make the groups that become bars and
-lines. Frames are small, so this works on plain rows; and null stays null: the sum of nothing is None, never 0.
+columns (`mofa_usage.measures.DIMENSIONS`, and any other of text), then measure columns (`MEASURES`). Money is in the
+currency of the column `currency`, or in a column for each currency (`cost_EUR`). `shape` sorts the columns into their
+roles, `facets` keeps currencies apart, `grouped` and `fold` make the groups that become bars and lines. Frames are
+small, so this works on plain rows; and null stays null: the sum of nothing is None, never 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ import polars as pl
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
+from mofa_usage.measures import DIMENSIONS, MEASURES, Measure, measure_of_column
 
 Row: TypeAlias = dict[str, Any]
 
@@ -70,9 +71,10 @@ def shape(frame: pl.DataFrame) -> Shape:
         UsageError: it is no Polars DataFrame, or it has no measure.
     """
     frame = _frame(frame)
-    kinds = {name: DIMENSIONS[name].kind for name in frame.columns if name in DIMENSIONS}
+    kinds = {name: _dimension_kind(name, dtype) for name, dtype in frame.schema.items()}
     times = [name for name, kind in kinds.items() if kind == "time"]
-    measures = tuple(name for name in frame.columns if name in MEASURES)
+    found = (_measure_in(frame, name) for name in frame.columns)
+    measures = tuple(dict.fromkeys(measure for measure, _ in filter(None, found)))
     if not measures:
         how = "usage.breakdown(by=['day'], measures=['calls'])"
         raise UsageError(hint(frame, "a measure, such as calls or cost", how))
@@ -84,14 +86,30 @@ def shape(frame: pl.DataFrame) -> Shape:
     )
 
 
+def _dimension_kind(name: str, dtype: pl.DataType) -> str | None:
+    if name in DIMENSIONS:
+        return DIMENSIONS[name].kind
+    return "category" if dtype == pl.String and name not in MEASURES else None
+
+
+def _measure_in(frame: pl.DataFrame, column: str) -> tuple[str, str | None] | None:
+    """The measure in a column, and its currency where the column's name says one; None for any other column."""
+    if column in MEASURES:
+        return column, None
+    return measure_of_column(column) if frame.schema[column].is_numeric() else None
+
+
 def need(frame: pl.DataFrame, columns: Iterable[str], how: str) -> None:
     """Refuse a frame that lacks one of `columns`; `how` is the call that makes one which has them.
+
+    A measure of money is there, too, when it is in a column for each currency.
 
     Raises:
         UsageError: naming the missing columns, those that are there, and `how`.
     """
     checked = _frame(frame)
-    missing = [name for name in columns if name not in checked.columns]
+    held = {found[0] for name in checked.columns if (found := _measure_in(checked, name)) is not None}
+    missing = [name for name in columns if name not in checked.columns and name not in held]
     if missing:
         raise UsageError(hint(frame, ", ".join(missing), how))
 
@@ -117,16 +135,40 @@ def facets(frame: pl.DataFrame, measure: Measure) -> list[Facet]:
     rows = frame.to_dicts()
     if measure.kind != "money":
         return [Facet(None, rows)]
+    if measure.name not in frame.columns:
+        return _by_column(frame, measure, rows)
     need(frame, ["currency"], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
     parts: dict[str, list[Row]] = {}
     for row in rows:
-        parts.setdefault(str(row["currency"]), []).append(row)
+        if row["currency"] is not None:  # else it has no price: coverage tells of such
+            parts.setdefault(str(row["currency"]), []).append(row)
 
     def order(currency: str) -> tuple[float, str]:
         calls = total(parts[currency], "calls") if "calls" in frame.columns else None
         return -(calls or 0), currency
 
-    return [Facet(currency, parts[currency]) for currency in sorted(parts, key=order)]
+    return [Facet(currency, parts[currency]) for currency in sorted(parts, key=order)] or [Facet(None, rows)]
+
+
+def _by_column(frame: pl.DataFrame, measure: Measure, rows: Sequence[Row]) -> list[Facet]:
+    """A facet for each column of the measure: its rows hold the money of that currency under the measures' names."""
+    columns = {name: found for name in frame.columns if (found := _measure_in(frame, name)) is not None}
+    currencies = [currency for name, currency in columns.values() if name == measure.name]
+    need(frame, [] if currencies else [measure.name], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
+
+    def in_currency(row: Row, wanted: str | None) -> Row:
+        own = {name: value for name, value in row.items() if columns.get(name, ("", None))[1] is None}
+        return own | {columns[name][0]: row[name] for name in columns if columns[name][1] == wanted}
+
+    def belongs(row: Row, wanted: str | None) -> bool:
+        known = [name for name, found in columns.items() if found[0] == measure.name and row[name] is not None]
+        # What has no price in any currency is listed once, with the first.
+        return any(columns[name][1] == wanted for name in known) if known else wanted == currencies[0]
+
+    return [
+        Facet(currency, [in_currency(row, currency) for row in rows if belongs(row, currency)])
+        for currency in currencies
+    ]
 
 
 def known(parts: Sequence[Facet], name: str) -> bool:
@@ -219,7 +261,7 @@ def coverage(rows: Sequence[Row], measures: Sequence[str]) -> str | None:
 
 def details(row: Row, measures: Iterable[str], currency: str | None, skip: Iterable[str] = ()) -> list[str]:
     """A line of hover text for each further measure of a row."""
-    shown = wording.label_text(currency or "")
+    shown = wording.label_text(currency or row.get("currency") or "")
     return [
         f"{MEASURES[name].title}: {wording.value_text(row[name], MEASURES[name].kind, shown)}"
         for name in measures

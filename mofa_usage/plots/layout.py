@@ -164,9 +164,16 @@ def empty(title: str, theme: look.Theme, why: str | None = None) -> go.Figure:
     return finish(figure, title, [], theme, 220)
 
 
+def dimension_title(name: str) -> str:
+    """What a dimension is called: its title, or the name of a label or of a further column, which anybody may have
+    written.
+    """
+    return DIMENSIONS[name].title if name in DIMENSIONS else wording.label_text(name.partition(".")[2] or name)
+
+
 def by_text(dimensions: Sequence[str]) -> str:
     """`" by model"` for a title; empty without dimensions."""
-    names = [DIMENSIONS[name].title for name in dimensions]
+    names = [dimension_title(name) for name in dimensions]
     return f" by {' and '.join(name if name.isupper() else name.lower() for name in names)}" if names else ""
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from plotly.graph_objects import Figure
 
 from mofa_usage import plots, theme, wording
-from mofa_usage.measures import DIMENSIONS, MEASURES
+from mofa_usage.measures import DIMENSIONS, MEASURES, measure_of_column, money_columns
 from mofa_usage.report.period import Span, Window, window
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Contents:
 
 def contents(usage: "UsageFrame", days: int | None) -> Contents:
     """Everything in the report of `usage`; `days` is the length of the period of the headline figures."""
-    first, last = usage.summary().select(pl.col("first_call").min(), pl.col("last_call").max()).row(0)
+    first, last = usage.summary().select("first_call", "last_call").row(0)
     whole = usage.breakdown(by=[], measures=["calls", "error_count", *OPTIONAL]).row(0, named=True)
     if not whole["calls"]:
         return Contents()
@@ -145,11 +145,9 @@ def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
     plain, plain_before = (_plain(part) if part is not None else {} for part in (now, before))
     money, money_before = (_money(part) if part is not None else {} for part in (now, before))
     yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=f"{plain['error_count']:,} unsuccessful")
-    priced = {currency: row for currency, row in money.items() if row["cost"] is not None}
-    for currency, row in priced.items():
-        earlier = money_before.get(currency, {})
-        note = f"{wording.percent(row['coverage'])} of {row['calls']:,} calls priced"
-        yield _tile("cost", row, earlier, MONEY["cost"], currency, note=note)
+    priced = f"{wording.percent(plain['coverage'])} of {plain['calls']:,} calls priced"
+    for currency, row in money.items():
+        yield _tile("cost", row, money_before.get(currency, {}), MONEY["cost"], currency, note=priced)
     for name in ("success_rate", "total_tokens"):
         prompt, completion = (wording.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
         note = f"{prompt} prompt · {completion} completion" if name == "total_tokens" else ""
@@ -157,20 +155,25 @@ def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
     for name in ("latency_p95", "ttft_p50", "token_rate_overall"):
         if plain[name] is not None:
             yield _tile(name, plain, plain_before, HEADLINES[name], "")
-    for currency, row in priced.items():
+    for currency, row in money.items():
         for name in ("cost_per_call", "wasted_cost"):
             if row[name] is not None:
                 yield _tile(name, row, money_before.get(currency, {}), MONEY[name], currency)
 
 
 def _plain(usage: "UsageFrame") -> dict[str, Any]:
-    names = [*HEADLINES, "error_count", "prompt_tokens", "completion_tokens"]
+    names = [*HEADLINES, "error_count", "prompt_tokens", "completion_tokens", "coverage"]
     return dict(usage.breakdown(by=[], measures=names).row(0, named=True))
 
 
 def _money(usage: "UsageFrame") -> dict[str, dict[str, Any]]:
-    frame = usage.breakdown(by=[], measures=["calls", *MONEY, "coverage"])
-    return {row["currency"]: row for row in frame.to_dicts()}
+    """The headline measures that are money, by currency; none where no call has a price."""
+    answer = usage.breakdown(by=[], measures=list(MONEY))
+    row = answer.row(0, named=True)
+    return {
+        currency: {name: row[money_columns(name, answer.currencies)[currency]] for name in MONEY}
+        for currency in answer.currencies
+    }
 
 
 def _tile(
@@ -271,57 +274,60 @@ def _tables(usage: "UsageFrame", styles: Mapping[str, theme.Style]) -> Iterator[
 
 
 def _costs(usage: "UsageFrame", dimension: str, styles: Mapping[str, theme.Style]) -> Table:
-    """Money and more by a dimension, the dearest first; a currency has rows and a total of its own."""
+    """Money and more by a dimension, the dearest first; each currency has columns of its own."""
     frame = usage.breakdown(by=[dimension], measures=COLUMNS)
     totals = usage.breakdown(by=[], measures=COLUMNS)
-    names = [name for name in COLUMNS if totals[name].is_not_null().any()]
-    sums = {row["currency"]: row["cost"] for row in totals.to_dicts()}
-    several = len(sums) > 1
+    whole = totals.row(0, named=True)
+    shown = [column for column in totals.columns if column != "currency" and whole[column] is not None]
+    currency = totals.currencies[0] if totals.currencies else ""
 
     def cells(row: Mapping[str, Any], name: str | None, label: str) -> list[Cell]:
         style = styles.get(str(name)) if name is not None else None
         found = [Cell(label, style.color if style else None)]
-        for measure in names:
-            found.append(Cell(_number(row, measure)))
-            if measure == "cost":
-                found.append(Cell(_share(row["cost"], sums[row["currency"]])))
+        for column in shown:
+            found.append(Cell(_number(row, column, currency)))
+            if _is_cost(column):
+                found.append(Cell(_share(row[column], whole[column])))
         return found
 
-    shown = frame.head(MOST_ROWS).to_dicts()
-    rows = [cells(row, row[dimension], "(none)" if row[dimension] is None else str(row[dimension])) for row in shown]
-    total = [cells(row, None, f"All calls{' in ' + row['currency'] if several else ''}") for row in totals.to_dicts()]
-    heads = [_head(name) for name in names]
-    if "cost" in names:
-        heads.insert(names.index("cost") + 1, "Share")
+    rows = [
+        cells(row, row[dimension], "(none)" if row[dimension] is None else str(row[dimension]))
+        for row in frame.head(MOST_ROWS).to_dicts()
+    ]
+    heads = [head for column in shown for head in ([_head(column), "Share"] if _is_cost(column) else [_head(column)])]
     title = DIMENSIONS[dimension].title
-    notes = [_coverage(totals), f"The first {MOST_ROWS} of {len(frame):,} rows." if len(frame) > MOST_ROWS else ""]
+    notes = [_coverage(whole), f"The first {MOST_ROWS} of {len(frame):,} rows." if len(frame) > MOST_ROWS else ""]
+    total = [cells(whole, None, "All calls")]
     return Table(f"By {title.lower()}", " ".join(filter(None, notes)), [title, *heads], rows, total)
 
 
-def _head(name: str) -> str:
+def _is_cost(column: str) -> bool:
+    return (measure_of_column(column) or ("", None))[0] == "cost"
+
+
+def _head(column: str) -> str:
     """A column's heading, with the unit that its cells leave out."""
+    name, currency = measure_of_column(column) or (column, None)
     if name == "coverage":
         return "Priced"
-    return f"{MEASURES[name].title} (tokens/s)" if MEASURES[name].kind == "tokens/s" else MEASURES[name].title
+    title = f"{MEASURES[name].title} (tokens/s)" if MEASURES[name].kind == "tokens/s" else MEASURES[name].title
+    return title if currency is None else f"{title} ({currency})"
 
 
-def _number(row: Mapping[str, Any], name: str) -> str:
+def _number(row: Mapping[str, Any], column: str, currency: str) -> str:
+    """The value of a column; money is in the currency of the column's name, else in the one of the answer."""
+    name, own = measure_of_column(column) or (column, None)
     kind = MEASURES[name].kind
-    if kind == "tokens/s" and row[name] is not None:
-        return f"{row[name]:,.1f}"
-    return wording.value_text(row[name], "count" if kind == "tokens" else kind, row["currency"])
+    if kind == "tokens/s" and row[column] is not None:
+        return f"{row[column]:,.1f}"
+    return wording.value_text(row[column], "count" if kind == "tokens" else kind, own or currency)
 
 
-def _coverage(totals: pl.DataFrame) -> str:
-    rows = totals.to_dicts()
-    if not any(row["coverage"] for row in rows):
+def _coverage(whole: Mapping[str, Any]) -> str:
+    if not whole["coverage"]:
         return "None of the calls has a price, so their cost is unknown."
-    parts = [f"{wording.percent(row['coverage'])} of {row['calls']:,} calls{_in(row, rows)}" for row in rows]
-    return f"Costs are those of the {' and the '.join(parts)} that have a price. {UNPRICED}"
-
-
-def _in(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    return f" in {row['currency']}" if len(rows) > 1 else ""
+    part = f"{wording.percent(whole['coverage'])} of {whole['calls']:,} calls"
+    return f"Costs are those of the {part} that have a price. {UNPRICED}"
 
 
 def _share(cost: Decimal | None, whole: Decimal | None) -> str:

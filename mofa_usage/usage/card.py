@@ -11,6 +11,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
+from mofa_usage.measures import money_columns
 
 __all__ = ["Shown", "card"]
 
@@ -68,7 +69,7 @@ def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
         yield "Calls", f"{wording.count(calls)}, {wording.percent(rate)} successful"
     else:
         yield "Calls", wording.count(calls)
-    if calls and {"total_price", "currency"} <= columns:
+    if calls and "total_price" in columns:
         yield from _costs(usage.breakdown((), ("cost", "coverage")))
     if calls and "model_name" in columns:
         yield "Models", _models(usage.breakdown("model_name", ("calls",)), calls)
@@ -81,9 +82,11 @@ def _period(usage: Shown) -> str:
 
 
 def _costs(costs: Breakdown) -> Iterator[tuple[str, str]]:
-    for cost, coverage, currency in costs.select("cost", "coverage", "currency").iter_rows():
-        amount = f"unknown ({currency})" if cost is None else wording.money(cost, currency)
-        yield "Cost", f"{amount}; {wording.percent(coverage)} of the calls have a price"
+    (row,) = costs.to_dicts()
+    amounts = [
+        wording.money(row[column], currency) for currency, column in money_columns("cost", costs.currencies).items()
+    ]
+    yield "Cost", f"{' and '.join(amounts) or 'unknown'}; {wording.percent(row['coverage'])} of the calls have a price"
 
 
 def _models(models: Breakdown, calls: int) -> str:
