@@ -302,10 +302,36 @@ def test_currencies_are_kept_apart_and_names_are_text(shell: Shell) -> None:
     (shell.folder / "a.csv").write_text("\n".join([f"{HEADER},cost,currency", *rows]))
     shell.output("import", "a.csv", "-u", "sqlite:usage.db")
     printed = shell.output("summary", "-u", "sqlite:usage.db")
-    assert re.search(r"^gpt-4 +EUR 1\.50 ", printed, re.MULTILINE)
-    assert re.search(r"^gpt-4 +\$2\.25 USD ", printed, re.MULTILINE)
-    assert re.search(r"^\[red\]x\[/red\] +\$0\.0000125 USD ", printed, re.MULTILINE)
-    assert printed.count("calls  ") >= 2  # the headline figures of each currency
+    assert re.search(r"^cost +\$2\.25 and EUR 1\.50 *$", printed, re.MULTILINE)
+    assert re.search(r"^Model +cost USD +cost EUR +calls ", printed, re.MULTILINE)
+    assert re.search(r"^gpt-4 +\$2\.25 +EUR 1\.50 +2 ", printed, re.MULTILINE)
+    assert re.search(r"^\[red\]x\[/red\] +\$0\.0000125 +unknown +1 ", printed, re.MULTILINE)
+
+
+def test_names_give_way_and_numbers_do_not(shell: Shell) -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-{}:0"
+    rows = [f"{GOOD.replace('gpt-4', arn.format(version))},1234.1" for version in ("v1", "v2")]
+    (shell.folder / "a.csv").write_text("\n".join([f"{HEADER},cost", *rows]))
+    shell.output("import", "a.csv", "-u", "sqlite:usage.db")
+    for width in (40, 60, 80, 200):
+        printed = shell.output("summary", "-u", "sqlite:usage.db", COLUMNS=str(width))
+        found = re.findall(r"^(\S+) +\$1,234\.10 +1 ", printed, re.MULTILINE)
+        assert len(set(found)) == 2, printed
+        assert all(re.search(r"v[12]", name) for name in found)
+        assert max(map(len, printed.splitlines())) <= width
+
+
+def test_a_terminal_is_not_given_orders(shell: Shell) -> None:
+    evil = "evil\x1b]0;X\x07\x1b[2J"
+    (shell.folder / "a.csv").write_text(f"{HEADER},cost\n{GOOD.replace('gpt-4', evil)},1")
+    shell.output("import", "a.csv", "-u", "sqlite:usage.db")
+    printed = shell.output("summary", "-u", "sqlite:usage.db")
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert "evil\\x1b]0;X\\x07\\x1b[2J" in printed
+    refused = shell.call("summary", "-u", "sqlite:usage.db", "--by", "evil\x1b[2J")
+    assert refused.returncode == 2
+    assert "\x1b" not in refused.stderr
 
 
 # export, report, notebook, migrate

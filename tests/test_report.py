@@ -146,15 +146,15 @@ def test_the_length_of_the_headline_period_can_be_asked_for() -> None:
 
 def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
     by_model, by_agent, failures = contents(month(), None).tables
-    assert by_model.head[:4] == ["Model", "Cost", "Share", "Priced"]
-    rows = {(row[0], row[1]): row for row in cells(by_model)}
-    assert rows["gpt-4o", "$15.75"][2:4] == ["100%", "100%"]
-    assert rows["gpt-4o", "EUR 4.00"][2] == "100%"
-    assert rows[EVIL, "unknown"][2:4] == ["–", "0%"]  # noqa: RUF001
-    assert rows["All calls in USD", "$15.75"][3] == "82.1%"
+    assert by_model.head[:6] == ["Model", "Cost (USD)", "Share", "Cost (EUR)", "Share", "Priced"]
+    rows = {row[0]: row[1:6] for row in cells(by_model)}
+    assert rows == {
+        "gpt-4o": ["$15.75", "100%", "EUR 4.00", "100%", "100%"],
+        EVIL: ["unknown", "–", "unknown", "–", "0%"],  # noqa: RUF001
+        "All calls": ["$15.75", "100%", "EUR 4.00", "100%", "82.5%"],
+    }
     assert by_model.note == (
-        "Costs are those of the 82.1% of 39 calls in USD and the 100% of 1 calls in EUR that have a price. "
-        "A call without a price is unknown, not free."
+        "Costs are those of the 82.5% of 40 calls that have a price. A call without a price is unknown, not free."
     )
     assert by_agent.note == by_model.note
     assert cells(failures) == [["timeout", EVIL, "1", "100%", "2.5%", "1", "0"]]

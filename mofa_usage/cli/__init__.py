@@ -18,6 +18,7 @@ import typer
 from mofa_usage.cli import data, views
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.errors import MofaUsageError, UsageError
+from mofa_usage.wording import visible
 
 __all__ = ["app", "main", "run"]
 
@@ -84,7 +85,7 @@ def _report(error: Exception) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"mofa-usage: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201  (this is the command line)
+    print(f"mofa-usage: {visible(' '.join(sentence.split()))}", file=sys.stderr)  # noqa: T201  (this is the command line)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mofa_usage.measures import MEASURES, dimension, measure_of_column, money_columns
+from mofa_usage.measures import DIMENSIONS, MEASURES, dimension, measure_of_column, money_columns
 from mofa_usage.wording import compact, count, duration, money, percent, shortened, visible
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _TITLES = {
     "latency_p95": "p95",
 }
 _SHORTEST_NAME = 12
-_GAP = 1  # between two columns
+_GAP = 2  # between two columns: padding, and the place of a line
 
 
 def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str) -> Table:
@@ -109,18 +109,25 @@ def breakdown_table(
     numbers = _numbers(rows[:top], currencies, width - sum(shortest))
     room = (width - sum(_width(column) for column in numbers)) // len(by) - _GAP
     labels = [shortened(column, max(room, _SHORTEST_NAME)) for column in names]
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, _GAP, 0, 0), show_edge=False)
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for title in titles:
         table.add_column(Text(title), no_wrap=True)
-    for head, *_ in numbers:
-        table.add_column(Text(head), justify="right", no_wrap=True)
+    for column in numbers:
+        table.add_column(Text(column[0]), justify="right", no_wrap=True, min_width=_width(column) - _GAP)
     for number in range(len(rows[:top])):
         cells = [labels[place][column[number]] for place, column in enumerate(names)]
-        table.add_row(*map(Text, (*cells, *(column[number + 1] for column in numbers))))
+        table.add_row(*map(Text, (*cells, *(values[number + 1] for values in numbers))))
     if len(rows) > top:
         table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
         table.caption_justify = "left"
     return table
+
+
+def _shortest(name: str, texts: Sequence[str]) -> int:
+    """The least width of a column of names: times are never cut."""
+    longest = max(map(len, texts))
+    is_time = name in DIMENSIONS and DIMENSIONS[name].kind != "category"
+    return (longest if is_time else min(_SHORTEST_NAME, longest)) + _GAP
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], currencies: Sequence[str], width: int) -> list[list[str]]:

@@ -10,8 +10,10 @@ import polars as pl
 from plotly.graph_objects import Figure
 
 from mofa_usage import plots, theme, wording
+from mofa_usage.analysis import Breakdown
 from mofa_usage.measures import DIMENSIONS, MEASURES, measure_of_column, money_columns
-from mofa_usage.report.period import Span, Window, window
+from mofa_usage.report.answers import Answers, answers
+from mofa_usage.report.period import Span, Window
 
 if TYPE_CHECKING:
     from mofa_usage.usage import UsageFrame
@@ -33,21 +35,6 @@ HEADLINES: Mapping[str, Mood] = {
 
 MONEY: Mapping[str, Mood] = {"cost": "neutral", "cost_per_call": "bad", "wasted_cost": "bad"}
 """The same of those that are money."""
-
-COLUMNS = (
-    "cost",
-    "coverage",
-    "cost_per_call",
-    "cost_per_1k_tokens",
-    "calls",
-    "success_rate",
-    "total_tokens",
-    "latency_p50",
-    "latency_p95",
-    "ttft_p50",
-    "token_rate_overall",
-)
-"""The columns of the tables by model and by agent."""
 
 OPTIONAL = {"priced_calls": "prices", "latency_calls": "latency", "ttft_calls": "time to first token"}
 """What a source may not record, by the measure that counts the calls which have it."""
@@ -110,39 +97,28 @@ class Contents:
 
 def contents(usage: "UsageFrame", days: int | None) -> Contents:
     """Everything in the report of `usage`; `days` is the length of the period of the headline figures."""
-    first, last = usage.summary().select("first_call", "last_call").row(0)
-    whole = usage.breakdown(by=[], measures=["calls", "error_count", *OPTIONAL]).row(0, named=True)
-    if not whole["calls"]:
+    found = answers(usage, days)
+    if found is None:
         return Contents()
-    span = Span(first, last, usage.start, usage.end)
-    chosen = window(span, days)
+    recorded = found["recorded"].row(0, named=True)
     styles = usage.styles("model_name")
     return Contents(
-        span=span,
-        window=chosen,
-        calls=whole["calls"],
-        tiles=list(_tiles(usage, chosen)),
-        sections=list(_sections(usage, span, whole, styles)),
-        tables=list(_tables(usage, styles)),
-        absent=[
-            word
-            for name, word in (
-                ("priced_calls", "prices"),
-                ("latency_calls", "latency"),
-                ("ttft_calls", "time to first token"),
-            )
-            if not whole[name]
-        ],
+        span=found.span,
+        window=found.window,
+        calls=recorded["calls"],
+        tiles=list(_tiles(found)),
+        sections=list(_sections(usage, found, recorded, styles)),
+        tables=list(_tables(found, styles)),
+        absent=[word for name, word in OPTIONAL.items() if not recorded[name]],
     )
 
 
 # Headline figures -----------------------------------------------------------------------------------------------------
 
 
-def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
-    now = usage.between(chosen.start, chosen.end)
-    before = usage.between(chosen.before, chosen.start) if chosen.before else None
-    plain, plain_before = (_plain(part) if part is not None else {} for part in (now, before))
+def _tiles(found: Answers) -> Iterator[Tile]:
+    now, before = found["now"], found["before"] if found.window.before is not None else None
+    plain, plain_before = (part.row(0, named=True) if part is not None else {} for part in (now, before))
     money, money_before = (_money(part) if part is not None else {} for part in (now, before))
     yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=f"{plain['error_count']:,} unsuccessful")
     priced = f"{wording.percent(plain['coverage'])} of {plain['calls']:,} calls priced"
@@ -161,14 +137,8 @@ def _tiles(usage: "UsageFrame", chosen: Window) -> Iterator[Tile]:
                 yield _tile(name, row, money_before.get(currency, {}), MONEY[name], currency)
 
 
-def _plain(usage: "UsageFrame") -> dict[str, Any]:
-    names = [*HEADLINES, "error_count", "prompt_tokens", "completion_tokens", "coverage"]
-    return dict(usage.breakdown(by=[], measures=names).row(0, named=True))
-
-
-def _money(usage: "UsageFrame") -> dict[str, dict[str, Any]]:
+def _money(answer: Breakdown) -> dict[str, dict[str, Any]]:
     """The headline measures that are money, by currency; none where no call has a price."""
-    answer = usage.breakdown(by=[], measures=list(MONEY))
     row = answer.row(0, named=True)
     return {
         currency: {name: row[money_columns(name, answer.currencies)[currency]] for name in MONEY}
@@ -216,79 +186,71 @@ def _arrow(change: float) -> str:
 
 
 def _sections(
-    usage: "UsageFrame", span: Span, whole: Mapping[str, Any], styles: Mapping[str, theme.Style]
+    usage: "UsageFrame", found: Answers, recorded: Mapping[str, Any], styles: Mapping[str, theme.Style]
 ) -> Iterator[Section]:
-    bucket, agent = span.bucket, _agent(usage)
-    if whole["priced_calls"]:
-        by = [plots.cost_by(usage.cost(by=["model_name"]), styles=styles)]
-        by += [plots.cost_by(usage.cost(by=[agent]))] if agent else []
-        yield Section("Cost", [plots.cost_over_time(usage.cost(by=[bucket, "model_name"]), styles=styles)], by)
-    tokens = usage.breakdown(by=[bucket, "model_name"], measures=["total_tokens", "calls"])
-    volume = [plots.over_time(tokens, styles=styles)]
-    if span.last - span.first >= timedelta(days=2):
-        volume.append(plots.heatmap(usage.breakdown(by=["hour_of_day", "weekday"], measures=["calls"])))
+    groups = ["model_name", *([found.agent] if found.agent else [])]
+    looks = {"model_name": styles}
+    if recorded["priced_calls"]:
+        by = [plots.cost_by(found["cost", group], styles=looks.get(group)) for group in groups]
+        yield Section("Cost", [plots.cost_over_time(found["cost", "time"], styles=styles)], by)
+    volume = [plots.over_time(found["tokens", "time"], styles=styles)]
+    if found.span.last - found.span.first >= timedelta(days=2):
+        volume.append(plots.heatmap(found["week"]))
     yield Section("Volume", volume, [])
-    succeeded = plots.success_over_time(usage.success_rate(by=[bucket]))
-    groups = ["model_name", *([agent] if agent else [])] if whole["error_count"] else []
-    failures = [plots.failures_by(usage.success_rate(by=[group])) for group in groups]
-    yield Section("Reliability", [succeeded], failures)
-    over, by = list(_speed(usage, bucket, whole)), []
-    if whole["latency_calls"]:
-        by.append(plots.latency_distribution(usage.distribution(by=["model_name"]), styles=styles))
-        by.append(plots.latency_distribution(usage.latency(by=["model_name"]), styles=styles))
-    if whole["ttft_calls"]:
-        by.append(plots.ttft_distribution(usage.latency(by=["model_name"]), styles=styles))
-    rates = usage.token_rate(by=["model_name"])
-    if rates["token_rate_p50"].is_not_null().any():
-        by.append(plots.token_rate(rates, styles=styles))
+    failures = [plots.failures_by(found["success", group]) for group in groups] if recorded["error_count"] else []
+    yield Section("Reliability", [plots.success_over_time(found["success", "time"])], failures)
+    over, by = list(_speed_over_time(found, recorded)), list(_speed_by_model(usage, found, recorded, styles))
     if over or by:
         yield Section("Speed", over, by)
 
 
-def _speed(usage: "UsageFrame", bucket: str, whole: Mapping[str, Any]) -> Iterator[Figure]:
-    if whole["latency_calls"]:
-        yield plots.latency_over_time(usage.latency(by=[bucket]))
-    if whole["ttft_calls"]:
-        yield plots.ttft_over_time(usage.latency(by=[bucket]))
+def _speed_over_time(found: Answers, recorded: Mapping[str, Any]) -> Iterator[Figure]:
+    if recorded["latency_calls"]:
+        yield plots.latency_over_time(found["latency", "time"])
+    if recorded["ttft_calls"]:
+        yield plots.ttft_over_time(found["latency", "time"])
 
 
-def _agent(usage: "UsageFrame") -> str | None:
-    """The best name of agents that the usage has; None when it tells only one."""
-    for name in ("agent_name", "agent_code", "agent_id"):
-        if len(usage.breakdown(by=[name], measures=["calls"])) > 1:
-            return name
-    return None
+def _speed_by_model(
+    usage: "UsageFrame", found: Answers, recorded: Mapping[str, Any], styles: Mapping[str, theme.Style]
+) -> Iterator[Figure]:
+    latency, rates = found["latency", "model_name"], found["rate", "model_name"]
+    if recorded["latency_calls"]:
+        yield plots.latency_distribution(usage.distribution(by=["model_name"]), styles=styles)
+        yield plots.latency_distribution(latency, styles=styles)
+    if recorded["ttft_calls"]:
+        yield plots.ttft_distribution(latency, styles=styles)
+    if rates["token_rate_p50"].is_not_null().any():
+        yield plots.token_rate(rates, styles=styles)
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def _tables(usage: "UsageFrame", styles: Mapping[str, theme.Style]) -> Iterator[Table]:
-    yield _costs(usage, "model_name", styles)
-    agent = _agent(usage)
-    if agent:
-        yield _costs(usage, agent, {})
-    failures = _failures(usage)
+def _tables(found: Answers, styles: Mapping[str, theme.Style]) -> Iterator[Table]:
+    yield _costs(found, "model_name", styles)
+    if found.agent:
+        yield _costs(found, found.agent, {})
+    failures = _failures(found["failures"])
     if failures:
         yield failures
 
 
-def _costs(usage: "UsageFrame", dimension: str, styles: Mapping[str, theme.Style]) -> Table:
+def _costs(found: Answers, dimension: str, styles: Mapping[str, theme.Style]) -> Table:
     """Money and more by a dimension, the dearest first; each currency has columns of its own."""
-    frame = usage.breakdown(by=[dimension], measures=COLUMNS)
-    totals = usage.breakdown(by=[], measures=COLUMNS)
+    frame, totals = found["columns", dimension], found["totals"]
     whole = totals.row(0, named=True)
     shown = [column for column in totals.columns if column != "currency" and whole[column] is not None]
     currency = totals.currencies[0] if totals.currencies else ""
 
     def cells(row: Mapping[str, Any], name: str | None, label: str) -> list[Cell]:
         style = styles.get(str(name)) if name is not None else None
-        found = [Cell(label, style.color if style else None)]
+        line = [Cell(label, style.color if style else None)]
         for column in shown:
-            found.append(Cell(_number(row, column, currency)))
+            line.append(Cell(_number(row, column, currency)))
             if _is_cost(column):
-                found.append(Cell(_share(row[column], whole[column])))
-        return found
+                line.append(Cell(_share(row[column], whole[column])))
+        return line
 
     rows = [
         cells(row, row[dimension], "(none)" if row[dimension] is None else str(row[dimension]))
@@ -334,8 +296,7 @@ def _share(cost: Decimal | None, whole: Decimal | None) -> str:
     return wording.count(None) if cost is None or not whole else wording.percent(float(cost) / float(whole))
 
 
-def _failures(usage: "UsageFrame") -> Table | None:
-    frame = usage.breakdown(by=["status", "error_code"], measures=["calls", "models", "agents"])
+def _failures(frame: Breakdown) -> Table | None:
     calls = int(frame["calls"].sum())
     failed = frame.filter(pl.col("status") != "success")
     count = int(failed["calls"].sum())
