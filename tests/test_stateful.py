@@ -62,6 +62,7 @@ calls = st.builds(
     price_details=st.none() | strategies.price_details(),
     latency_ms=st.none() | st.integers(0, 10_000),
     tokens_per_second=st.none() | st.floats(0, 1e6),
+    labels=strategies.labels(),
 )
 sessions = st.builds(
     lambda span, **fields: samples.session(**span, **fields),

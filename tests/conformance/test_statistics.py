@@ -18,6 +18,7 @@ async def test_no_calls_have_zero_counts_and_no_averages(store: Store) -> None:
     assert (stats.total_calls, stats.success_count, stats.failed_count) == (0, 0, 0)
     assert (stats.total_tokens, stats.total_prompt_tokens, stats.total_completion_tokens) == (0, 0, 0)
     assert (stats.total_cost, stats.avg_latency_ms, stats.avg_tokens_per_second) == (None, None, None)
+    assert (stats.priced_calls, stats.costs) == (0, {})
     assert stats.success_rate is None
     assert stats.status_counts == dict.fromkeys(ApiCallStatus, 0)
 
@@ -75,6 +76,34 @@ async def test_an_unpriced_call_is_unknown_not_free(store: Store) -> None:
     assert (await store.get_statistics(ALL)).total_cost == Decimal("0.25")
     await store.save_api_call(call(total_price=Decimal("-0.25")))
     assert (await store.get_statistics(ALL)).total_cost == 0
+
+
+async def test_costs_are_summed_by_currency_and_never_across(store: Store) -> None:
+    randomness = random.Random(8)
+    calls = []
+    for currency in ("USD", "EUR", "EUR", "JPY", None):
+        details = None if currency is None else {"currency": currency}
+        prices = [Decimal(randomness.randrange(-(10**12), 10**15)).scaleb(-10) for _ in range(20)]
+        calls += [call(total_price=price, price_details=details) for price in prices]
+        calls += [call(price_details=details, status="failed"), call(price_details=details, total_price=Decimal(1))]
+    await store.save_api_calls(calls)
+    stats = await store.get_statistics(ALL)
+    wanted: dict[str, Decimal] = {}
+    for one in calls:
+        if one.total_price is not None:
+            assert one.currency is not None
+            wanted[one.currency] = wanted.get(one.currency, Decimal(0)) + one.total_price
+    assert stats.costs == wanted
+    assert list(stats.costs) == ["EUR", "USD", "JPY"]  # of most priced calls first, then by name
+    assert (stats.total_calls, stats.priced_calls, stats.total_cost) == (110, 105, None)
+    assert stats.failed_count == 5
+
+
+async def test_the_cost_of_one_currency_is_the_total(store: Store) -> None:
+    euros = {"price_details": {"currency": "EUR"}}
+    await store.save_api_calls([call(total_price=Decimal("0.1"), **euros), call(price_details={"currency": "JPY"})])
+    stats = await store.get_statistics(ALL)
+    assert (stats.costs, stats.total_cost, stats.priced_calls) == ({"EUR": Decimal("0.1")}, Decimal("0.1"), 1)
 
 
 async def test_averages_are_over_the_calls_that_have_the_value(store: Store) -> None:
