@@ -100,8 +100,8 @@ async def test_costs_are_summed_by_currency_and_never_across(store: Store) -> No
 
 
 async def test_the_cost_of_one_currency_is_the_total(store: Store) -> None:
-    euros = {"price_details": {"currency": "EUR"}}
-    await store.save_api_calls([call(total_price=Decimal("0.1"), **euros), call(price_details={"currency": "JPY"})])
+    priced = call(total_price=Decimal("0.1"), price_details={"currency": "EUR"})
+    await store.save_api_calls([priced, call(price_details={"currency": "JPY"})])
     stats = await store.get_statistics(ALL)
     assert (stats.costs, stats.total_cost, stats.priced_calls) == ({"EUR": Decimal("0.1")}, Decimal("0.1"), 1)
 
