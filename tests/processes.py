@@ -49,14 +49,14 @@ def is_open_to_all(directory: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (directory, *directory.parents))
 
 
-def watch(pid: int, directory: Path) -> subprocess.Popen[bytes]:
+def watch(pid: int | None, directory: Path) -> subprocess.Popen[bytes]:
     """A process that ends the server and deletes its directory if this process dies without having done so.
 
     It waits for the end of its standard input, which comes when the last holder of the pipe, this process, is gone.
     """
-    script = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
+    script = 'cat >/dev/null; [ -z "$1" ] || kill -9 "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
     return subprocess.Popen(
-        ["/bin/sh", "-c", script, "watch", str(pid), str(directory)],
+        ["/bin/sh", "-c", script, "watch", str(pid or ""), str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

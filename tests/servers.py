@@ -15,6 +15,7 @@ not utf8, the password is full of characters that mean something in a URL and mu
 in the URL may do nothing but use databases named `test_...`.
 """
 
+import atexit
 import itertools
 import os
 import shutil
@@ -23,7 +24,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -76,7 +77,7 @@ class Server(ABC):
         self._watcher: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         try:
-            self._initialise()
+            self._fill(self._find_programs())
             self.start()
             self._create_user()
             self.url = self.create_database()
@@ -213,11 +214,23 @@ class Server(ABC):
         # C.UTF-8 is missing on macOS; nothing of the user's own PG... or MYSQL... settings may leak in.
         return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TMPDIR": str(self.directory)}
 
+    def _fill(self, made_by: Hashable) -> None:
+        """Fill the data directory: the first time by initialising it, then from a copy, which is five times as fast."""
+        if made_by in _INITIALISED:
+            _copy(_INITIALISED[made_by], self.data)
+        else:
+            self._initialise()
+            _INITIALISED[made_by] = _keep(self.data)
+
     _stop_signal: ClassVar[signal.Signals]
 
     @abstractmethod
+    def _find_programs(self) -> Hashable:
+        """Find what is run. Data that was initialised by what compares equal can be used."""
+
+    @abstractmethod
     def _initialise(self) -> None:
-        """Fill the empty data directory."""
+        """Make the data directory."""
 
     @abstractmethod
     def _command(self) -> list[str | Path]:
@@ -247,8 +260,12 @@ class PostgresServer(Server):
     scheme = "postgresql"
     _stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, connections closed
 
+    def _find_programs(self) -> Hashable:
+        found = programs.postgres_bin()
+        self._bin = _reachable(found, self.directory) if self._as_user else found
+        return found
+
     def _initialise(self) -> None:
-        self._bin = _reachable_postgres(self.directory, needed=bool(self._as_user))
         password_file = self.directory / "password"
         password_file.write_text(PASSWORD + "\n", encoding="utf-8")
         password_file.chmod(0o644)
@@ -303,9 +320,12 @@ class MariaDBServer(Server):
     scheme = "mysql"
     _stop_signal = signal.SIGTERM
 
-    def _initialise(self) -> None:
+    def _find_programs(self) -> Hashable:
         self._programs = programs.mariadb()
         self.socket = self.directory / "socket"
+        return self._programs
+
+    def _initialise(self) -> None:
         self._run(
             *(self._programs.install_db, "--no-defaults", f"--datadir={self.data}"),
             *("--auth-root-authentication-method=normal", "--skip-test-db"),
@@ -398,12 +418,34 @@ def _mysql_literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _reachable_postgres(directory: Path, *, needed: bool) -> Path:
-    """PostgreSQL's programs; when another user must run them and cannot get at them (root's own home), a copy."""
-    found = programs.postgres_bin()
-    if not needed or is_open_to_all(found):
+def _reachable(found: Path, directory: Path) -> Path:
+    """PostgreSQL's programs; when the server's user cannot get at them (they lie in root's own home), a copy."""
+    if is_open_to_all(found):
         return found
     package = found.parent.parent  # PyPI's wheel; its libraries lie beside it
     for source in (found.parent, *package.parent.glob(f"{package.name}.libs")):
         shutil.copytree(source, directory / "programs" / source.relative_to(package.parent), symlinks=True)
     return directory / "programs" / found.relative_to(package.parent)
+
+
+_INITIALISED: dict[Hashable, Path] = {}
+"""Copies of fresh data directories, by the programs that made them."""
+
+
+def _keep(data: Path) -> Path:
+    """A copy of a data directory that goes when this process ends, in whatever way."""
+    directory = Path(tempfile.mkdtemp(prefix="mofa-"))
+    watcher = watch(None, directory)
+
+    def forget() -> None:
+        watcher.kill()
+        watcher.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(forget)
+    _copy(data, directory / data.name)
+    return directory / data.name
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)  # with its owner and modes

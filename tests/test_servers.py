@@ -204,6 +204,8 @@ def test_settings_and_durability_reach_the_server() -> None:
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres_server():
+        pass  # what later servers begin with is kept until the end of the run
     with tempfile.TemporaryDirectory() as folder:  # pytest's own tmp_path is closed to the server's user
         Path(folder).chmod(0o755)
         monkeypatch.setattr("tempfile.tempdir", folder)
