@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from mofa_usage.analysis import breakdown
 from mofa_usage.errors import UsageError
 from tests.plain_analysis import Row, bucket, call, calls, frames, polars_frame
+from tests.proofs import trials
 
 engines = pytest.mark.parametrize("engine", [0, 2], ids=["polars", "duckdb"])
 
@@ -103,7 +104,8 @@ def test_a_date_that_a_zone_skipped_is_no_gap() -> None:
     assert found["day"].to_list() == [date(2011, 12, 29), date(2011, 12, 31), date(2012, 1, 1), date(2012, 1, 2)]
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(20, 100), deadline=None)
 @given(rows=calls(max_size=8), by=st.sampled_from(["day", "week", "month"]))
 def test_filling_changes_no_row_that_is_there(rows: list[Row], by: str) -> None:
     frame, asked = polars_frame(rows), ["calls", "cost", "latency_p50"]

@@ -39,6 +39,7 @@ from tests.plain_analysis import (
     polars_frame,
     relation,
 )
+from tests.proofs import trials
 
 NOON = datetime(2025, 5, 1, 12, tzinfo=UTC)
 CATEGORIES = [
@@ -65,7 +66,8 @@ def test_every_measure_has_a_plain_twin() -> None:
     assert set(PLAIN) == set(MEASURES)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(25, 100), deadline=None)
 @given(rows=calls(currencies=["EUR"]) | calls(), by=st.sets(st.sampled_from(CATEGORIES), max_size=2))
 def test_measures_are_what_the_contract_says(rows: list[Row], by: set[str]) -> None:
     names = sorted(by)
@@ -85,7 +87,8 @@ def test_measures_are_what_the_contract_says(rows: list[Row], by: set[str]) -> N
                 assert_same(value, expected, f"{column} of {group}")
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(10, 100), deadline=None)
 @given(rows=calls(), by=st.sampled_from([["currency"], ["model_name", "currency"], ["currency", "team"]]))
 def test_with_the_currency_as_a_dimension_there_is_a_row_for_each(rows: list[Row], by: list[str]) -> None:
     plain = grouped(rows, by)
@@ -100,7 +103,8 @@ def test_with_the_currency_as_a_dimension_there_is_a_row_for_each(rows: list[Row
                 assert_same(row[measure], compute(group), f"{measure} of {group}")
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(25, 100), deadline=None)
 @given(
     rows=calls(max_size=40),
     by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER} - {"minute", "hour"})), max_size=3),
@@ -115,7 +119,8 @@ def test_engines_agree_to_the_type_and_order(rows: list[Row], by: set[str]) -> N
         assert other.currencies == first.currencies
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(25, 100), deadline=None)
 @given(rows=calls(max_size=40), by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER})), max_size=3))
 def test_rows_add_up_to_the_whole(rows: list[Row], by: set[str]) -> None:
     additive = [name for name, measure in MEASURES.items() if measure.additive]

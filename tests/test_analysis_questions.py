@@ -32,6 +32,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.measures import MEASURES, measure_of_column
 from mofa_usage.theme import styles
 from tests.plain_analysis import Row, call, calls, frames, polars_frame, relation
+from tests.proofs import trials
 
 engines = pytest.mark.parametrize("engine", [0, 1, 2], ids=["polars", "lazy", "duckdb"])
 T = datetime(2025, 5, 1, 12, tzinfo=UTC)
@@ -152,7 +153,8 @@ QUESTIONS = [
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(15, 100), deadline=None)
 @given(rows=calls(), asked=st.lists(st.sampled_from(QUESTIONS), max_size=6), tz=st.sampled_from(["UTC", "Asia/Tokyo"]))
 def test_several_questions_at_once_are_answered_as_each_alone(rows: list[Row], asked: list[Question], tz: str) -> None:
     for native in frames(rows):
@@ -180,7 +182,8 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
     assert len(passes) == 3  # several currencies: a second pass for the money
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(25, 100), deadline=None)
 @given(
     rows=calls(),
     bins=st.integers(1, 50),

@@ -14,6 +14,7 @@ from mofa_usage.analysis import Native, breakdown
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import Moment
 from tests.plain_analysis import TIMES, call, calls, frames, grouped, polars_frame, relation
+from tests.proofs import trials
 
 ZONES = [
     "UTC",
@@ -51,7 +52,8 @@ whenever = st.datetimes(datetime(1990, 1, 1), datetime(2038, 1, 1), timezones=st
 moments = near_changes | whenever | near_changes.map(lambda at: at - timedelta(microseconds=1))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.proof
+@settings(max_examples=trials(20, 200), deadline=None)
 @given(rows=calls(times=moments, max_size=12), tz=st.sampled_from(ZONES), names=st.sets(st.sampled_from(TIMES)))
 def test_every_call_is_in_its_bucket(rows: list[dict[str, Any]], tz: str, names: set[str]) -> None:
     by = sorted(names)

@@ -12,6 +12,7 @@ import pytest
 from mofa_usage.records import QueryFilter
 from mofa_usage.stores import Store, connect
 from tests.leaks import checked_out, opened
+from tests.proofs import trials
 from tests.samples import SESSION, call, message
 
 PATIENCE = 120
@@ -122,13 +123,15 @@ def test_threads_with_a_store_each(url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.shared_only
 def test_processes_that_meet_an_empty_database_and_write_it(empty_url: str) -> None:
-    """Four processes connect at once, of which one makes the tables, and then write 200 calls each."""
+    """Four processes connect at once, of which one makes the tables, and then write."""
+    count = trials(60, 400)
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as processes:
-        seen = list(processes.map(_process, [empty_url] * 4, range(1, 5), [200] * 4))
-    assert max(seen) == 800
-    assert asyncio.run(_counts(empty_url)) == (800, 4 * 10 * 3)
+        seen = list(processes.map(_process, [empty_url] * 4, range(1, 5), [count] * 4))
+    assert max(seen) == 4 * count
+    assert asyncio.run(_counts(empty_url)) == (4 * count, 4 * (count // 20) * 3)
 
 
 async def _counts(url: str) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from mofa_usage.errors import SerializationError
 from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
+from tests.proofs import trials
 from tests.samples import NOON, agent, call, provider
 from tests.test_sqlite_reading import insert, raw_database
 
@@ -295,12 +296,13 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("partition", ["", "day"])
 def test_a_killed_export_leaves_the_old_one_and_the_next_clears_up(tmp_path: Path, partition: str) -> None:
     source, target = tmp_path / "source.parquet", tmp_path / "calls"
     frame_of(200_000).write_parquet(source)
     export_parquet(frame_of(7), target, partition_by=partition or None)  # type: ignore[arg-type]
-    for _ in range(2):
+    for _ in range(trials(1, 3)):
         process = subprocess.Popen(
             [sys.executable, "-c", EXPORT, str(source), str(target), partition], stdout=subprocess.PIPE, text=True
         )

@@ -27,6 +27,7 @@ from mofa_usage.importing import ImportResult, import_calls
 from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall, PriceDetails, QueryFilter, TokenDetails
 from mofa_usage.stores import InMemoryStore, connect
 from tests import strategies
+from tests.proofs import trials
 
 HEADER = "create_time,model_name,prompt_tokens,completion_tokens"
 GOOD = "2026-05-01T10:00:00Z,gpt-4,10,5"
@@ -547,9 +548,10 @@ def write_calls_parquet(path: Path, calls: Sequence[LLMApiCall]) -> None:
 WRITERS = {"csv": write_calls_csv, "jsonl": write_calls_jsonl, "parquet": write_calls_parquet}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("format_name", WRITERS)
 @given(calls=st.lists(strategies.api_calls(), max_size=5, unique_by=lambda call: call.id))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=trials(20, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_was_written_comes_back_equal(tmp_path: Path, format_name: str, calls: list[LLMApiCall]) -> None:
     if format_name == "csv":
         # A CSV cannot tell empty from missing.
@@ -583,8 +585,9 @@ async def test_importing_twice_stores_once(tmp_path: Path) -> None:
     assert (await store.get_statistics(QueryFilter())).total_calls == 8819
 
 
+@pytest.mark.proof
 @given(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=20), seed=st.integers())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=trials(15, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_ids_follow_from_what_the_rows_say(tmp_path: Path, numbers: list[int], seed: int) -> None:
     rows = [f"2026-05-01T10:00:00Z,gpt-4,{number},5" for number in numbers]
     first = await ids_of(write(tmp_path / "a.csv", HEADER, *rows))
@@ -686,4 +689,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         buffer.writelines(f"2026-05-01T10:00:00.{row:06}Z,gpt-4,{row},5\n" for row in range(rows))
         return write(tmp_path / f"{rows}.csv", buffer.getvalue())
 
-    assert peak_megabytes(table(300_000)) < peak_megabytes(table(20_000)) + 50
+    assert peak_megabytes(table(100_000)) < peak_megabytes(table(20_000)) + 50

@@ -24,11 +24,14 @@ from mofa_usage.records import ApiCallStatus, LLMApiCall
 from mofa_usage.stores import Store, connect
 from tests import strategies
 from tests.calls import COLUMNS, DETAILS, expected_names, expected_row, rows_by_id
+from tests.proofs import trials
 from tests.samples import NIL, NOON, agent, at, call, provider
 
 MICROSECOND = timedelta(microseconds=1)
 drawn = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=trials(8, 50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -39,6 +42,7 @@ def ids(frame: pl.DataFrame) -> list[str]:
 # --- every backend --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 @drawn
 @given(batch=st.lists(strategies.api_calls(), min_size=1, max_size=6, unique_by=lambda drawn_call: drawn_call.id))
 async def test_every_value_of_every_column(store: Store, batch: list[LLMApiCall]) -> None:
@@ -100,6 +104,7 @@ async def test_filters_compare_text_to_the_letter(store: Store) -> None:
     assert load_usage(store).frame.height == len(calls)
 
 
+@pytest.mark.proof
 @drawn
 @given(name=strategies.text(), other=strategies.text())
 async def test_any_text_can_be_filtered_by(store: Store, name: str, other: str) -> None:
@@ -109,6 +114,7 @@ async def test_any_text_can_be_filtered_by(store: Store, name: str, other: str) 
     assert sorted(ids(found)) == [str(one.id), str(two.id)][: 2 if name == other else 1]
 
 
+@pytest.mark.proof
 async def test_filters_choose_the_calls_that_the_store_chooses(store: Store) -> None:
     generator = random.Random(3)
     calls = [
@@ -124,7 +130,7 @@ async def test_filters_choose_the_calls_that_the_store_chooses(store: Store) -> 
         for _ in range(300)
     ]
     await store.save_api_calls(calls)
-    for _ in range(60):
+    for _ in range(trials(20, 200)):
         edges = sorted(at(generator.randrange(40) / 10) for _ in range(2))
         chosen: dict[str, Any] = {
             "model_name": "a",
@@ -152,12 +158,10 @@ async def test_ranges_are_half_open_to_the_microsecond(store: Store) -> None:
     await store.save_api_calls(calls)
     edges = [NOON + by + step for by in offsets for step in (-MICROSECOND, timedelta(0), MICROSECOND)]
     edges += [NOON.replace(microsecond=0), NOON.replace(microsecond=0) + timedelta(seconds=1)]
-    for start in edges:
-        for end in edges:
-            if end < start:
-                continue
-            found = load_usage(store, start=start, end=end, columns=["id"]).frame
-            assert sorted(ids(found)) == [str(one.id) for one in calls if start <= one.create_time < end]
+    first, last = min(edges), max(edges)
+    for start, end in [(first, edge) for edge in edges] + [(edge, last) for edge in edges]:
+        found = load_usage(store, start=start, end=end, columns=["id"]).frame
+        assert sorted(ids(found)) == [str(one.id) for one in calls if start <= one.create_time < end]
     inclusive = QueryFilter(start_time=calls[1].create_time, end_time=calls[2].create_time)
     assert sorted(ids(load_usage(store, inclusive, columns=["id"]).frame)) == [str(calls[1].id), str(calls[2].id)]
     both = load_usage(store, inclusive, start=calls[2].create_time, columns=["id"])

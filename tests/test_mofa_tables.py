@@ -41,6 +41,7 @@ from tests.mofa_tables import (
     rust_provider,
     rust_session,
 )
+from tests.proofs import trials
 from tests.samples import AGENT, NIL, SECRET, SESSION, USER, agent, call, message, provider, session
 
 pytestmark = [pytest.mark.shared_only, pytest.mark.sql_only]
@@ -379,7 +380,8 @@ async def test_sessions_agents_and_providers_are_stored_as_mofa_reads_them(datab
     assert (json.loads(row["thinking"] or ""), row["provider_id"]) == ({"on": True}, str(openai.id))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.proof
+@settings(max_examples=trials(15, 100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=strategies.contents())
 async def test_every_content_goes_into_a_json_column_and_comes_back(
     database: MofaDatabase, content: MessageContent

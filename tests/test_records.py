@@ -34,6 +34,7 @@ from mofa_usage import (
 )
 from mofa_usage.values import TOKEN_SOURCES, read_currency
 from tests import strategies
+from tests.proofs import trials
 from tests.samples import IDS, NIL, NOON, SECRET, agent, call, message, provider, session
 
 BUILDERS = [call, message, session, provider, agent]
@@ -381,7 +382,8 @@ def test_what_is_not_json_is_refused(hold: Any, value: object) -> None:
 
 @pytest.mark.parametrize("hold", JSON_HOLDERS)
 @given(value=strategies.json_values())
-@settings(max_examples=25)
+@pytest.mark.proof
+@settings(max_examples=trials(25, 100))
 def test_real_json_is_kept_equal(hold: Any, value: Any) -> None:
     assert hold(value) == value
     assert json.loads(json.dumps(hold(value))) == value
@@ -530,7 +532,8 @@ def test_a_key_is_shown_only_when_it_is_asked_for() -> None:
 
 
 @given(RECORDS)
-@settings(max_examples=60)
+@pytest.mark.proof
+@settings(max_examples=trials(30, 300))
 def test_records_are_frozen(record: BaseModel) -> None:
     for field in type(record).model_fields:
         with pytest.raises(ValidationError):
@@ -540,7 +543,8 @@ def test_records_are_frozen(record: BaseModel) -> None:
 
 
 @given(RECORDS)
-@settings(max_examples=60)
+@pytest.mark.proof
+@settings(max_examples=trials(30, 300))
 def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: BaseModel) -> None:
     same = type(record).model_validate(dict(record))
     assert same is not record
@@ -551,7 +555,8 @@ def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: Bas
 
 
 @given(st.one_of(strategies.messages(), strategies.api_calls(), strategies.sessions(), strategies.agents()))
-@settings(max_examples=60)
+@pytest.mark.proof
+@settings(max_examples=trials(30, 300))
 def test_records_survive_their_own_json(record: BaseModel) -> None:
     assert type(record).model_validate_json(record.model_dump_json()) == record
 

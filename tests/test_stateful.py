@@ -21,6 +21,7 @@ from mofa_usage.records import NIL_UUID, ApiCallStatus, QueryFilter, UsageStatis
 from mofa_usage.stores import InMemoryStore, Records, Store
 from tests import samples, strategies
 from tests.leaks import opened
+from tests.proofs import trials
 
 Operation = tuple[str, tuple[Any, ...]]
 
@@ -247,6 +248,7 @@ async def _clear(store: Store) -> None:
         await store.delete_session(each)
 
 
+@pytest.mark.proof
 @pytest.mark.sql_only
 def test_every_store_does_as_the_model_does(url: str) -> None:
     with asyncio.Runner() as runner:
@@ -257,7 +259,7 @@ def test_every_store_does_as_the_model_does(url: str) -> None:
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=40,
+                    max_examples=trials(10, 100),
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

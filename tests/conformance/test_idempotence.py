@@ -1,14 +1,19 @@
 """Saving twice is saving once, whatever the record and whichever way it is saved."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mofa_usage.records import Agent, LLMApiCall, LLMMessage, Provider, QueryFilter
 from mofa_usage.stores import Store
 from tests import strategies
+from tests.proofs import trials
 
-drawn = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+drawn = settings(
+    max_examples=trials(8, 50), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.api_calls())
 async def test_calls(store: Store, saved: LLMApiCall) -> None:
@@ -20,6 +25,7 @@ async def test_calls(store: Store, saved: LLMApiCall) -> None:
     assert (await store.query_api_calls(mine), await store.get_statistics(mine)) == before
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.messages())
 async def test_messages(store: Store, saved: LLMMessage) -> None:
@@ -31,6 +37,7 @@ async def test_messages(store: Store, saved: LLMMessage) -> None:
     assert await store.get_message(saved.id) == saved
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.providers())
 async def test_providers(store: Store, saved: Provider) -> None:
@@ -42,6 +49,7 @@ async def test_providers(store: Store, saved: Provider) -> None:
         assert await store.delete_provider(saved.id) is True
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.agents())
 async def test_agents(store: Store, saved: Agent) -> None:

@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 from mofa_usage.records import Agent, ChatSession, LLMApiCall, LLMMessage, MessageContent, Provider
 from mofa_usage.stores import Store
 from tests import strategies
+from tests.proofs import trials
 from tests.samples import agent, call, message, provider, session
 
 # One store serves all examples: an id that is drawn twice is replaced whole, which must leave nothing of the first.
-drawn = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+drawn = settings(
+    max_examples=trials(15, 100), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def assert_utc(record: Any) -> None:
     assert record.create_time.utcoffset() == record.update_time.utcoffset() == timedelta(0)
 
 
+@pytest.mark.proof
 @drawn
 @given(batch=st.lists(strategies.messages(), min_size=1, max_size=4, unique_by=lambda m: m.id))
 async def test_messages(store: Store, batch: list[LLMMessage]) -> None:
@@ -33,6 +37,7 @@ async def test_messages(store: Store, batch: list[LLMMessage]) -> None:
         assert_utc(read)
 
 
+@pytest.mark.proof
 @drawn
 @given(batch=st.lists(strategies.api_calls(), min_size=1, max_size=4, unique_by=lambda c: c.id))
 async def test_api_calls(store: Store, batch: list[LLMApiCall]) -> None:
@@ -43,6 +48,7 @@ async def test_api_calls(store: Store, batch: list[LLMApiCall]) -> None:
         assert_utc(read)
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.api_calls())
 async def test_an_api_call_saved_alone(store: Store, saved: LLMApiCall) -> None:
@@ -50,6 +56,7 @@ async def test_an_api_call_saved_alone(store: Store, saved: LLMApiCall) -> None:
     assert await store.get_api_call(saved.id) == saved
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.messages())
 async def test_a_message_saved_alone(store: Store, saved: LLMMessage) -> None:
@@ -57,6 +64,7 @@ async def test_a_message_saved_alone(store: Store, saved: LLMMessage) -> None:
     assert await store.get_message(saved.id) == saved
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.sessions())
 async def test_sessions(store: Store, saved: ChatSession) -> None:
@@ -67,6 +75,7 @@ async def test_sessions(store: Store, saved: ChatSession) -> None:
     assert_utc(read)
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.providers())
 async def test_providers(store: Store, saved: Provider) -> None:
@@ -81,6 +90,7 @@ async def test_providers(store: Store, saved: Provider) -> None:
         await store.delete_provider(saved.id)
 
 
+@pytest.mark.proof
 @drawn
 @given(saved=strategies.agents())
 async def test_agents(store: Store, saved: Agent) -> None:

@@ -11,8 +11,9 @@ import pytest
 from mofa_usage.records import QueryFilter
 from tests.faults.writer import BULK
 from tests.leaks import opened
+from tests.proofs import trials
 
-KILLS = 4
+KILLS = trials(2, 10)
 
 
 def killed_while_saving(url: str, seconds: float) -> list[tuple[str, str]]:
@@ -31,6 +32,7 @@ def killed_while_saving(url: str, seconds: float) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.shared_only
 async def test_what_a_killed_process_had_saved_is_there(url: str) -> None:
     randomness = random.Random(3)
