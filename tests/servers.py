@@ -26,6 +26,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
@@ -37,6 +38,8 @@ from tests.processes import HOST, free_port, is_open_to_all, kill_all, unprivile
 __all__ = ["MariaDBServer", "PostgresServer", "Server", "ServerError", "mariadb_server", "postgres_server"]
 
 USER = "mofa"
+_INITIALISED: dict[Hashable, Path] = {}
+"""Copies of fresh data directories, by the programs that made them."""
 # Every ASCII character that a URL, a shell or a configuration file could trip over. (Beyond ASCII the drivers differ:
 # aiomysql and asyncmy encode a password as Latin-1.)
 PASSWORD = "p@ss:w/rd%?#&=+ '\"\\"
@@ -220,7 +223,9 @@ class Server(ABC):
             _copy(_INITIALISED[made_by], self.data)
         else:
             self._initialise()
-            _INITIALISED[made_by] = _keep(self.data)
+            fresh = _kept_directory() / "data"
+            _copy(self.data, fresh)
+            _INITIALISED[made_by] = fresh
 
     _stop_signal: ClassVar[signal.Signals]
 
@@ -262,7 +267,7 @@ class PostgresServer(Server):
 
     def _find_programs(self) -> Hashable:
         found = programs.postgres_bin()
-        self._bin = _reachable(found, self.directory) if self._as_user else found
+        self._bin = _reachable(found) if self._as_user and not is_open_to_all(found) else found
         return found
 
     def _initialise(self) -> None:
@@ -418,22 +423,19 @@ def _mysql_literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _reachable(found: Path, directory: Path) -> Path:
-    """PostgreSQL's programs; when the server's user cannot get at them (they lie in root's own home), a copy."""
-    if is_open_to_all(found):
-        return found
+@cache
+def _reachable(found: Path) -> Path:
+    """A copy of PostgreSQL's programs, for a user who cannot get at them: they lie in root's own home."""
+    directory = _kept_directory()
+    directory.chmod(0o755)
     package = found.parent.parent  # PyPI's wheel; its libraries lie beside it
     for source in (found.parent, *package.parent.glob(f"{package.name}.libs")):
-        shutil.copytree(source, directory / "programs" / source.relative_to(package.parent), symlinks=True)
-    return directory / "programs" / found.relative_to(package.parent)
+        shutil.copytree(source, directory / source.relative_to(package.parent), symlinks=True)
+    return directory / found.relative_to(package.parent)
 
 
-_INITIALISED: dict[Hashable, Path] = {}
-"""Copies of fresh data directories, by the programs that made them."""
-
-
-def _keep(data: Path) -> Path:
-    """A copy of a data directory that goes when this process ends, in whatever way."""
+def _kept_directory() -> Path:
+    """A directory that goes when this process ends, in whatever way."""
     directory = Path(tempfile.mkdtemp(prefix="mofa-"))
     watcher = watch(None, directory)
 
@@ -443,8 +445,7 @@ def _keep(data: Path) -> Path:
         shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(forget)
-    _copy(data, directory / data.name)
-    return directory / data.name
+    return directory
 
 
 def _copy(source: Path, target: Path) -> None:
