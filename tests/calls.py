@@ -19,6 +19,7 @@ COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), pl.Int64),
     **dict.fromkeys(("cached_tokens", "cache_write_tokens", "prompt_audio_tokens"), pl.Int64),
     **dict.fromkeys(("reasoning_tokens", "completion_audio_tokens"), pl.Int64),
+    "token_source": pl.String,
     **dict.fromkeys(("total_price", "input_price", "output_price"), MONEY),
     "currency": pl.String,
     **dict.fromkeys(("latency_ms", "time_to_first_token_ms"), pl.Int64),
@@ -26,8 +27,16 @@ COLUMNS: dict[str, Any] = {
     "api_response_id": pl.String,
     **dict.fromkeys(("create_time", "update_time"), TIME),
     **dict.fromkeys(("agent_code", "agent_name", "provider_name"), pl.String),
+    **dict.fromkeys(("operation", "service_tier", "request_id", "served_model", "environment", "retried"), pl.String),
+    "attempt": pl.Int64,
 }
-DETAILS = ("prompt_tokens_details", "completion_tokens_details", "price_details")
+LABELS = ("operation", "service_tier", "request_id", "served_model", "environment", "retried", "attempt")
+DETAILS = ("prompt_tokens_details", "completion_tokens_details", "price_details", "labels")
+UNKNOWN = {
+    "none": ("prompt", "completion", "total"),
+    "partial": ("completion", "total"),
+    "completion_only": ("prompt", "total"),
+}
 
 _PARTS = {
     "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
@@ -35,6 +44,7 @@ _PARTS = {
     "prompt_audio_tokens": ("prompt_tokens_details", "audio_tokens"),
     "reasoning_tokens": ("completion_tokens_details", "reasoning_tokens"),
     "completion_audio_tokens": ("completion_tokens_details", "audio_tokens"),
+    "token_source": ("completion_tokens_details", "token_source"),
     "input_price": ("price_details", "input_price"),
     "output_price": ("price_details", "output_price"),
     "currency": ("price_details", "currency"),
@@ -47,12 +57,23 @@ def expected_row(call: LLMApiCall, names: Mapping[Any, tuple[str, str, str | Non
     for column in COLUMNS:
         if column in _PARTS:
             details = getattr(call, _PARTS[column][0])
-            row[column] = None if details is None else getattr(details, _PARTS[column][1])
-        elif column not in ("agent_code", "agent_name", "provider_name"):
+            row[column] = None if details is None else getattr(details, _PARTS[column][1], None)
+        elif column not in ("agent_code", "agent_name", "provider_name", *LABELS):
             value = getattr(call, column)
             row[column] = str(value) if (column.endswith("id") and value is not None) or column == "status" else value
-    row["currency"] = row["currency"] or ("USD" if row["currency"] is None else row["currency"])
-    row["agent_code"], row["agent_name"], row["provider_name"] = (names or {}).get(call.agent_id, (None, None, None))
+    if row["total_price"] is None:
+        row["currency"] = None
+    elif row["currency"] is None:
+        row["currency"] = "USD"
+    row["token_source"] = row["token_source"] or "provider"
+    row.update({f"{count}_tokens": None for count in UNKNOWN.get(row["token_source"], ())})
+    labels = getattr(call, "labels", {})
+    row.update({name: labels.get(name) for name in LABELS})
+    row["operation"] = row["operation"] or "chat"
+    row["attempt"] = None if row["attempt"] is None else int(row["attempt"])
+    code, agent, provider = (names or {}).get(call.agent_id, (None, None, None))
+    row["agent_code"], row["agent_name"] = code, labels.get("agent") if agent is None else agent
+    row["provider_name"] = labels.get("provider", provider)
     return row
 
 

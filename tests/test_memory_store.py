@@ -34,15 +34,15 @@ async def test_every_store_in_memory_is_its_own() -> None:
 async def test_a_snapshot_is_what_analysis_needs() -> None:
     store = InMemoryStore()
     made, helper, openai = call(), agent(custom_params={"list": [1]}), provider()
-    assert store.snapshot() == ([], [], [])
+    assert store.snapshot() == ([], [], [], [])
     await store.save_api_call(made)
     await store.save_agent(helper)
     await store.save_provider(openai)
-    calls, agents, providers = store.snapshot()
+    calls, agents, providers, _ = store.snapshot()
     assert (calls, agents, providers) == ([made], [helper], [openai])
     agents[0].custom_params["list"].append(2)
     calls.clear()
-    assert store.snapshot() == ([made], [helper], [openai])
+    assert store.snapshot() == ([made], [helper], [openai], [])
 
 
 async def test_a_snapshot_shows_nothing_of_an_open_transaction() -> None:

@@ -8,7 +8,11 @@ needs, and the names of the agent and its provider stand beside the agent's id. 
 - money is `Decimal(38, 10)` in units of `currency`. SQLite keeps prices as doubles: a price of at most 5 digits before
   the point and 10 behind it is the only such number near its double, so rounding to 10 places gives it back exactly;
 - times are `Datetime("us", "UTC")`; digits beyond the microsecond are cut off, like everywhere else here;
-- missing is null and never 0. An unknown status reads as `failed`, an absent currency as USD.
+- missing is null and never 0. An unknown status reads as `failed`. A call without a price has no currency; one with a
+  price and no currency is in USD. Token counts that `token_source` says are unknown are null.
+
+Labels are text to text, any names: those with a meaning have a column (`operation`, `retried`, ...), the others are
+further columns `labels.NAME`, which belong to a source and not to every frame.
 
 `normalise` makes such a frame from the rows of a table, from Parquet files or from a frame that somebody else made. It
 casts what a type holds exactly and refuses the rest: a value that would change on the way is an error that names the
@@ -32,9 +36,18 @@ __all__ = [
     "CALL_COLUMNS",
     "CALL_SCHEMA",
     "JSON_COLUMNS",
+    "LABEL",
+    "LABEL_COLUMNS",
     "MONEY",
     "NAME_COLUMNS",
+    "SESSION",
+    "UNKNOWN_TOKENS",
     "CallColumn",
+    "call_column",
+    "complete",
+    "is_further",
+    "may_be_absent",
+    "needed_columns",
     "normalise",
     "origin",
 ]
@@ -94,9 +107,15 @@ class CallColumn:
     @property
     def missing(self) -> str | None:
         """What a null reads as, where null is not an answer."""
-        if self.kind is Kind.ID:
-            return NIL
-        return {"status": str(ApiCallStatus.FAILED), "currency": DEFAULT_CURRENCY}.get(self.name)
+        return NIL if self.kind is Kind.ID else _MISSING.get(self.name)
+
+
+_MISSING = {
+    "status": str(ApiCallStatus.FAILED),
+    "currency": DEFAULT_CURRENCY,  # of a call with a price
+    "token_source": "provider",
+    "operation": "chat",
+}
 
 
 _DETAILS: Mapping[str, Sequence[tuple[str, Kind, str]]] = {
@@ -108,6 +127,7 @@ _DETAILS: Mapping[str, Sequence[tuple[str, Kind, str]]] = {
     "completion_tokens_details": (
         ("reasoning_tokens", Kind.INTEGER, "reasoning_tokens"),
         ("completion_audio_tokens", Kind.INTEGER, "audio_tokens"),
+        ("token_source", Kind.TEXT, "token_source"),
     ),
     "price_details": (
         ("input_price", Kind.MONEY, "input_price"),
@@ -117,10 +137,20 @@ _DETAILS: Mapping[str, Sequence[tuple[str, Kind, str]]] = {
 }
 
 NAME_COLUMNS = ("agent_code", "agent_name", "provider_name")
-"""Columns that come from the tables of agents and providers: null where the source has none."""
+"""Columns that come from the tables of agents and providers, else from labels: null where the source has none."""
 
-JSON_COLUMNS = tuple(_DETAILS)
-"""The details as JSON text: columns that a frame has only when they are asked for."""
+_LABELS: Mapping[str, Kind] = {
+    **dict.fromkeys(("operation", "service_tier", "request_id", "served_model", "environment", "retried"), Kind.TEXT),
+    "attempt": Kind.INTEGER,
+}
+LABEL_COLUMNS = tuple(_LABELS)
+"""The labels with a meaning that have a column of that name: null where a call has none."""
+
+JSON_COLUMNS = (*_DETAILS, "labels")
+"""The details and the labels as JSON text: columns that a frame has only when they are asked for."""
+
+LABEL, SESSION = "labels.", "session."
+"""What the names of further columns begin with that are a label, or a value of the session's metadata."""
 
 
 def _columns() -> dict[str, CallColumn]:
@@ -129,25 +159,71 @@ def _columns() -> dict[str, CallColumn]:
         if name == "labels":
             continue
         taken_apart = [CallColumn(part, kind, name, key) for part, kind, key in _DETAILS.get(name, ())]
-        columns += taken_apart or [CallColumn(name, kind, name)]
+        columns += taken_apart or [CallColumn(name, kind, name)] * (name not in JSON_COLUMNS)
     columns += [CallColumn(name, Kind.TEXT, None) for name in NAME_COLUMNS]
+    columns += [CallColumn(name, kind, "labels", name) for name, kind in _LABELS.items()]
     columns += [CallColumn(name, Kind.JSON, name) for name in JSON_COLUMNS]
     return {column.name: column for column in columns}
 
 
 CALL_COLUMNS: Mapping[str, CallColumn] = _columns()
-"""Every column that a frame can have, by name; the JSON columns come last."""
+"""Every column that a frame can have of any source, by name; the JSON columns come last."""
 
 CALL_SCHEMA = pl.Schema({name: column.dtype for name, column in CALL_COLUMNS.items() if name not in JSON_COLUMNS})
 """The columns that a frame has unless others are asked for, with their types, in order."""
 
+UNKNOWN_TOKENS = {
+    "prompt_tokens": ("none", "completion_only"),
+    "completion_tokens": ("none", "partial"),
+    "total_tokens": ("none", "partial", "completion_only"),
+}
+"""For which `token_source` a count is not known."""
+
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(UNKNOWN_TOKENS, ("token_source",)),
+    "currency": ("total_price",),
+    "update_time": ("create_time",),
+    "agent_name": ("labels.agent",),
+    "provider_name": ("labels.provider",),
+}
+"""Which other columns have a say in a column's value."""
+
+
+def call_column(name: str) -> CallColumn | None:
+    """The column of that name, also of a label or a session; None for a further column of somebody's source."""
+    if name.startswith(LABEL) and name != LABEL:
+        return CallColumn(name, Kind.TEXT, "labels", name.removeprefix(LABEL))
+    return CallColumn(name, Kind.TEXT, None) if name.startswith(SESSION) else CALL_COLUMNS.get(name)
+
+
+def is_further(name: str, given: Collection[str]) -> bool:
+    """Whether a column is taken as it is: one that no frame has to have, given under its name."""
+    return name not in CALL_COLUMNS and (name in given or call_column(name) is None)
+
 
 def origin(name: str, given: Collection[str]) -> str | None:
     """Which of the given columns a column of the frame is made of: itself, or the JSON that holds it."""
-    column = CALL_COLUMNS[name]
     if name in given:
         return name
-    return column.source if column.key is not None and column.source in given else None
+    column = call_column(name)
+    return column.source if column is not None and column.key is not None and column.source in given else None
+
+
+def may_be_absent(name: str, given: Collection[str]) -> bool:
+    """Whether a frame has the column also when the source has nothing of it, because what stands for it is known."""
+    if name in (*NAME_COLUMNS, *LABEL_COLUMNS, "token_source", "labels") or name.startswith((LABEL, SESSION)):
+        return True
+    if name == "total_tokens":
+        return {"prompt_tokens", "completion_tokens"} <= set(given)
+    return name == "currency" and "total_price" in given
+
+
+def needed_columns(columns: Sequence[str], given: Collection[str]) -> list[str]:
+    """The columns, and those of the given ones that have a say in their values."""
+    beside = [other for name in columns for other in _BESIDE.get(name, ()) if origin(other, given)]
+    if "total_tokens" in columns and "total_tokens" not in given and may_be_absent("total_tokens", given):
+        beside += ["prompt_tokens", "completion_tokens"]
+    return list(dict.fromkeys((*columns, *beside)))
 
 
 def normalise(
@@ -161,7 +237,8 @@ def normalise(
 
     Args:
         raw: the rows, as a database, a file or somebody's program gives them.
-        columns: names in `CALL_COLUMNS`. Those of `NAME_COLUMNS` and the currency may be absent.
+        columns: names in `CALL_COLUMNS`, of labels, and of further columns, which are taken as they are. What
+            `may_be_absent` knows may be absent.
         naive_utc: read times without a zone as UTC (MySQL's DATETIME); otherwise they are refused.
         error: what is raised for a value that is not one.
 
@@ -169,9 +246,11 @@ def normalise(
         UsageError: a column is absent, or its type cannot be cast exactly.
         MofaUsageError: as `error`, for a value that is no JSON, no number, no time; it names the column and the call.
     """
-    wanted = [CALL_COLUMNS[name] for name in columns]
-    rows = _take_details_apart(raw, wanted, error)
-    given = {column.name: column for column in wanted if column.name in rows.columns}
+    wanted = needed_columns(columns, raw.columns)
+    further = [name for name in wanted if is_further(name, raw.columns)]
+    known = [column for name in wanted if name not in further and (column := call_column(name)) is not None]
+    rows = _take_details_apart(raw, known, error)
+    given = {column.name: column for column in known if column.name in rows.columns}
     values = {name: _convert(column, rows.schema[name], naive_utc) for name, column in given.items()}
     calls = rows.select(**values) if values else pl.DataFrame(height=rows.height)
     for name in values:
@@ -181,25 +260,45 @@ def normalise(
     ids = [name for name, column in given.items() if column.kind is Kind.ID]
     upper = [name for name in ids if calls[name].str.contains("[A-F]").any()]
     calls = calls.with_columns(pl.col(upper).str.to_lowercase())
-    return calls.select(_complete(column, rows, calls.columns) for column in wanted)
+    calls = calls.hstack(rows.select(further))
+    return calls.select(complete(name, calls.columns) for name in columns)
 
 
-def _complete(column: CallColumn, rows: pl.DataFrame, known: Sequence[str]) -> pl.Expr:
-    """The converted column with what stands for missing values, or all missing where it may be absent."""
-    value = pl.col(column.name)
-    if column.name not in rows.columns:
-        if column.name not in (*NAME_COLUMNS, "currency"):
-            raise UsageError(f"the source has no column {column.name}; it has {', '.join(rows.columns)}")
-        value = pl.lit(None, dtype=column.dtype).alias(column.name)
-    if column.name == "status":
+def complete(name: str, known: Sequence[str]) -> pl.Expr:
+    """The converted column with what stands for missing values, or all missing where it may be absent.
+
+    Raises:
+        UsageError: it may not.
+    """
+    value, column = pl.col(name), call_column(name)
+    if column is None or (name in known and name not in CALL_COLUMNS):
+        return value
+    if name not in known:
+        if not may_be_absent(name, known):
+            raise UsageError(f"the source has no column {name}; it has {', '.join(known)}")
+        value = pl.lit(None, dtype=column.dtype).alias(name)
+        if name == "total_tokens" and {"prompt_tokens", "completion_tokens"} <= set(known):
+            value = pl.col("prompt_tokens") + pl.col("completion_tokens")
+    missing = pl.lit(column.missing)
+    if name == "status":
         # What we do not know is failed; a null is neither in the list nor not, and comes out as failed too.
-        value = pl.when(value.is_in(list(ApiCallStatus))).then(value).otherwise(pl.lit(column.missing))
+        value = pl.when(value.is_in(list(ApiCallStatus))).then(value).otherwise(missing)
+    elif name == "currency":
+        if "total_price" in known:
+            value = pl.when(pl.col("total_price").is_not_null()).then(value.fill_null(missing))
     elif column.missing is not None:
-        value = value.fill_null(pl.lit(column.missing))
-    elif column.name == "update_time" and "create_time" in known:
+        value = value.fill_null(missing)
+    elif name == "update_time" and "create_time" in known:
         # A trigger may have set it from a clock behind ours; no call ends before it began.
         value = pl.max_horizontal(value, "create_time")
-    return value.alias(column.name)
+    elif name in UNKNOWN_TOKENS and "token_source" in known:
+        unknown = pl.col("token_source").is_in(UNKNOWN_TOKENS[name])
+        value = pl.when(unknown.fill_null(False).not_()).then(value)
+    elif name == "provider_name" and "labels.provider" in known:
+        value = pl.coalesce("labels.provider", value)
+    elif name == "agent_name" and "labels.agent" in known:
+        value = pl.coalesce(value, "labels.agent")
+    return value.alias(name)
 
 
 def _convert(column: CallColumn, dtype: pl.DataType, naive_utc: bool) -> pl.Expr:
@@ -273,10 +372,9 @@ _CASTS = {
 
 def _refuse(rows: pl.DataFrame, calls: pl.DataFrame, name: str, error: type[MofaUsageError]) -> NoReturn:
     row = (calls[name].is_null() & rows[name].is_not_null()).arg_max() or 0
-    value = rows[name][row]
-    raise error(
-        f"{name} of {_which(rows, row)} is {str(value)[:80]!r}, which is no {_MEANING[CALL_COLUMNS[name].kind]}"
-    )
+    value, column = rows[name][row], call_column(name)
+    meaning = _MEANING[Kind.TEXT if column is None else column.kind]
+    raise error(f"{name} of {_which(rows, row)} is {str(value)[:80]!r}, which is no {meaning}")
 
 
 _MEANING = {

@@ -12,7 +12,8 @@ exactly.
   TIMESTAMP depends on the zone of the session, its seconds since 1970 do not.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,11 +21,23 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
-from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, NIL, normalise
+from mofa_usage.reading.columns import (
+    CALL_COLUMNS,
+    CALL_SCHEMA,
+    LABEL,
+    NAME_COLUMNS,
+    NIL,
+    SESSION,
+    call_column,
+    complete,
+    needed_columns,
+    normalise,
+)
 from mofa_usage.reading.drivers import Reader, StoredColumn
+from mofa_usage.reading.labels import MOST, UNREAD, label_columns, label_counts, session_columns
 from mofa_usage.reading.selection import Selection
 from mofa_usage.records import ApiCallStatus
-from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
+from mofa_usage.schema import AGENT, API_CALL, CHAT_SESSION, PROVIDER, Kind, TableSpec
 
 __all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
 
@@ -189,8 +202,26 @@ class DatabaseCalls:
             raise UsageError(f"{reader} has no table {_TABLE}; a store makes it when it connects")
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
-        """The columns that the frame will have."""
-        return selection.columns or tuple(CALL_COLUMNS if selection.details else CALL_SCHEMA)
+        """The columns that the frame will have. Unless they were asked for, the labels of the calls are read for it.
+
+        Raises:
+            UsageError: one was asked for that no database has.
+        """
+        if selection.columns is not None:
+            return self._asked_for(selection.columns)
+        counts: Counter[str] = Counter()
+        if "labels" in self._declared:
+            for raw in self._raw([selection], ["labels"], by_time=False):
+                counts.update(label_counts(raw["labels"].cast(pl.String)))
+        sessions = self._sessions()
+        return (*_fixed(selection), *label_columns(counts), *(sessions.columns[1:] if sessions is not None else ()))
+
+    def _asked_for(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for name in columns:
+            if call_column(name) is None and not name.startswith(SESSION):
+                known = (*CALL_SCHEMA, f"{LABEL}NAME", f"{SESSION}NAME")
+                raise UsageError(f"no column is called {name!r}; there are {', '.join(known)}")
+        return columns
 
     def count(self, selection: Selection) -> int:
         """How many calls are selected."""
@@ -205,20 +236,49 @@ class DatabaseCalls:
         whoever is slower would have it all in memory. So it is no snapshot then: a call that is saved meanwhile is
         there if its window was still to come.
         """
-        columns = self.columns(selection)
+        # A file has the same columns from its first row to its last, so for one the labels are looked for before;
+        # else each batch has columns for those in it, and `gather` makes one frame of them.
+        found = selection.columns is None and not by_time
+        columns = _fixed(selection) if found else self.columns(selection)
         names = self._names() if any(name in NAME_COLUMNS for name in columns) else None
-        own = [name for name in columns if names is None or name not in NAME_COLUMNS]
-        # No update_time is before the create_time, and the id names a call in errors.
-        beside = ["id", *(["create_time"] if "update_time" in own else [])]
-        joined = list(dict.fromkeys([*own, *beside, *(["agent_id"] if names is not None else [])]))
-        stored = _stored(joined)
+        sessions = self._sessions() if found or any(name.startswith(SESSION) for name in columns) else None
+        own = self._own(columns, names, sessions)
+        stored = list(dict.fromkeys(source for name in own if (source := self._source(name)) is not None))
         windows = self._windows(selection) if by_time and not selection.ordered else [selection]
-        statements = (self._statement(stored, window, by_time) for window in windows)
-        for raw in self._reader.stream(statements, [self._column(name) for name in stored]):
-            calls = self._normalise(raw, joined)
+        for raw in self._raw(windows, stored, by_time):
+            labels = _labels_in(raw) if found else ()
+            calls = self._normalise(raw, [*own, *(name for name in labels if name != UNREAD and name not in own)])
+            if UNREAD in labels:
+                calls = calls.with_columns(raw["labels"].alias(UNREAD))
             if names is not None:
                 calls = calls.join(names, on="agent_id", how="left", maintain_order="left")
-            yield calls.select(columns)
+                calls = calls.with_columns(complete(name, calls.columns) for name in NAME_COLUMNS)
+            if sessions is not None:
+                calls = calls.join(sessions, on="chat_session_id", how="left", maintain_order="left")
+            further = sessions.columns[1:] if found and sessions is not None else []
+            missing = (name for name in columns if name not in calls.columns)  # of no session that is here
+            calls = calls.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in missing)
+            yield calls.select(*columns, *labels, *further)
+
+    def _own(self, columns: Sequence[str], names: pl.DataFrame | None, sessions: pl.DataFrame | None) -> list[str]:
+        """The columns that come from the table of calls, those among them by which others are joined."""
+        joined = () if names is None else NAME_COLUMNS
+        own = [name for name in columns if name not in joined and not name.startswith(SESSION)]
+        if names is not None:
+            own += ["agent_id", *(["labels.agent", "labels.provider"] if "labels" in self._declared else [])]
+        if sessions is not None:
+            own.append("chat_session_id")
+        return needed_columns(["id", *own], self._declared)  # the id names a call in errors
+
+    def _source(self, name: str) -> str | None:
+        """The column of the table that a column is made of; None where the table may do without."""
+        column = call_column(name)
+        source = None if column is None else column.source
+        return None if source == "labels" and source not in self._declared else source
+
+    def _raw(self, windows: Iterable[Selection], stored: Sequence[str], by_time: bool) -> Iterator[pl.DataFrame]:
+        statements = (self._statement(stored, window, by_time) for window in windows)
+        yield from self._reader.stream(statements, [self._column(name) for name in stored])
 
     def _normalise(self, raw: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         return normalise(raw, columns, naive_utc=self._flavour.naive_utc, error=SerializationError)
@@ -240,13 +300,13 @@ class DatabaseCalls:
             rest = replace(rest, start=until)
 
     def _column(self, name: str) -> StoredColumn:
-        return StoredColumn(name, API_CALL.kinds[name], self._declared.get(name, ""))
+        return StoredColumn(name, _kind(name), self._declared.get(name, ""))
 
     def _statement(self, stored: Sequence[str], selection: Selection, by_time: bool) -> str:
         for name in stored:
             if name not in self._declared:
                 raise UsageError(f"the table {_TABLE} has no column {name}")
-        reads = [self._flavour.read(name, API_CALL.kinds[name], self._declared[name]) for name in stored]
+        reads = [self._flavour.read(name, _kind(name), self._declared[name]) for name in stored]
         conditions = self._conditions(selection)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         ordered = self._part(selection, where) if selection.ordered else where
@@ -299,6 +359,11 @@ class DatabaseCalls:
             named = agents.join(providers, left_on="provider_id", right_on="id", how="left", maintain_order="left")
         return named.select(pl.col("id").alias("agent_id"), *NAME_COLUMNS).unique("agent_id", maintain_order=True)
 
+    def _sessions(self) -> pl.DataFrame | None:
+        """chat_session_id with a column for each value of the metadata, None where there is none."""
+        table = self._small(CHAT_SESSION, ("id", "metadata"))
+        return None if table is None else session_columns(table.iter_rows())
+
     def _small(self, spec: TableSpec[Any], columns: Sequence[str]) -> pl.DataFrame | None:
         declared = self._reader.columns(spec.table.name)
         if not all(column in declared for column in columns):
@@ -313,7 +378,17 @@ class DatabaseCalls:
         return table.with_columns(pl.col(ids).cast(pl.String).str.to_lowercase(), pl.exclude(ids).cast(pl.String))
 
 
-def _stored(columns: Sequence[str]) -> list[str]:
-    """The columns of the table that the columns of the frame are made of."""
-    sources = (CALL_COLUMNS[name].source for name in columns)
-    return list(dict.fromkeys(source for source in sources if source is not None))
+def _fixed(selection: Selection) -> tuple[str, ...]:
+    """The columns that every database has."""
+    return tuple(CALL_COLUMNS if selection.details else CALL_SCHEMA)
+
+
+def _labels_in(raw: pl.DataFrame) -> tuple[str, ...]:
+    """The columns of the labels in a batch: one for each, or where these are too many, their JSON."""
+    counts = label_counts(raw["labels"].cast(pl.String)) if "labels" in raw.columns else Counter()
+    return label_columns(counts) if len(counts) <= MOST else (UNREAD,)
+
+
+def _kind(column: str) -> Kind:
+    """What a column of the table holds, also of labels, which older tables lack."""
+    return API_CALL.kinds.get(column, Kind.JSON)

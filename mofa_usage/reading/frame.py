@@ -4,9 +4,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mofa_usage.errors import require
-from mofa_usage.reading.columns import CALL_COLUMNS, NAME_COLUMNS, CallColumn, normalise, origin
+from mofa_usage.reading.columns import (
+    CALL_COLUMNS,
+    LABEL_COLUMNS,
+    NAME_COLUMNS,
+    CallColumn,
+    needed_columns,
+    normalise,
+    origin,
+)
+from mofa_usage.reading.labels import label_columns, label_counts, session_columns
 from mofa_usage.reading.selection import Selection, offered
-from mofa_usage.records import Agent, LLMApiCall, Provider
+from mofa_usage.records import Agent, ChatSession, LLMApiCall, Provider
 from mofa_usage.schema import Kind, write_json
 
 require("polars", extra="analysis")
@@ -21,10 +30,16 @@ class FrameCalls:
     def __init__(self, frame: pl.DataFrame | pl.LazyFrame) -> None:
         self._frame = frame.lazy()
         self._schema = self._frame.collect_schema()
+        self._labels: tuple[str, ...] | None = None
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
         """See `Calls`."""
-        return offered(self._schema.names(), selection)
+        if selection.columns is not None or "labels" not in self._schema:
+            return offered(self._schema.names(), selection)
+        if self._labels is None:
+            texts = self._frame.select("labels").collect()["labels"]
+            self._labels = label_columns(label_counts(texts)) if texts.dtype == pl.String else ()
+        return offered(self._schema.names(), selection, self._labels)
 
     def count(self, selection: Selection) -> int:
         """See `Calls`."""
@@ -38,36 +53,38 @@ class FrameCalls:
 
     def _selected(self, selection: Selection, columns: Sequence[str]) -> pl.DataFrame:
         given = self._schema.names()
-        # The id names a call in errors, and no update_time is before the create_time.
-        beside = [name for name in ("id", "create_time") if name in given]
-        needed = list(dict.fromkeys((*columns, *selection.conditions, *beside)))
-        sources = (origin(name, given) for name in needed)
+        wanted = list(dict.fromkeys((*columns, *selection.conditions)))
+        # The id names a call in errors.
+        beside = ["id"] if "id" in given else []
+        sources = (origin(name, given) for name in needed_columns([*wanted, *beside], given))
         rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
-        return selection.apply(normalise(rows, needed))
+        return selection.apply(normalise(rows, wanted))
 
 
 def frame_of_records(
-    calls: Sequence[LLMApiCall], agents: Sequence[Agent], providers: Sequence[Provider]
+    calls: Sequence[LLMApiCall], agents: Sequence[Agent], providers: Sequence[Provider], sessions: Sequence[ChatSession]
 ) -> pl.DataFrame:
-    """Records as a frame with every column."""
+    """Records as a frame with every column that is known; the labels are JSON."""
     provider_names = {provider.id: provider.provider_name for provider in providers}
     names = {agent.id: (agent.agent_code, agent.agent_name, provider_names.get(agent.provider_id)) for agent in agents}
     columns = [
         pl.Series(column.name, [_value_of(call, column) for call in calls], dtype=column.dtype)
         for column in CALL_COLUMNS.values()
-        if column.source is not None
+        if column.source is not None and column.name not in LABEL_COLUMNS
     ]
     named = [names.get(call.agent_id, (None, None, None)) for call in calls]
     beside = pl.DataFrame(named, schema=dict.fromkeys(NAME_COLUMNS, pl.String), orient="row")
-    return pl.DataFrame(columns).hstack(beside)
+    frame = pl.DataFrame(columns).hstack(beside)
+    told = session_columns((str(session.id), session.metadata) for session in sessions)
+    return frame if told is None else frame.join(told, on="chat_session_id", how="left", maintain_order="left")
 
 
 def _value_of(call: LLMApiCall, column: CallColumn) -> Any:
-    value = getattr(call, column.source or "")
+    value = getattr(call, column.source or "", None)
     if value is None:
         return None
     if column.key is not None:
-        return getattr(value, column.key)
+        return getattr(value, column.key, None)
     if column.kind is Kind.JSON:
         return write_json(value)
     return str(value) if column.kind in (Kind.ID, Kind.NAME) else value

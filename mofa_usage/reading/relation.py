@@ -7,6 +7,7 @@ whose times can match. The types are those of `CALL_SCHEMA` in DuckDB's words, a
 Files that `export_parquet` wrote say so in their metadata and are read as they are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape
@@ -14,8 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.errors import UsageError, require
-from mofa_usage.reading.columns import CALL_COLUMNS, CallColumn, origin
+from mofa_usage.reading.columns import (
+    CALL_COLUMNS,
+    LABEL,
+    LABEL_COLUMNS,
+    UNKNOWN_TOKENS,
+    CallColumn,
+    call_column,
+    is_further,
+    may_be_absent,
+    origin,
+)
 from mofa_usage.reading.drivers import BATCH
+from mofa_usage.reading.labels import label_columns
 from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import Kind
@@ -45,6 +57,7 @@ _TYPES = {
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _INTEGERS = (*_SIGNED, *(f"U{name}" for name in _SIGNED))
 _FLOATS = ("FLOAT", "DOUBLE")
+_NOTHING = "'null', 'false', '0', '-0', '0.0', '-0.0', '\"\"', '[]'"
 _STATUSES = ", ".join(f"'{status}'" for status in ApiCallStatus)
 
 
@@ -66,6 +79,7 @@ class RelationCalls:
         relation = opened("UTC")
         self._types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         self._canonical = canonical
+        self._labels: tuple[str, ...] | None = None
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
         """The columns that the frame will have: those asked for, or those that there are.
@@ -73,7 +87,21 @@ class RelationCalls:
         Raises:
             UsageError: a column that was asked for is not there, or none is.
         """
-        return offered(self._types, selection)
+        if self._labels is None and selection.columns is None:
+            self._labels = self._find_labels()
+        return offered(self._types, selection, self._labels or ())
+
+    def _find_labels(self) -> tuple[str, ...]:
+        """The columns that the labels become; our own files have them already."""
+        if "labels" not in self._types or self._canonical:
+            return ()
+        text = 'CAST("labels" AS VARCHAR)'
+        # What is no JSON is refused when the calls are read.
+        keys = f"json_keys(CASE WHEN json_valid({text}) THEN {text} END)"
+        named = self._opened("UTC").project(f"unnest({keys}) AS name")
+        with told():
+            counts = named.aggregate("name, count(*) AS calls").fetchall()
+        return label_columns(Counter({name: calls for name, calls in counts if name and name not in LABEL_COLUMNS}))
 
     @property
     def can_be_reopened(self) -> bool:
@@ -84,12 +112,12 @@ class RelationCalls:
         """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen."""
         columns = self.columns(selection)
         needed = dict.fromkeys((*columns, *selection.conditions))
-        calls = self._opened(tz).project(", ".join(f'{self._value(CALL_COLUMNS[n])} AS "{n}"' for n in needed))
+        calls = self._opened(tz).project(", ".join(f"{self._value(name)} AS {_quoted(name)}" for name in needed))
         for condition in _conditions(selection):
             calls = calls.filter(condition)
         if selection.ordered:
             calls = calls.order("create_time DESC, id DESC").limit(_limit(selection), selection.offset)
-        return calls if list(needed) == list(columns) else calls.project(", ".join(f'"{name}"' for name in columns))
+        return calls if list(needed) == list(columns) else calls.project(", ".join(map(_quoted, columns)))
 
     def count(self, selection: Selection) -> int | None:
         """How many calls are selected; None if the relation is borrowed."""
@@ -110,36 +138,62 @@ class RelationCalls:
             for batch in reader:
                 yield as_calls(batch)
 
-    def _value(self, column: CallColumn) -> str:
-        """The expression that is the column, exactly."""
-        given = self._types.get(column.name)
-        source = origin(column.name, self._types)
-        if given is not None and self._canonical and given == _TYPES[column.kind]:
-            return f'"{column.name}"'
-        if given is not None:
-            value = _cast(f'"{column.name}"', column, given)
-        elif source is not None:
-            value = self._inside(column, source)
-        else:
-            value = f"CAST(NULL AS {_TYPES[column.kind]})"
-        if column.name == "update_time" and "create_time" in self._types:
-            value = (
-                f"greatest({value}, {_cast('create_time', CALL_COLUMNS['create_time'], self._types['create_time'])})"
-            )
-        if column.name == "status":
+    def _value(self, name: str) -> str:
+        """The expression that is the column, with what stands for missing values."""
+        column = call_column(name)
+        if column is None or is_further(name, self._types):
+            return _quoted(name)
+        if self._canonical and self._types.get(name) == _TYPES[column.kind]:
+            return _quoted(name)
+        value = self._exact(column)
+        if name == "status":
             return f"CASE WHEN {value} IN ({_STATUSES}) THEN {value} ELSE '{column.missing}' END"
-        return value if column.missing is None else f"coalesce({value}, '{column.missing}')"
+        if name == "currency" and "total_price" in self._types:
+            return f"CASE WHEN total_price IS NOT NULL THEN coalesce({value}, '{column.missing}') END"
+        if name == "update_time" and "create_time" in self._types:
+            return f"greatest({value}, {self._exact(CALL_COLUMNS['create_time'])})"
+        if name in UNKNOWN_TOKENS and origin("token_source", self._types):
+            unknown = ", ".join(f"'{source}'" for source in UNKNOWN_TOKENS[name])
+            return f"CASE WHEN {self._value('token_source')} NOT IN ({unknown}) THEN {value} END"
+        if name in ("agent_name", "provider_name") and (label := call_column(f"{LABEL}{name.removesuffix('_name')}")):
+            parts = (value, self._exact(label)) if name == "agent_name" else (self._exact(label), value)
+            return f"coalesce({', '.join(parts)})"
+        return value if column.missing is None or name == "currency" else f"coalesce({value}, '{column.missing}')"
+
+    def _exact(self, column: CallColumn) -> str:
+        """The values of a column, exactly."""
+        source = origin(column.name, self._types)
+        if source == column.name:
+            return _cast(_quoted(column.name), column, self._types[column.name])
+        if source is not None:
+            return self._inside(column, source)
+        if column.name == "total_tokens" and may_be_absent(column.name, self._types):
+            return f"({self._value('prompt_tokens')} + {self._value('completion_tokens')})"
+        return f"CAST(NULL AS {_TYPES[column.kind]})"
 
     def _inside(self, column: CallColumn, source: str) -> str:
         """The value of a key in a JSON column; text that is no JSON is an error that names the call."""
         which = "CAST(id AS VARCHAR)" if "id" in self._types else "'?'"
         text = f'CAST("{source}" AS VARCHAR)'
-        value = f"json_extract_string({text}, '$.{column.key}')"
+        value = f"json_extract_string({text}, {_pointer(column.key or '')})"
         if column.kind is Kind.INTEGER:
             value = _whole(f"CAST({value} AS DOUBLE)", column.name)
         typed = f"CAST({value} AS {_TYPES[column.kind]})"
         refusal = f"error('{source} of the call ' || {which} || ' is no JSON')"
-        return f"CASE WHEN {text} IS NULL OR json_valid({text}) THEN {typed} ELSE {refusal} END"
+        # What Python takes for nothing says nothing, like in a frame.
+        details = f"json_valid({text}) AND (json_type({text}) = 'OBJECT' OR json({text}) IN ({_NOTHING}))"
+        return f"CASE WHEN {text} IS NULL OR ({details}) THEN {typed} ELSE {refusal} END"
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def _pointer(key: str) -> str:
+    """The path to a key of a JSON object, in the form that knows every name."""
+    escaped = key.replace("~", "~0").replace("/", "~1").replace("'", "''")
+    return f"'/{escaped}'"
 
 
 def _cast(value: str, column: CallColumn, given: str) -> str:

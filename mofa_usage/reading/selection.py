@@ -12,7 +12,7 @@ from typing import Self
 import polars as pl
 
 from mofa_usage.errors import UsageError
-from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, NAME_COLUMNS, origin
+from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, may_be_absent, origin
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
 
@@ -28,7 +28,8 @@ class Selection:
     `equal` maps columns to the value that they must have, `start` and `end` are the half-open range of `create_time`
     in UTC. With a `limit` or an `offset` the calls come newest first, ties by descending
     id; without, in no particular order.
-    `columns` is None when nobody asked: then it is whatever the source has, with `details` the JSON columns too.
+    `columns` is None when nobody asked: then it is whatever the source has, with `details` the JSON columns too. Labels
+    and further columns of a source are known only there, so `offered` checks the names.
     """
 
     columns: tuple[str, ...] | None
@@ -51,7 +52,7 @@ class Selection:
         """The calls that meet the filter (both ends of its times included) and lie in [start, end).
 
         Raises:
-            UsageError: a column that no frame has, a time without a zone, a range that ends before it starts.
+            UsageError: no column, a time without a zone, a range that ends before it starts.
         """
         if filter is not None and not isinstance(filter, QueryFilter):
             raise UsageError(f"filter is a {type(filter).__name__}; give a QueryFilter")
@@ -59,7 +60,7 @@ class Selection:
         chosen = filter or QueryFilter()
         after_end = None if chosen.end_time is None else _next(chosen.end_time)
         return cls(
-            columns=None if columns is None else _known(columns),
+            columns=None if columns is None else _named(columns),
             equal={
                 column: str(value)
                 for field, column in QueryFilter.COLUMNS.items()
@@ -102,31 +103,33 @@ def _next(time: datetime) -> datetime | None:
         return None  # the last microsecond of the year 9999: nothing comes after it
 
 
-def _known(columns: Sequence[str]) -> tuple[str, ...]:
+def _named(columns: Sequence[str]) -> tuple[str, ...]:
     if isinstance(columns, str):
         raise UsageError(f"columns is the text {columns!r}; give a list of column names")
     if not columns:
         raise UsageError("columns is empty: a frame needs one at least")
-    for name in columns:
-        if name not in CALL_COLUMNS:
-            raise UsageError(f"no column is called {name!r}; there are {', '.join(CALL_COLUMNS)}")
     return tuple(dict.fromkeys(columns))
 
 
-def offered(given: Collection[str], selection: Selection) -> tuple[str, ...]:
+def offered(given: Collection[str], selection: Selection, labels: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns of the frame that a source with the given columns makes: those asked for, or all that it can.
 
-    The names are null where there are none, and calls with prices have a currency.
+    `labels` are the columns of labels that are found inside its column `labels`. Further columns of the source come
+    last. What `may_be_absent` knows is there in any case.
 
     Raises:
         UsageError: it is no source of calls, or lacks a column that was asked for.
     """
-    there = [name for name in CALL_COLUMNS if origin(name, given)]
-    if not there:
+    known = [name for name in CALL_COLUMNS if origin(name, given)]
+    if not known:
         raise UsageError(f"these are no calls: the columns are {', '.join(given) or 'none'}")
-    absent = {*NAME_COLUMNS, *(["currency"] if "total_price" in there else [])}.difference(there)
     for name in (*(selection.columns or ()), *selection.conditions):
-        if name not in there and name not in absent:
+        if origin(name, given) or may_be_absent(name, given):
+            continue
+        if name in CALL_COLUMNS:
             raise UsageError(f"the source has no column {name}; it has {', '.join(given)}")
+        raise UsageError(f"no column is called {name!r}; there are {', '.join(dict.fromkeys((*CALL_SCHEMA, *given)))}")
     everything = CALL_COLUMNS if selection.details else CALL_SCHEMA
-    return selection.columns or tuple(name for name in everything if name in there or name in absent)
+    there = (name for name in everything if name in known or may_be_absent(name, given))
+    further = (name for name in given if name not in CALL_COLUMNS)
+    return selection.columns or tuple(dict.fromkeys((*there, *labels, *further)))

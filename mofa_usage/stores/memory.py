@@ -340,11 +340,12 @@ class InMemoryStore(_MemoryRecords, Store):
     def is_connected(self) -> bool:
         return self._connected
 
-    def snapshot(self) -> tuple[list[LLMApiCall], list[Agent], list[Provider]]:
-        """The API calls, agents and providers of this moment, for an analysis."""
+    def snapshot(self) -> tuple[list[LLMApiCall], list[Agent], list[Provider], list[ChatSession]]:
+        """The API calls, agents, providers and sessions of this moment, for an analysis."""
         tables = self._open_tables()
         calls, agents, providers = (list(table.values()) for table in (tables.calls, tables.agents, tables.providers))
-        return list(map(_own, calls)), list(map(_own, agents)), list(map(_own, providers))
+        sessions = list(map(_own, tables.sessions.values()))
+        return list(map(_own, calls)), list(map(_own, agents)), list(map(_own, providers)), sessions
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Records]:

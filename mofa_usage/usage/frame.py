@@ -42,6 +42,7 @@ from mofa_usage.analysis import (  # noqa: E402
     QuestionOptions,
 )
 from mofa_usage.progress import watched  # noqa: E402
+from mofa_usage.reading.labels import gather  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
 from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
 from mofa_usage.reading.selection import Selection  # noqa: E402
@@ -78,7 +79,8 @@ def load_usage(
             without a zone, are on the clock of `tz`.
         end: Only calls created before this.
         tz: The IANA time zone in which days and hours are counted.
-        columns: Only these columns of `mofa_usage.reading.columns.CALL_COLUMNS`; an analysis says which ones it misses.
+        columns: Only these columns: of `mofa_usage.reading.columns.CALL_COLUMNS`, `labels.NAME`, `session.NAME` and
+            further ones of the source; by default all that there are. An analysis says which ones it misses.
         progress: True shows a progress bar on standard error, False does not; by default one appears when reading a
             database takes longer than a second and a person is watching.
 
@@ -99,7 +101,8 @@ def load_usage(
             calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question
         return UsageFrame(HeldRelation(calls, selection), tz=tz, start=selection.start, end=selection.end)
     batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
-    return UsageFrame(HeldFrame(pl.concat(batches)), tz=tz, start=selection.start, end=selection.end)
+    frame = gather(batches) if columns is None else pl.concat(batches)
+    return UsageFrame(HeldFrame(frame), tz=tz, start=selection.start, end=selection.end)
 
 
 async def load_usage_async(

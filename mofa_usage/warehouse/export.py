@@ -15,18 +15,19 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from glob import escape as glob_escape
+from itertools import chain
 from pathlib import Path
 from typing import Literal, TypedDict
 
 from mofa_usage.errors import SerializationError, UsageError, require
 from mofa_usage.progress import watched
-from mofa_usage.reading.columns import CALL_COLUMNS, NAME_COLUMNS
+from mofa_usage.reading.columns import NAME_COLUMNS, call_column
 from mofa_usage.reading.open import Source, open_source
 from mofa_usage.reading.relation import SCHEMA_VERSION, VERSION_KEY
 from mofa_usage.reading.selection import Selection
@@ -123,10 +124,12 @@ def export_parquet(
     columns = calls.columns(selection)
     if "create_time" not in columns:
         raise UsageError("the calls have no create_time, by which an export is sorted")
+    selection = replace(selection, columns=columns)
     batches = watched(calls.batches(selection, by_time=True), "Exporting", partial(calls.count, selection), progress)
     with _staged(target) as staging:
-        with _Files(staging, partition_by, row_group_size, columns) as files:
-            for rows in _in_order(batches):
+        first = next(batches)  # there is one, and it knows the types of further columns
+        with _Files(staging, partition_by, row_group_size, first.schema) as files:
+            for rows in _in_order(chain([first], batches)):
                 files.write(rows)
         _move(staging if partition_by else staging / _FILE, target)
     written = tuple(target / name for name in files.names) if partition_by else (target,)
@@ -166,9 +169,7 @@ class _Files:
         names: The files, relative to the folder.
     """
 
-    def __init__(
-        self, folder: Path, partition_by: Partition | None, row_group_size: int, columns: Sequence[str]
-    ) -> None:
+    def __init__(self, folder: Path, partition_by: Partition | None, row_group_size: int, columns: pl.Schema) -> None:
         self.rows = 0
         self.names: list[str] = []
         self._folder = folder
@@ -246,11 +247,10 @@ class _Files:
             self._writer.close()
 
 
-def _schema(columns: Sequence[str]) -> pa.Schema:
+def _schema(columns: pl.Schema) -> pa.Schema:
     """The columns with their exact types; the metadata says which version they are and what they count."""
-    units = {name: unit for name in columns if (unit := CALL_COLUMNS[name].unit) is not None}
-    types = pl.DataFrame(schema={name: CALL_COLUMNS[name].dtype for name in columns})
-    schema: pa.Schema = types.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    units = {name: unit for name in columns if (column := call_column(name)) and (unit := column.unit) is not None}
+    schema: pa.Schema = pl.DataFrame(schema=columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     return schema.with_metadata({VERSION_KEY: SCHEMA_VERSION, "mofa_usage.units": json.dumps(units)})
 
 
