@@ -181,8 +181,11 @@ class RelationCalls:
         typed = f"CAST({value} AS {_TYPES[column.kind]})"
         refusal = f"error('{source} of the call ' || {which} || ' is no JSON')"
         # What Python takes for nothing says nothing, like in a frame.
-        details = f"json_valid({text}) AND (json_type({text}) = 'OBJECT' OR json({text}) IN ({_NOTHING}))"
-        return f"CASE WHEN {text} IS NULL OR ({details}) THEN {typed} ELSE {refusal} END"
+        details = f"json_type({text}) = 'OBJECT' OR json({text}) IN ({_NOTHING})"
+        return (
+            f"CASE WHEN {text} IS NULL THEN NULL WHEN NOT json_valid({text}) THEN {refusal} "
+            f"WHEN {details} THEN {typed} ELSE {refusal} END"
+        )
 
 
 def _quoted(name: str) -> str:
