@@ -23,9 +23,10 @@ from mofa_usage.stores import InMemoryStore
 from mofa_usage.warehouse import export_parquet
 from tests.samples import agent, call, provider
 from tests.strategies import text
-from tests.test_usage import PLAIN, insert
+from tests.test_sqlite_reading import PLAIN, insert
 
-TABLE = {**PLAIN, "labels": "TEXT"}
+OLD = {name: kind for name, kind in PLAIN.items() if name != "labels"}
+TABLE = {**OLD, "labels": "TEXT"}
 TYPES = {**dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), pl.Int64), "total_price": pl.Float64}
 Source = Callable[[list[dict[str, Any]]], Any]
 
@@ -195,7 +196,7 @@ def test_without_a_price_there_is_no_currency(source: Source) -> None:
 
 def test_a_table_without_labels_has_none(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "old.db")
-    connection.execute(f"CREATE TABLE entity_llm_api_call ({', '.join(map(' '.join, PLAIN.items()))})")
+    connection.execute(f"CREATE TABLE entity_llm_api_call ({', '.join(map(' '.join, OLD.items()))})")
     insert(connection, id="a")
     connection.commit()
     connection.close()
