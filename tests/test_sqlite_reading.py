@@ -5,6 +5,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,7 @@ def ids(frame: pl.DataFrame) -> list[str]:
     return frame["id"].to_list()
 
 
+EVERY = Selection(None, {}, None, None)
 PLAIN = {
     **dict.fromkeys(("id", "chat_session_id", "agent_id", "user_id", "tenant_id"), "TEXT"),
     **dict.fromkeys(("request_message_id", "response_message_id", "model_name", "status"), "TEXT"),
@@ -269,17 +271,63 @@ def test_a_failure_in_the_other_process_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sqlite_reader, "_SAMPLES", dict.fromkeys(sqlite_reader._SAMPLES, "no_function()"))
     with pytest.raises(QueryError, match=r"raw.db cannot be read: .*no_function"):
         load_usage(f"sqlite:{tmp_path / 'raw.db'}")
-    monkeypatch.setattr(sqlite_reader, "_PROGRAM", tmp_path / "none.py")
-    with pytest.raises(QueryError, match=r"raw.db cannot be read: .*none.py"):
-        load_usage(f"sqlite:{tmp_path / 'raw.db'}")
 
 
-def test_an_abandoned_load_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "executable", ["", None, "/usr/sbin/apache2", "/nowhere/python3", "/bin/sh", "{tmp}/python-that-says-hello"]
+)
+def test_where_no_other_python_can_be_started_this_one_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    """Embedded in another program, `sys.executable` is that program."""
+    program = tmp_path / "python-that-says-hello"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+    with raw_database(tmp_path / "raw.db") as connection:
+        insert(connection, id="fine")
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sys, "executable", executable and executable.replace("{tmp}", str(tmp_path)))
+    assert ids(load_usage(f"sqlite:{tmp_path / 'raw.db'}").frame) == ["fine"]
+
+
+def test_a_process_that_cannot_begin_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        insert(connection, id="fine")
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sqlite_reader, "_START_SECONDS", 0.5)
+    (tmp_path / "sleeps.py").write_text("import time; time.sleep(60)")
+    for name in ("none.py", "sleeps.py"):
+        monkeypatch.setattr(sqlite_reader, "_PROGRAM", tmp_path / name)
+        begun = time.monotonic()
+        assert ids(load_usage(f"sqlite:{tmp_path / 'raw.db'}").frame) == ["fine"]
+        assert time.monotonic() - begun < 20
+
+
+def test_a_frozen_program_does_not_start_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        insert(connection, id="fine")
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert ids(load_usage(f"sqlite:{tmp_path / 'raw.db'}").frame) == ["fine"]
+
+
+def test_a_killed_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_database(tmp_path / "raw.db") as connection:
         for number in range(5000):
             insert(connection, id=str(number), error_message="x" * 1000)
     monkeypatch.setattr(sqlite_reader, "_FEW", -1)
     monkeypatch.setattr(sqlite_reader, "BATCH", 64)
+    started = started_processes(monkeypatch)
+    batches = DatabaseCalls(SqliteFile(str(tmp_path / "raw.db")), FLAVOURS["sqlite"]).batches(EVERY)
+    next(batches)
+    started[0].kill()
+    with pytest.raises(QueryError, match=r"raw.db cannot be read: the process that reads it has ended"):
+        list(batches)
+
+
+def started_processes(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started from now on."""
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
@@ -288,8 +336,18 @@ def test_an_abandoned_load_leaves_no_process(tmp_path: Path, monkeypatch: pytest
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
+    return started
+
+
+def test_an_abandoned_load_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_database(tmp_path / "raw.db") as connection:
+        for number in range(5000):
+            insert(connection, id=str(number), error_message="x" * 1000)
+    monkeypatch.setattr(sqlite_reader, "_FEW", -1)
+    monkeypatch.setattr(sqlite_reader, "BATCH", 64)
+    started = started_processes(monkeypatch)
     calls = DatabaseCalls(SqliteFile(str(tmp_path / "raw.db")), FLAVOURS["sqlite"])
-    batches = calls.batches(Selection(None, {}, None, None))
+    batches = calls.batches(EVERY)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert [process.returncode is not None for process in started] == [True]

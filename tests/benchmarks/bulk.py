@@ -2,6 +2,7 @@
 
 The same calls everywhere, but for their random ids: ten models, agents and 500 users, one call in 20 a timeout, one in
 ten without a price, one in two with reasoning tokens, two seconds from call to call.
+(In SQL `||` may bind more tightly than `%`.)
 """
 
 import sqlite3
@@ -32,9 +33,9 @@ SELECT = {
         WITH RECURSIVE series(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n + 1 < :rows)
         SELECT {SQLITE_ID}, {SQLITE_ID}, printf('00000000-0000-0000-0000-%012x', n % 10 + 1),
             printf('00000000-0000-0000-0000-%012x', n % 500 + 1), '00000000-0000-0000-0000-000000000000',
-            {SQLITE_ID}, {SQLITE_ID}, 'model-' || n % 10, {NUMBERS},
-            '{{"cached_tokens":' || n % 10000 || '}}',
-            CASE WHEN n % 2 = 0 THEN '{{"reasoning_tokens":' || n % 1000 || '}}' END, {PRICE},
+            {SQLITE_ID}, {SQLITE_ID}, 'model-' || (n % 10), {NUMBERS},
+            '{{"cached_tokens":' || (n % 10000) || '}}',
+            CASE WHEN n % 2 = 0 THEN '{{"reasoning_tokens":' || (n % 1000) || '}}' END, {PRICE},
             '{{"input_price":0.000' || (1000 + n % 9000) || ',"output_price":0.01,"currency":"USD"}}',
             {TIMES}, {SQLITE_TIME}, {SQLITE_TIME}
         FROM series
@@ -42,9 +43,9 @@ SELECT = {
     "postgres": f"""
         SELECT gen_random_uuid(), gen_random_uuid(), CAST(lpad(to_hex(n % 10 + 1), 32, '0') AS UUID),
             CAST(lpad(to_hex(n % 500 + 1), 32, '0') AS UUID), CAST(repeat('0', 32) AS UUID),
-            gen_random_uuid(), gen_random_uuid(), 'model-' || n % 10, {NUMBERS},
-            CAST('{{"cached_tokens":' || n % 10000 || '}}' AS JSONB),
-            CASE WHEN n % 2 = 0 THEN CAST('{{"reasoning_tokens":' || n % 1000 || '}}' AS JSONB) END, {PRICE},
+            gen_random_uuid(), gen_random_uuid(), 'model-' || (n % 10), {NUMBERS},
+            CAST('{{"cached_tokens":' || (n % 10000) || '}}' AS JSONB),
+            CASE WHEN n % 2 = 0 THEN CAST('{{"reasoning_tokens":' || (n % 1000) || '}}' AS JSONB) END, {PRICE},
             CAST('{{"input_price":0.000' || (1000 + n % 9000) || ',"output_price":0.01,"currency":"USD"}}' AS JSONB),
             {TIMES}, {POSTGRES_TIME}, {POSTGRES_TIME}
         FROM generate_series(0, :rows - 1) AS series(n)

@@ -4,7 +4,8 @@ Run with `pytest tests/benchmarks/test_load.py --benchmark-enable`. Without that
 calls, as a test that all of them read the same numbers. The drivers read the columns of the table into Polars and are
 done; `load_usage` also takes the JSON apart, makes money exact and times times.
 
-Goals: at most 1.2 times the faster driver, at least 5 times as fast as `pandas.read_sql`, and at its peak at most 300
+Goals: at most 1.2 times the faster driver (1.3 on SQLite, where the drivers read in this process and may lose rows of a
+store that writes in it, which ours may not), at least 5 times as fast as `pandas.read_sql`, and at its peak at most 300
 MB more memory than the frame takes, with all processes that it starts.
 
 Rounds are interleaved, so that a busy machine slows all of them; the ratios are those of the medians.
@@ -28,7 +29,8 @@ from tests.benchmarks.bulk import fill
 from tests.benchmarks.ratios import Ratio, Ratios, timed
 
 MANY, FEW = 1_000_000, 30_000
-RAW_GOAL, PANDAS_GOAL, MEMORY_GOAL = 1.2, 5.0, 300
+RAW_GOALS = {"sqlite": 1.3, "postgres": 1.2, "mysql": 1.2}
+PANDAS_GOAL, MEMORY_GOAL = 5.0, 300
 COLUMNS = ", ".join(API_CALL.columns)
 EMPTY = "''"
 STATEMENT = f"SELECT {COLUMNS} FROM entity_llm_api_call"
@@ -77,6 +79,8 @@ async def test_load(ratios: Ratios, url: str) -> None:
     if kind == "sqlite":
         ways["adbc"] = lambda: with_adbc(url)
     ours = ways["ours"]()
+    assert ours["model_name"].n_unique() == 10  # as real calls are: a shortcut of ours would show
+    assert min(ours.select(pl.col("cached_tokens", "reasoning_tokens", "input_price").n_unique()).row(0)) > 100
     for name in set(ways) - {"ours"}:
         assert_same(ours, ways[name]())
     if not ratios.enabled:
@@ -86,7 +90,7 @@ async def test_load(ratios: Ratios, url: str) -> None:
     memory = measured(MEASURE_LOAD, url)
     what = f"load {rows:,} calls, {kind}"
     ratios.report(
-        Ratio(what, medians["ours"], raw, medians[raw], RAW_GOAL),
+        Ratio(what, medians["ours"], raw, medians[raw], RAW_GOALS[kind]),
         Ratio(what, medians["ours"], "pandas", medians["pandas"], 1 / PANDAS_GOAL),
         Ratio(f"{what}: memory", memory["peak"], "allowed", memory["frame"] + MEMORY_GOAL, 1.0, unit="MB"),
     )
@@ -136,7 +140,7 @@ def watch():
                     program = Path(f"/proc/{child}/cmdline").read_text()
                 except OSError:
                     continue
-                if "fetching" in program:  # before that it is still a copy of this process
+                if "sqlite_process" in program:  # before that it is still a copy of this process
                     seen[child] = max(seen.get(child, 0), high(f"/proc/{child}/status"))
         time.sleep(0.01)
 threading.Thread(target=watch, daemon=True).start()

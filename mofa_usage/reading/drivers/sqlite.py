@@ -1,8 +1,8 @@
 """SQLite files, and databases in memory that somebody has opened.
 
 A file is read by ADBC in another process (`sqlite_process` says why), when there is enough to read to make up for
-starting one. Else `sqlite3` reads it, of which a process has but one copy; and also what ADBC cannot: databases
-in memory, and columns that are not plainly declared.
+starting one; it reads a batch while this process works on the one before. Else `sqlite3` reads it, of which a process
+has but one copy; and also what ADBC cannot: databases in memory, and columns that are not plainly declared.
 """
 
 import json
@@ -12,23 +12,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 import polars as pl
 
 from mofa_usage.errors import QueryError, SerializationError, StoreConnectionError, require
 from mofa_usage.reading.drivers.base import BATCH, StoredColumn
+from mofa_usage.reading.drivers.sqlite_process import READY
 from mofa_usage.schema import Kind
 
 __all__ = ["SqliteFile"]
 
 _FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
+_START_SECONDS = 30
 _PROGRAM = Path(__file__).with_name("sqlite_process.py")
 _STORED = {Kind.INTEGER: ("integer",), Kind.RATE: ("real", "integer"), Kind.MONEY: ("real", "integer")}
+_PASSING = (Kind.JSON, Kind.TIME, Kind.MONEY)  # what a frame of calls holds is made of them, they are not kept
+_EMPTY = "''"
 _SAMPLES = {Kind.INTEGER: "0", Kind.RATE: "0.0", Kind.MONEY: "0.0"}
 
 
@@ -62,40 +68,37 @@ class SqliteFile:
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
         remaining = iter(statements)
-        plain = self._path is not None and bool(sys.executable) and all(column.plain for column in columns)
+        plain = self._path is not None and all(column.plain for column in columns)
         for statement in remaining:
             if plain and self._is_long(statement):
-                yield from self._process_batches(chain([statement], remaining), columns)
-                return
+                with _reading_process() as process:
+                    if process is not None:
+                        yield from self._process_batches(process, chain([statement], remaining), columns)
+                        return
+                plain = False
             yield from self._row_batches(statement, columns)
 
-    def _process_batches(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
-        """The rows of statements, read by `sqlite_process`, whose process ends with this iterator."""
+    def _process_batches(
+        self, process: "_Process", statements: Iterable[str], columns: Sequence[StoredColumn]
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of statements that `sqlite_process` reads."""
         pyarrow = require("pyarrow", extra="analysis")
-        require("adbc_driver_sqlite", extra="analysis")
-        schema = {column.name: column.type for column in columns}
-        sample = ", ".join(_SAMPLES.get(column.kind, "''") for column in columns)
+        sample = ", ".join(f"{_SAMPLES.get(column.kind, _EMPTY)} AS {column.name}" for column in columns)
+        passing = [column.name for column in columns if column.kind in _PASSING]
         statement = ""
-        with tempfile.TemporaryFile() as said, _fetching_process(said) as process:
-            try:
-                for statement in statements:
-                    typed = f"SELECT {sample} UNION ALL SELECT * FROM ({statement})"  # noqa: S608
-                    task = {"path": str(self._path), "statement": typed, "batch": BATCH}
-                    process.stdin.write(json.dumps(task).encode() + b"\n")  # type: ignore[union-attr]
-                    process.stdin.flush()  # type: ignore[union-attr]
-                    with pyarrow.ipc.open_stream(process.stdout) as reader:
-                        for batch in reader:
-                            frame = _frame_of_message(batch, columns)
-                            if frame.schema != schema:
-                                raise self._misfit(statement, columns)
-                            yield frame
-            except (OSError, pyarrow.ArrowInvalid) as error:
-                process.kill()
-                said.seek(0)
-                last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-                if "Type mismatch" in last:
-                    raise self._misfit(statement, columns) from error
-                raise QueryError(f"{self} cannot be read: {last or error}") from error
+        try:
+            for statement in statements:
+                typed = f"SELECT {sample} UNION ALL SELECT * FROM ({statement})"  # noqa: S608
+                task = {"path": str(self._path), "statement": typed, "batch": BATCH, "passing": passing}
+                for frame in _frames(process.answer(task)):
+                    if any(frame.schema[column.name] != column.type for column in columns):
+                        raise self._misfit(statement, columns)
+                    yield frame.select(column.name for column in columns)
+        except (OSError, EOFError, pyarrow.ArrowInvalid) as error:
+            said = process.last_words()
+            if "Type mismatch" in said:
+                raise self._misfit(statement, columns) from error
+            raise QueryError(f"{self} cannot be read: {said or error}") from error
 
     def _is_long(self, statement: str) -> bool:
         some = f"SELECT 1 FROM ({statement}) LIMIT {_FEW + 1}"  # noqa: S608
@@ -145,35 +148,95 @@ def _series(column: StoredColumn, values: Sequence[Any]) -> pl.Series:
     return pl.Series(column.name, values, dtype=column.type)
 
 
-def _frame_of_message(batch: Any, columns: Sequence[StoredColumn]) -> pl.DataFrame:
-    """A batch as a frame. The columns of a message share one block of memory, which would live as long as any of them:
-    those that stay in a frame of calls are copied out of it, JSON and times are made into something else anyway.
-    """
-    pyarrow = require("pyarrow", extra="analysis")
-    arrays = [
-        array
-        if column.kind in (Kind.JSON, Kind.TIME)
-        else pyarrow.concat_arrays([array.slice(0, len(array) // 2), array.slice(len(array) // 2)])
-        for column, array in zip(columns, batch.columns, strict=True)
-    ]
-    names = [column.name for column in columns]
-    return pl.DataFrame(pl.from_arrow(pyarrow.RecordBatch.from_arrays(arrays, names=names)))
+class _Process:
+    """A running `sqlite_process`, read by a thread of ours that is one batch ahead."""
+
+    def __init__(self, running: subprocess.Popen[bytes], said: IO[bytes], ahead: Executor) -> None:
+        self._running = running
+        self._said = said
+        self._ahead = ahead
+
+    def is_ready(self) -> bool:
+        """Whether it is what it should be, and can begin."""
+        try:
+            return self._ahead.submit(self._output.read, len(READY)).result(_START_SECONDS) == READY
+        except TimeoutError:
+            return False
+
+    def answer(self, task: Mapping[str, Any]) -> Iterator[list[Any]]:
+        """The messages that answer a task in pairs, each pair fetched while the one before is worked on.
+
+        Raises:
+            OSError, EOFError: the process has ended.
+        """
+        assert self._running.stdin is not None  # noqa: S101 (a pipe)
+        self._running.stdin.write(json.dumps(task).encode() + b"\n")
+        self._running.stdin.flush()
+        waiting = self._ahead.submit(self._read_pair)
+        while pair := waiting.result():
+            waiting = self._ahead.submit(self._read_pair)
+            yield pair
+
+    def last_words(self) -> str:
+        """What it said of its failure; it is ended."""
+        self._running.kill()
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace").strip().rpartition("\n")[2]
+
+    @property
+    def _output(self) -> BufferedReader:
+        return cast(BufferedReader, self._running.stdout)
+
+    def _read_pair(self) -> list[Any]:
+        """Two messages; none at the end of the answer."""
+        pyarrow = require("pyarrow", extra="analysis")
+        messages: list[Any] = []
+        while len(messages) < 2:
+            head = self._output.read(8)
+            message = pyarrow.allocate_buffer(int.from_bytes(head, "little"))
+            if len(head) < 8 or self._output.readinto(message) < message.size:
+                raise EOFError("the process that reads it has ended")
+            if not message.size:
+                break
+            messages.append(message)
+        return messages
+
+
+def _frames(pairs: Iterator[list[Any]]) -> Iterator[pl.DataFrame]:
+    """The batches in the messages of `sqlite_process`: those before them say what columns they have."""
+    ipc = require("pyarrow.ipc", extra="analysis")
+    schemas = [ipc.read_schema(message) for message in next(pairs)]
+    for pair in pairs:
+        parts = (ipc.read_record_batch(*part) for part in zip(pair, schemas, strict=True))
+        yield pl.DataFrame([column for part in parts for column in pl.DataFrame(pl.from_arrow(part)).get_columns()])
 
 
 @contextmanager
-def _fetching_process(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """The program that reads SQLite files, killed when the block is left by an exception; it ends by itself else."""
+def _reading_process() -> Iterator[_Process | None]:
+    """The program that reads SQLite files, which ends with the block; None where it cannot be started.
+
+    `sys.executable` need not be a Python: where Python is embedded or frozen it is the program around it, and starting
+    that again would do anything but read.
+    """
+    require("adbc_driver_sqlite", extra="analysis")
+    name = Path(sys.executable or "").name.lower()
+    if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
+        yield None
+        return
     paths = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(  # noqa: S603 (our own program)
-        [sys.executable, "-P", str(_PROGRAM)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=said,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    with process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()
-            raise
+    with ExitStack() as ended:
+        said = ended.enter_context(tempfile.TemporaryFile())
+        ahead = ended.enter_context(ThreadPoolExecutor(1))  # outlives the process: what it waits for has an end then
+        process = None
+        with suppress(OSError):
+            running = subprocess.Popen(  # noqa: S603 (our own program)
+                [sys.executable, "-P", str(_PROGRAM)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+            ended.enter_context(running)
+            ended.callback(running.kill)  # nobody wants the rest
+            process = _Process(running, said, ahead)
+        yield process if process is not None and process.is_ready() else None
