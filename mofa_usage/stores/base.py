@@ -20,7 +20,7 @@ before they are raised; then `error.transient` is true.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
@@ -98,6 +98,11 @@ class Records(ABC):
     @abstractmethod
     async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
         """The API call with this id."""
+
+    async def _find_api_calls(self, call_ids: Sequence[UUID]) -> list[LLMApiCall]:
+        """The API calls that have one of these ids, in any order: how an import tells new calls from those it has."""
+        found = [await self.get_api_call(call_id) for call_id in dict.fromkeys(call_ids)]
+        return [call for call in found if call is not None]
 
     @abstractmethod
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002 (the contract's name)

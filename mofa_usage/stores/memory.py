@@ -4,7 +4,7 @@ For tests and first steps, and the reference that every other store is compared 
 contract means. It is written to be obviously right, so a query looks at every call.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -132,6 +132,10 @@ class _MemoryRecords(Records):
 
     async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
         return self._get(self._open_tables().calls, call_id)
+
+    async def _find_api_calls(self, call_ids: Sequence[UUID]) -> list[LLMApiCall]:
+        calls = self._open_tables().calls
+        return [_own(calls[call_id]) for call_id in dict.fromkeys(call_ids) if call_id in calls]
 
     def _matching(self, query: QueryFilter) -> list[LLMApiCall]:
         equal = {

@@ -46,6 +46,7 @@ __all__ = ["SqlRecords"]
 _R = TypeVar("_R", bound=Record)
 
 _PAGE = 5_000  # calls that a stream reads at a time
+_SOUGHT = 500  # ids that are looked for at a time
 _BREATH = 500  # calls between which other tasks get a turn
 _DELETE_BATCH = 10_000  # calls that cleanup deletes in its first transaction
 _DELETE_SECONDS = 0.25  # that its later ones may take
@@ -185,6 +186,24 @@ class SqlRecords(Records):
 
     async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
         return await self._one(await self._calls.spec(self._runner), id=call_id)
+
+    async def _find_api_calls(self, call_ids: Sequence[UUID]) -> list[LLMApiCall]:
+        spec = await self._calls.spec(self._runner)
+        statement = self._sql.select_some(spec, _SOUGHT)
+        read, writer = self._codec(spec).read, self._dialect.writers.get(Kind.ID)
+        wanted = list(dict.fromkeys(call_ids))
+        ids = wanted if writer is None else list(writer(wanted))
+        found: list[LLMApiCall] = []
+
+        async def work(connection: Any) -> Sequence[Sequence[Any]]:
+            return await self._dialect.fetch(connection, statement.sql, statement.bind(values))
+
+        for start in range(0, len(ids), _SOUGHT):
+            some = ids[start : start + _SOUGHT]
+            some += some[-1:] * (_SOUGHT - len(some))  # one statement for any number of them
+            values = {f"id_{number}": value for number, value in enumerate(some)}
+            found += map(read, await self._runner.run(work, "looking for API calls"))
+        return found
 
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()

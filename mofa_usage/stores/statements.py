@@ -120,6 +120,12 @@ class Statements:
             query = query.offset(sa.bindparam("row_offset", type_=sa.BIGINT))
         return query
 
+    @_kept
+    def select_some(self, spec: TableSpec[Any], many: int) -> Any:
+        """Rows with one of so many ids (bound as `id_0`, `id_1`, ...)."""
+        ids = [sa.bindparam(f"id_{number}", type_=spec.table.c.id.type) for number in range(many)]
+        return sa.select(*self._columns(spec)).where(spec.table.c.id.in_(ids))
+
     def _columns(self, spec: TableSpec[Any]) -> Sequence[Any]:
         return [self._dialect.read_column(spec.table.c[name]) for name in spec.columns]
 

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from mofa_usage.records import QueryFilter, TokenDetails
+from mofa_usage.records import LLMApiCall, QueryFilter, TokenDetails
 from mofa_usage.stores import Store
+from mofa_usage.stores.base import Records
 from tests.samples import agent, at, call, message, provider, session
 
 UNKNOWN = UUID(int=404)
@@ -26,6 +27,23 @@ async def test_saving_again_replaces_the_call_whole(store: Store) -> None:
     await store.save_api_call(second)
     assert await store.get_api_call(first.id) == second
     assert await store.query_api_calls(QueryFilter()) == [second]
+
+
+@pytest.mark.parametrize("unknown", [0, 1, 1_200])
+async def test_those_of_many_ids_that_are_there_are_found(store: Store, unknown: int) -> None:
+    calls = [call(-n, latency_ms=n) for n in range(7)]
+    await store.save_api_calls(calls)
+    others = [UUID(int=number) for number in range(unknown)]
+    await check_found(store, calls, others)
+    async with store.transaction() as transaction:
+        await check_found(transaction, calls, others)
+
+
+async def check_found(records: Records, calls: list[LLMApiCall], others: list[UUID]) -> None:
+    found = await records._find_api_calls([calls[2].id, *others, calls[5].id, calls[2].id])
+    assert {one.id: one for one in found} == {calls[2].id: calls[2], calls[5].id: calls[5]}
+    assert len(found) == 2
+    assert await records._find_api_calls(others) == []
 
 
 async def test_deleting_a_call_says_whether_it_was_there(store: Store) -> None:
