@@ -7,37 +7,67 @@ What a row does not say is completed: from the caller's defaults, else
 | id | derived from the row, see `mofa_usage.importing.identity` |
 | chat_session_id, agent_id, user_id, tenant_id, ..._message_id | the nil UUID |
 | model_name | `unknown` |
-| status | `failed` when the row has an error, else `success` |
-| prompt_tokens, completion_tokens | the total less the other; 0 for a call that failed |
+| status | what else says how the call ended, see `mofa_usage.outcomes`; `success` where nothing does |
+| prompt_tokens, completion_tokens | the total less the other; 0 for a call that was refused; else unknown |
 | total_tokens | prompt + completion |
-| update_time | create_time + latency |
+| latency_ms | the end less the beginning, where the row has both |
+| update_time | the end, else create_time + latency |
 | everything else | None: unknown is not zero |
 
-`create_time` is never made up, nor are the tokens of a successful call.
+Tokens that are unknown are 0 in the record, whose `token_source` says so. `create_time` is never made up.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
-from decimal import Decimal
-from functools import partial
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
-from mofa_usage.importing.columns import DETAILS, check_targets, field_kind, find_columns, look_up
+from mofa_usage.importing.columns import (
+    OUTCOME_FIELDS,
+    TOKEN_FIELDS,
+    check_complete,
+    check_targets,
+    field_kind,
+    find_columns,
+    is_token_target,
+    look_up,
+    names_in,
+)
+from mofa_usage.importing.counts import token_fields
+from mofa_usage.importing.endings import ending_of
+from mofa_usage.importing.fields import LABEL_OF_ID, Converter, Fields, NamedId, shown
+from mofa_usage.importing.spans import ROLL_UP, Spans, why_no_call
 from mofa_usage.importing.values import ValueRefusedError
-from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall, PriceDetails, TokenDetails
+from mofa_usage.outcomes import used_nothing
+from mofa_usage.records import NIL_UUID, LLMApiCall
+from mofa_usage.tokens import Readings, ReportedUsage, TokenValueError, count_tokens, find_usage, token_columns
 
-__all__ = ["CallBuilder", "RowRefusedError"]
+__all__ = ["CallBuilder", "Contradictions", "RowRefusedError"]
+
+Contradictions = Literal["refuse", "keep"]
 
 UNKNOWN_MODEL = "unknown"
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _NIL_IDS = {name: NIL_UUID for name in LLMApiCall.model_fields if name.endswith("_id") and field_kind(name) is UUID}
 _VALUES_IN_MESSAGE = re.compile(r" \([^()]*\)")
+_MOST_SHAPES = 1_000  # sets of names of JSON rows that are remembered
+_MAY_BE_EMPTY = {name for name in LLMApiCall.model_fields if field_kind(name) is str}
+_TOKEN_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_LABELS_OF_TERMS = {"service_tier": "service_tier"}
+_KEEP = "(--contradictions keep stores it as it is)"
+# A row that says none of these and no tokens is some other line of a log.
+_SAYS_A_CALL = {
+    "model_name",
+    "total_price",
+    "api_response_id",
+    "outcome.error",
+    "outcome.error_message",
+    "outcome.error_code",
+}
 
 
 class RowRefusedError(Exception):
@@ -49,14 +79,8 @@ class RowRefusedError(Exception):
 
 
 class _Binding(NamedTuple):
-    target: str
-    field: str
-    key: str  # inside the field's details, else ""
-    names: tuple[str, ...]  # where the value may stand
-    is_mapped: bool  # by the caller, not by a known name
+    columns: tuple[tuple[str, Converter], ...]  # where the value may stand, and what makes it the field's
     is_missing: Callable[[Any], bool]
-    convert: Callable[[Any], Any]
-    default: Any  # converted, None for none
 
 
 class CallBuilder:
@@ -65,14 +89,15 @@ class CallBuilder:
     Args:
         columns: the source's columns; None when every row names its own.
         mapping: target -> column; None leaves a field out that would be found by its name.
-        defaults: target -> the value where the source has none, as the source would write it or as the record holds it.
-        zone: of times that have none.
-        from_csv: whether empty text is a missing value.
-        round_prices: round prices with more than ten decimal places, half to even, instead of refusing them.
-        text_ids: make UUIDs of ids that are none, instead of refusing them.
+        defaults: target -> the converted value where the source has none.
+        fields: converts values.
+        readings: how the tokens of the source are read.
+        spans: the spans of the source.
+        contradictions: what becomes of rows whose counts of tokens contradict each other.
+        is_text: whether empty text is a missing value.
 
     Raises:
-        UsageError: the mapping or the defaults do not fit, or the columns can never make a call.
+        UsageError: the mapping does not fit, or the columns can never make a call.
     """
 
     def __init__(
@@ -81,36 +106,33 @@ class CallBuilder:
         *,
         mapping: Mapping[str, str | None],
         defaults: Mapping[str, Any],
-        zone: tzinfo,
-        from_csv: bool = False,
-        round_prices: bool = False,
-        text_ids: bool = False,
+        fields: Fields,
+        readings: Readings,
+        spans: Spans,
+        contradictions: Contradictions = "refuse",
+        is_text: bool = False,
     ) -> None:
-        self._zone = zone
-        self._from_csv = from_csv
-        self._round_prices = round_prices
-        self._text_ids = text_ids
-        self.zoneless_times = 0
-        self.used: dict[str, str] = {}  # target -> the column that its values came from
-        self._is_mapped = bool({"id", "api_response_id"} & set(mapping))
-        found = find_columns(columns, mapping)
-        fixed = self._convert_defaults(defaults)
-        self._bindings = [
-            _Binding(
-                target,
-                *_split(target),
-                names=found.get(target, ()),
-                is_mapped=target in mapping,
-                is_missing=self._missing(target),
-                convert=self._converter(target),
-                default=fixed.get(target),
-            )
-            for target in dict.fromkeys((*found, *fixed))
-        ]
-        # The whole of the details before its keys: keys complete what the whole does not say.
-        self._bindings.sort(key=lambda binding: bool(binding.key))
+        if contradictions not in get_args(Contradictions):
+            raise UsageError(f'contradictions must be "refuse" or "keep", not {contradictions!r}')
+        check_targets(mapping, "mapping")
+        self.used: dict[str, str] = {}  # field -> the column that its values came from
+        self.columns_used: set[str] = set()
+        self._mapping = mapping
+        self._defaults = defaults
+        self._fields = fields
+        self._readings = readings
+        self._keeps_contradictions = contradictions == "keep"
+        self._is_text = is_text
+        self._is_id_mapped = bool({"id", "api_response_id"} & set(mapping))
+        self._spans = spans
+        self._token_defaults = {name: value for name, value in defaults.items() if is_token_target(name)}
+        self._shapes: dict[tuple[str, ...], Mapping[str, _Binding]] = {}
+        self._bindings: Mapping[str, _Binding] | None = None
         if columns is not None:
-            _check_complete(columns, {*found, *fixed})
+            check_complete(columns, mapping, defaults)
+            self._bindings = self._bind(columns)
+            fields_of_tokens = {*token_columns(columns).values(), *filter(is_token_target, mapping)}
+            self._has_questions = bool(fields_of_tokens.difference(TOKEN_FIELDS)) or "span.parent" in self._bindings
 
     def build(self, row: Mapping[str, Any], derived_id: Callable[[UUID], UUID]) -> LLMApiCall:
         """The call of `row`. When it has no id, `derived_id` is asked for the one of a call of the tenant given to it.
@@ -118,19 +140,16 @@ class CallBuilder:
         Raises:
             RowRefusedError: the row is no valid call.
         """
-        data: dict[str, Any] = {}
-        if not self._is_mapped and _is_api_response(row):
-            # Its id is the provider's, not one of ours.
-            row = {**row, "id": None, "api_response_id": row.get("id")}
-        for binding in self._bindings:
-            value = self._value(binding, row)
-            if value is None:
-                continue
-            if not binding.key:
-                data[binding.field] = dict(value) if binding.field in DETAILS else value
-            elif (details := data.setdefault(binding.field, {})).get(binding.key) is None:
-                details[binding.key] = value
-        _complete(data)
+        if not self._is_id_mapped and isinstance(row.get("usage"), Mapping) and "id" in row:
+            # An answer as the provider sent it: its id is the provider's, not one of ours.
+            row = {**row, "id": None, "response_id": row["id"]}
+        said = self._said(row)
+        if (reason := why_no_call(said)) is not None:
+            raise RowRefusedError(reason)
+        data = self._fields_of(said)
+        self._add_ending(data, said)
+        self._add_tokens(data, said, row)
+        _complete(data, said)
         if "id" not in data:
             data["id"] = derived_id(data["tenant_id"])
         try:
@@ -138,139 +157,210 @@ class CallBuilder:
         except ValidationError as error:
             raise _refused_by_record(error) from None
 
-    def _value(self, binding: _Binding, row: Mapping[str, Any]) -> Any:
-        for name in binding.names:
-            value = look_up(row, name)
-            if not binding.is_missing(value):
-                break
-        else:
-            return binding.default
-        if binding.target not in self.used:
-            self.used[binding.target] = name
+    def survey(self, row: Mapping[str, Any]) -> None:
+        """Learn from `row` how tokens are read and which spans there are, before any row is built."""
         try:
-            if binding.field == "prompt_tokens" and not binding.is_mapped and name.endswith("input_tokens"):
-                return binding.convert(value) + _anthropic_cache(row, name)
-            return binding.convert(value)
-        except ValueRefusedError as refusal:
-            where = "" if name == binding.target else f" in column {name!r}"
-            kind = f"{binding.target} {refusal.rule}"
-            raise RowRefusedError(kind, f"{kind}: {_shown(refusal.value)}{where}") from None
-        except (OverflowError, ArithmeticError):
-            kind = f"{binding.target} is out of range"
-            raise RowRefusedError(kind, f"{kind}: {_shown(value)}") from None
+            usage = find_usage(row, self._mapping)
+        except TokenValueError:
+            return  # it is refused when it is built
+        if usage is not None:
+            self._readings.add(usage)
+        span, parent = (self._first(row, target) for target in ("span.id", "span.parent"))
+        if span is not None:
+            self._spans.add(span, parent, _raw_tokens(usage))
+
+    def tokens_read(self) -> tuple[str, ...]:
+        """How token counts were read where that was a question, a sentence each."""
+        return self._readings.sentences()
+
+    @property
+    def needs_survey(self) -> bool:
+        """Whether rows must be surveyed before they are built: not where the columns leave no question."""
+        return self._bindings is None or self._has_questions
+
+    # Columns
+
+    def _bind(self, columns: Sequence[str]) -> dict[str, _Binding]:
+        found = find_columns(columns, self._mapping)
+        return {
+            target: _Binding(
+                tuple(
+                    (name, self._fields.converter(target, name, is_sure=self._is_sure(target, name))) for name in names
+                ),
+                self._missing(target),
+            )
+            for target, names in found.items()
+        }
+
+    def _is_sure(self, target: str, name: str) -> bool:
+        return target in self._mapping or name == target
 
     def _missing(self, target: str) -> Callable[[Any], bool]:
-        if field_kind(target) is not str:
+        if target.removeprefix("outcome.") not in _MAY_BE_EMPTY:
             return convert.is_missing
         # Text may be empty, where the source can tell empty from missing; a CSV cannot.
-        return convert.is_missing_text if self._from_csv else convert.is_null
+        return convert.is_missing_text if self._is_text else convert.is_null
 
-    def _converter(self, target: str) -> Callable[[Any], Any]:
-        kind = field_kind(target)
-        if kind is UUID:
-            return partial(convert.text_id, target) if self._text_ids else convert.to_uuid
-        if kind is datetime:
-            return self._time
-        if kind is int:
-            return convert.to_milliseconds if target.endswith("_ms") else convert.to_count
-        if kind is Decimal:
-            return partial(convert.to_money, rounded=self._round_prices)
-        if target == "labels":
-            return convert.to_json_object
-        if target in DETAILS:
-            known = {key: self._converter(f"{target}.{key}") for key in DETAILS[target].model_fields}
-            return partial(_to_details, known)
-        simple = {float: convert.to_rate, str: convert.to_text, ApiCallStatus: convert.to_status}
-        return simple[kind] if kind is not None else convert.to_plain
+    def _bindings_of(self, row: Mapping[str, Any]) -> Mapping[str, _Binding]:
+        if self._bindings is not None:
+            return self._bindings
+        shape = tuple(names_in(row))
+        if shape not in self._shapes:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[shape] = self._bind(shape)
+        return self._shapes[shape]
 
-    def _time(self, value: Any) -> datetime:
-        time, zoneless = convert.to_time(value, self._zone)
-        self.zoneless_times += zoneless
-        return time
+    # Values
 
-    def _convert_defaults(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        check_targets(defaults, "defaults")
-        if "id" in defaults:
-            raise UsageError(
-                "defaults: every call needs an id of its own; rows without one get one derived from the row"
-            )
-        fixed: dict[str, Any] = {}
-        for target, value in defaults.items():
-            try:
-                fixed[target] = self._converter(target)(value)
-            except (ValueRefusedError, OverflowError, ArithmeticError) as error:
-                rule = error.rule if isinstance(error, ValueRefusedError) else "is out of range"
-                raise UsageError(f"defaults: {target} {rule}: {_shown(value)}") from None
-        self.zoneless_times = 0
-        return fixed
+    def _first(self, row: Mapping[str, Any], target: str) -> Any:
+        """The value of a field as the row has it, with its column and its converter; None when it has none."""
+        binding = self._bindings_of(row).get(target)
+        values = () if binding is None else ((look_up(row, name)) for name, _ in binding.columns)
+        return next((value for value in values if binding is not None and not binding.is_missing(value)), None)
+
+    def _said(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the row says: field -> converted value, without what it does not say."""
+        said: dict[str, Any] = {}
+        for target, binding in self._bindings_of(row).items():
+            for name, converter in binding.columns:
+                value = look_up(row, name)
+                if binding.is_missing(value):
+                    continue
+                value = _converted(target, name, converter, value)
+                if value is not None:
+                    said[target] = value
+                    self._note(target, name)
+                    break
+        return said
+
+    def _note(self, target: str, name: str) -> None:
+        self.columns_used.add(name)
+        if not target.startswith(("time.", "span.")):
+            self.used.setdefault(target.removeprefix("outcome."), name)
+
+    def _fields_of(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that stand for themselves: all but tokens and how the call ended."""
+        data: dict[str, Any] = {"labels": {}}
+        names: dict[str, str] = {}
+        completed = dict(said) | {target: value for target, value in self._defaults.items() if target not in said}
+        for target, value in completed.items():
+            field, _, key = target.partition(".")
+            if is_token_target(target) or field in (*OUTCOME_FIELDS, "outcome", "time", "span"):
+                continue
+            if isinstance(value, NamedId):
+                if value.id is not None:
+                    data[field] = value.id
+                if value.name is not None:
+                    names[LABEL_OF_ID[field]] = value.name
+            elif key:
+                whole = data.setdefault(field, {})
+                if whole.get(key) is None:  # keys complete what the whole does not say
+                    whole[key] = value
+            else:
+                data[field] = {**value, **data.get(field, {})} if field in ("labels", "price_details") else value
+        data["labels"] = names | data["labels"]
+        return data
+
+    def _add_ending(self, data: dict[str, Any], said: Mapping[str, Any]) -> None:
+        outcomes = {target.partition(".")[2]: value for target, value in said.items() if target.startswith("outcome.")}
+        try:
+            outcome = ending_of(outcomes, self._defaults.get("status"))
+        except ValueRefusedError as refusal:
+            raise RowRefusedError(refusal.rule, f"{refusal.rule}: {shown(refusal.value)}") from None
+        data["status"] = outcome.status
+        for name in ("error_message", "error_code"):
+            value = getattr(outcome, name)
+            data[name] = self._defaults.get(name) if value is None else value
+
+    def _add_tokens(self, data: dict[str, Any], said: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        try:
+            usage = find_usage(row, self._mapping)
+        except TokenValueError as error:
+            raise RowRefusedError(error.kind, str(error)) from None
+        self._check_span(said, usage)
+        if usage is None and not said.keys() & _SAYS_A_CALL:
+            raise RowRefusedError("no call: it says neither a model nor tokens, a price or an error")
+        counts = None
+        if usage is not None:
+            counts = count_tokens(usage, self._readings.of(usage))
+            if counts.contradiction is not None and not self._keeps_contradictions:
+                raise RowRefusedError(f"{counts.contradiction_kind} {_KEEP}", f"{counts.contradiction} {_KEEP}")
+            self.columns_used.update(usage.names.values())
+            for field, name in usage.names.items():
+                self.used.setdefault(field, name)
+            for term, label in _LABELS_OF_TERMS.items():
+                if isinstance(value := usage.terms.get(term), str):
+                    data["labels"].setdefault(label, value)
+        unused: tuple[str, ...] = ()
+        if used_nothing(data["status"], data["error_code"]):
+            unused = TOKEN_FIELDS[:2]
+        elif data["labels"].get("operation") == "embeddings":
+            unused = ("completion_tokens",)
+        data |= token_fields(counts, own=self._own_details(row), defaults=self._token_defaults, unused=unused)
+
+    def _check_span(self, said: Mapping[str, Any], usage: ReportedUsage | None) -> None:
+        tokens = _raw_tokens(usage)
+        if "span.id" in said and tokens is not None and self._spans.is_roll_up(said["span.id"], tokens):
+            raise RowRefusedError(ROLL_UP)
+
+    def _own_details(self, row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """The details of tokens as the row has them under our own names, or those that they are mapped to."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for target in _TOKEN_DETAILS:
+            name = self._mapping.get(target, target)
+            value = None if name is None else look_up(row, name)
+            if not convert.is_missing(value):
+                found[target] = _converted(target, str(name), self._fields.converter(target, target), value)
+                self._note(target, str(name))
+        return found
 
 
-def _to_details(known: Mapping[str, Callable[[Any], Any]], value: Any) -> dict[str, Any]:
-    """A details object; `known` converts its declared keys. For them null says nothing, a further key keeps it."""
-    if isinstance(value, TokenDetails | PriceDetails):
-        value = value.model_dump()
-    return {
-        key: known.get(key, convert.to_plain)(item)
-        for key, item in convert.to_json_object(value).items()
-        if item is not None or key not in known
-    }
+def _raw_tokens(usage: ReportedUsage | None) -> tuple[int, int] | None:
+    """Prompt and completion tokens as a span says them, to be compared with those of other spans."""
+    if usage is None or (usage.prompt is None and usage.completion is None):
+        return None
+    return usage.prompt or 0, usage.completion or 0
 
 
-def _split(target: str) -> tuple[str, str]:
-    field, _, key = target.partition(".")
-    return field, key
+def _converted(target: str, name: str, converter: Converter, value: Any) -> Any:
+    try:
+        return converter(value)
+    except ValueRefusedError as refusal:
+        where = "" if name == target else f" in column {name!r}"
+        kind = f"{target} {refusal.rule}"
+        raise RowRefusedError(kind, f"{kind}: {shown(refusal.value)}{where}") from None
+    except (OverflowError, ArithmeticError):
+        kind = f"{target} is out of range"
+        raise RowRefusedError(kind, f"{kind}: {shown(value)}") from None
 
 
-def _check_complete(columns: Sequence[str], targets: set[str]) -> None:
-    have = f"the columns are {', '.join(column for column in columns if column)}"
-    if "create_time" not in targets:
-        raise UsageError(f"no column is known to be create_time; map one to it ({have})")
-    if len(targets & set(_TOKENS)) < 2:
-        absent = [name for name in _TOKENS if name not in targets]
-        raise UsageError(f"no column is known to be {' or '.join(absent[:2])}; map one or give a default ({have})")
-
-
-def _is_api_response(row: Mapping[str, Any]) -> bool:
-    return isinstance(row.get("usage"), Mapping) and "id" in row
-
-
-def _anthropic_cache(row: Mapping[str, Any], name: str) -> int:
-    """Cached tokens that Anthropic reports beside `input_tokens`, not in them; our prompt tokens contain them."""
-    prefix = name.removesuffix("input_tokens")
-    parts = (look_up(row, f"{prefix}{part}_input_tokens") for part in ("cache_read", "cache_creation"))
-    return sum(convert.to_count(part) for part in parts if not convert.is_missing(part))
-
-
-def _complete(data: dict[str, Any]) -> None:
+def _complete(data: dict[str, Any], said: Mapping[str, Any]) -> None:
     """Fill in what the row did not say; the table is in the module's docstring."""
     if "create_time" not in data:
         raise RowRefusedError("create_time is missing")
     for name, nil in _NIL_IDS.items():
         data.setdefault(name, nil)
     data.setdefault("model_name", UNKNOWN_MODEL)
-    has_error = "error_message" in data or "error_code" in data
-    status = data.setdefault("status", ApiCallStatus.FAILED if has_error else ApiCallStatus.SUCCESS)
-    _complete_tokens(data, status)
+    if data["labels"].get("served_model") == data["model_name"]:
+        del data["labels"]["served_model"]
+    start, end, first_token = data["create_time"], said.get("time.end"), said.get("time.first_token")
+    if "latency_ms" not in data and end is not None:
+        _set_duration(data, "latency_ms", start, end)
+    if "time_to_first_token_ms" not in data and first_token is not None and (end is None or first_token < end):
+        # LiteLLM writes the end there for a call that did not stream.
+        _set_duration(data, "time_to_first_token_ms", start, first_token)
     if "update_time" not in data:
         try:
-            data["update_time"] = data["create_time"] + timedelta(milliseconds=data.get("latency_ms", 0))
+            data["update_time"] = start + timedelta(milliseconds=data.get("latency_ms") or 0)
         except OverflowError:
             raise RowRefusedError("latency_ms is out of range") from None
 
 
-def _complete_tokens(data: dict[str, Any], status: ApiCallStatus) -> None:
-    total = data.get("total_tokens")
-    for name, other in (("prompt_tokens", "completion_tokens"), ("completion_tokens", "prompt_tokens")):
-        if name in data:
-            continue
-        if total is not None and other in data:
-            data[name] = total - data[other]
-        elif status is not ApiCallStatus.SUCCESS and total is None:
-            data[name] = 0
-        else:
-            raise RowRefusedError(f"{name} is missing")
-    if total is None:
-        data["total_tokens"] = data["prompt_tokens"] + data["completion_tokens"]
+def _set_duration(data: dict[str, Any], name: str, start: datetime, end: datetime) -> None:
+    milliseconds = convert.to_milliseconds(end - start)
+    if 0 <= milliseconds < 2**31:
+        data[name] = milliseconds
 
 
 def _refused_by_record(error: ValidationError) -> RowRefusedError:
@@ -280,9 +370,4 @@ def _refused_by_record(error: ValidationError) -> RowRefusedError:
     if not where:
         return RowRefusedError(_VALUES_IN_MESSAGE.sub("", message), message)
     kind = f"{where}: {message}"
-    return RowRefusedError(kind, f"{kind}: {_shown(first['input'])}")
-
-
-def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return RowRefusedError(kind, f"{kind}: {shown(first['input'])}")

@@ -14,8 +14,6 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from mofa_usage.records import ApiCallStatus
-
 __all__ = [
     "ValueRefusedError",
     "is_missing",
@@ -28,7 +26,6 @@ __all__ = [
     "to_money",
     "to_plain",
     "to_rate",
-    "to_status",
     "to_text",
     "to_time",
     "to_uuid",
@@ -36,23 +33,20 @@ __all__ = [
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A date of this century and a time, without punctuation. Counted since 1970 it would be a time long before there were
+# calls, or centuries ahead.
+_DATE_DIGITS = re.compile(r"(20\d{12})(?:\.(\d+)|(\d{3}|\d{6}))?|(20\d{10})", re.ASCII)
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
-_MONEY_PLACES = Decimal(1).scaleb(-10)
+_PLACES = 10  # of money
+_MONEY_STEP = Decimal(1).scaleb(-_PLACES)
+_SURE_DIGITS = 15  # of a double
+_NOISY_DIGITS = (16, 17)  # that its shortest text may have
 _TEXT_IDS = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/text-id")
 
 # Seconds, milliseconds, microseconds and nanoseconds since 1970 are told apart by size: each range is the years 1973 to
 # 5138. Below it lies what is more likely a date written without dashes.
 _EPOCH_UNITS = ((10**11, 1_000_000), (10**14, 1_000), (10**17, 1))
 _EARLIEST_EPOCH = 10**8
-
-_STATUS_WORDS = {
-    **{status.value: status for status in ApiCallStatus},
-    **dict.fromkeys(("succeeded", "ok", "completed", "complete"), ApiCallStatus.SUCCESS),
-    **dict.fromkeys(("failure", "error", "errored"), ApiCallStatus.FAILED),
-    **dict.fromkeys(("timed_out", "timedout"), ApiCallStatus.TIMEOUT),
-    **dict.fromkeys(("rate_limit", "ratelimited", "ratelimit"), ApiCallStatus.RATE_LIMITED),
-    **dict.fromkeys(("canceled", "aborted"), ApiCallStatus.CANCELLED),
-}
 
 
 class ValueRefusedError(Exception):
@@ -84,6 +78,8 @@ def is_missing(value: object) -> bool:
 def _to_number(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
+    if isinstance(value, bytes):
+        value = _decoded(value)
     if isinstance(value, str):
         text = value.strip()
         if _NUMBER.fullmatch(text):
@@ -93,6 +89,14 @@ def _to_number(value: object) -> Decimal:
     elif isinstance(value, float):
         return Decimal(repr(value))  # the shortest decimal that is this float, not its binary digits
     raise ValueRefusedError("is not a number", value)
+
+
+def _decoded(value: bytes) -> str:
+    """Text that a Parquet file holds as bytes, as some writers do."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueRefusedError("is not text in UTF-8", value) from None
 
 
 def _to_int(number: Decimal, value: object) -> int:
@@ -112,23 +116,44 @@ def to_count(value: object) -> int:
     return whole
 
 
-def to_milliseconds(value: object) -> int:
-    """Whole milliseconds, rounded half to even: what is below a millisecond is noise of the clock."""
-    number = _to_number(value)
-    _to_int(number, value)  # bounds it
+def to_milliseconds(value: object, unit: Decimal = Decimal(1)) -> int:
+    """Whole milliseconds of a number of units, or of a duration; `unit` is how many milliseconds one is.
+
+    Rounded half to even: what is below a millisecond is noise of the clock.
+    """
+    if isinstance(value, timedelta):
+        number = Decimal(value // timedelta(microseconds=1)) / 1000
+    else:
+        number = _to_number(value)
+        _to_int(number, value)  # bounds it
+        number *= unit
     return int(number.to_integral_value(ROUND_HALF_EVEN))
 
 
-def to_money(value: object, *, rounded: bool = False) -> Decimal:
-    """An exact amount; `rounded` rounds it half to even to the ten places that a record keeps."""
+def to_money(value: object, *, rounded: bool = False) -> tuple[Decimal, bool]:
+    """An exact amount with the ten decimal places that a record keeps, and whether it was rounded (half to even).
+
+    A double has 15 significant digits that mean something; the 16th and 17th are the noise of sums and products of
+    doubles (2.0000000000000002e-05) and are rounded away. Other digits beyond the tenth place are refused, or, with
+    `rounded`, rounded.
+    """
     number = _to_number(value)
     if not number.is_finite() or number.adjusted() > 18:
         raise ValueRefusedError("is out of range", value)
-    if not rounded and number != 0 and _places(number) > 10:
-        raise ValueRefusedError("has more than 10 decimal places (they can be rounded on request)", value)
+    exact = number
+    if _digits(number) in _NOISY_DIGITS and _places(number) > _PLACES:
+        number = number.quantize(Decimal(1).scaleb(number.adjusted() - _SURE_DIGITS + 1), ROUND_HALF_EVEN)
+    if not rounded and number != 0 and _places(number) > _PLACES:
+        raise ValueRefusedError(f"has more than {_PLACES} decimal places; --round-prices (round_prices) rounds", value)
     with localcontext() as context:
         context.prec = 50
-        return number.quantize(_MONEY_PLACES, rounding=ROUND_HALF_EVEN)
+        amount = number.quantize(_MONEY_STEP, rounding=ROUND_HALF_EVEN)
+    return amount, amount != exact
+
+
+def _digits(number: Decimal) -> int:
+    """How many significant digits a number has."""
+    return len("".join(map(str, number.as_tuple().digits)).strip("0"))
 
 
 def _places(number: Decimal) -> int:
@@ -146,6 +171,8 @@ def to_text(value: object) -> str:
     """Text as it stands; a number (an error code 429) as its digits."""
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return _decoded(value)
     if isinstance(value, int | float | Decimal | UUID) and not isinstance(value, bool):
         return str(value)
     raise ValueRefusedError("is not text", value)
@@ -157,7 +184,7 @@ def to_uuid(value: object) -> UUID:
         return value
     try:
         if isinstance(value, bytes):
-            return UUID(bytes=value)
+            return UUID(bytes=value) if len(value) == 16 else UUID(_decoded(value).strip())
         if isinstance(value, str):
             return UUID(value.strip())
     except ValueError:
@@ -173,29 +200,35 @@ def text_id(field: str, value: object) -> UUID:
         return uuid5(uuid5(_TEXT_IDS, field), to_text(value).strip())
 
 
-def to_status(value: object) -> ApiCallStatus:
-    """A status by its name or a usual synonym, in any case."""
-    word = to_text(value).strip().casefold().replace("-", "_").replace(" ", "_")
-    if word not in _STATUS_WORDS:
-        raise ValueRefusedError(f"is not one of {', '.join(ApiCallStatus)}", value)
-    return _STATUS_WORDS[word]
-
-
 def to_time(value: object, zone: tzinfo) -> tuple[datetime, bool]:
     """A time with a zone, cut to microseconds, and whether the zone had to be taken from `zone`.
 
-    Takes ISO 8601 and seconds, milliseconds, microseconds or nanoseconds since 1970. In the hour that repeats when
-    daylight saving ends, a time without a zone is the earlier one.
+    Takes ISO 8601, a date and time without punctuation (20260501120000), and seconds, milliseconds, microseconds or
+    nanoseconds since 1970. In the hour that repeats when daylight saving ends, a time without a zone is the earlier
+    one.
     """
     if isinstance(value, datetime):
         return (value, False) if value.tzinfo else (value.replace(tzinfo=zone), True)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=zone), True
-    if isinstance(value, str):
-        text = value.strip()
-        if not _NUMBER.fullmatch(text):
-            return _from_iso(text, value, zone)
+    if isinstance(value, bytes):
+        value = _decoded(value)
+    text = str(value).strip()
+    if isinstance(value, str) and not _NUMBER.fullmatch(text):
+        return _from_iso(text, value, zone)
+    if (digits := _DATE_DIGITS.fullmatch(text)) is not None and (time := _from_digits(digits)) is not None:
+        return time.replace(tzinfo=zone), True
     return _from_epoch(_to_number(value), value), False
+
+
+def _from_digits(digits: re.Match[str]) -> datetime | None:
+    """The time that digits write, to the minute or to parts of a second; None where they write none."""
+    to_second, point, fraction, to_minute = digits.groups()
+    try:
+        time = datetime.strptime(to_second or to_minute, "%Y%m%d%H%M%S" if to_second else "%Y%m%d%H%M")
+    except ValueError:
+        return None
+    return time.replace(microsecond=int((point or fraction or "").ljust(6, "0")[:6]))
 
 
 def _from_iso(text: str, value: object, zone: tzinfo) -> tuple[datetime, bool]:

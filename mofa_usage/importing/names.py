@@ -1,0 +1,127 @@
+"""What the fields of a call are called elsewhere: one table.
+
+Names are plain ones (`plain_name`): `startTime`, `Start Time` and `start_time` are one, `gen_ai.request.model` is
+`gen_ai_request_model`. Of the names of a field the first that has a value counts. What tokens are called, and what that
+means, is known to `mofa_usage.tokens`; how calls end to `mofa_usage.outcomes`.
+
+Besides the fields of a call there are
+
+- `labels.NAME`: what becomes a label, because a name in text says more than a UUID;
+- `outcome.NAME`: what says how a call ended: the arguments of `outcome_of`;
+- `time.NAME`: instants from which durations follow;
+- `span.NAME`: what tells a call from what is around it in a trace (`spans.py`).
+
+A duration is taken where its unit is known: because the name says it (`duration_seconds`, `latencyMs`) or because a
+convention does (OpenTelemetry's are seconds). A column `latency` could be anything.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from mofa_usage.tokens.names import plain_name
+
+__all__ = ["FIELD_NAMES", "milliseconds_of_unit", "plain_name"]
+
+_UNITS: Mapping[str, str] = {
+    **dict.fromkeys(("ms", "millis", "milliseconds"), "1"),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), "1000"),
+    **dict.fromkeys(("us", "micros", "microseconds"), "0.001"),
+    **dict.fromkeys(("ns", "nanos", "nanoseconds"), "0.000001"),
+}
+_IN_SECONDS = ("time_to_first_chunk", "gen_ai_server_time_to_first_token", "gen_ai_client_operation_duration")
+
+
+def _with_units(*stems: str) -> Iterator[str]:
+    return (f"{stem}_{unit}" for stem in stems for unit in _UNITS)
+
+
+def milliseconds_of_unit(name: str) -> str:
+    """How many milliseconds the unit of a duration's name is, as a number's text; 1 where it does not say."""
+    plain = plain_name(name)
+    if plain.endswith(_IN_SECONDS):
+        return "1000"
+    return _UNITS.get(plain.rpartition("_")[2], "1") if "_" in plain else "1"
+
+
+_END_TIMES = "end_time ended_at end_timestamp finished_at completed_at end_time_unix_nano request_end_time"
+
+FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
+    field: tuple(names.split()) if isinstance(names, str) else tuple(names)
+    for field, names in {
+        "id": "id",
+        "chat_session_id": "chat_session_id session_id gen_ai_conversation_id",
+        "agent_id": "agent_id gen_ai_agent_id",
+        "user_id": "user_id end_user_id user end_user",
+        "tenant_id": "tenant_id",
+        "request_message_id": "request_message_id",
+        "response_message_id": "response_message_id",
+        "model_name": (
+            "model_name model gen_ai_request_model request_model llm_model_name llm_request_model "
+            "gen_ai_response_model response_model llm_response_model model_id"
+        ),
+        "total_price": (
+            "total_price total_cost cost response_cost spend cost_usd total_cost_usd total_price_usd gen_ai_usage_cost "
+            "llm_cost_total calculated_total_cost usage_cost"
+        ),
+        "price_details": "price_details",
+        "price_details.input_price": "input_price input_cost prompt_cost llm_cost_prompt calculated_input_cost",
+        "price_details.output_price": "output_price output_cost completion_cost llm_cost_completion "
+        "calculated_output_cost",
+        "price_details.currency": "currency price_currency cost_currency",
+        "latency_ms": [
+            *_with_units("latency", "duration", "response_time", "elapsed", "elapsed_time", "execution_time"),
+            *_with_units("total_latency", "total_duration", "request_duration", "request_latency"),
+            "gen_ai_client_operation_duration",
+        ],
+        "time_to_first_token_ms": [
+            *_with_units("time_to_first_token", "ttft", "time_to_first_chunk", "first_token_latency"),
+            *("gen_ai_response_time_to_first_chunk", "gen_ai_server_time_to_first_token"),
+        ],
+        "tokens_per_second": "tokens_per_second output_tokens_per_second",
+        "api_response_id": "api_response_id response_id gen_ai_response_id",
+        "create_time": (
+            "create_time start_time started_at start_timestamp request_time request_start_time start_time_unix_nano "
+            "created_at timestamp created"
+        ),
+        "update_time": f"update_time {_END_TIMES} updated_at",
+        "time.end": _END_TIMES,
+        "time.first_token": "completion_start_time first_token_time first_token_at",
+        "labels": "labels",
+        "labels.provider": (
+            "provider provider_name gen_ai_provider_name gen_ai_system llm_provider llm_system custom_llm_provider "
+            "model_provider"
+        ),
+        "labels.project": "project project_name",
+        "labels.api_key": "api_key_name api_key_alias key_name key_alias user_api_key_alias",
+        "labels.user": "user_name username user_email user_api_key_user_email",
+        "labels.session": "session_name",
+        "labels.agent": "agent_name agent gen_ai_agent_name",
+        "labels.team": "team team_name team_alias",
+        "labels.environment": "environment env deployment_environment deployment_environment_name",
+        "labels.service_tier": "service_tier openai_response_service_tier anthropic_response_service_tier "
+        "gen_ai_openai_response_service_tier",
+        "labels.request_id": "request_id",
+        "labels.served_model": "served_model gen_ai_response_model response_model llm_response_model",
+        "labels.operation": "operation gen_ai_operation_name operation_name call_type",
+        "labels.attempt": "attempt",
+        "labels.retried": "retried",
+        "outcome.status": "status",
+        "outcome.error": "error exception",
+        "outcome.error_message": "error_message status_message exception_message",
+        "outcome.error_code": "error_code error_type exception_type",
+        "outcome.level": "level log_level severity",
+        "outcome.http_status": "http_status http_status_code http_response_status_code response_status "
+        "response_status_code",
+        "outcome.status_code": "status_code otel_status_code",
+        "outcome.grpc_status": "grpc_status grpc_status_code rpc_grpc_status_code",
+        "outcome.success": "success is_success succeeded successful",
+        "outcome.is_error": "is_error has_error failed is_failed",
+        "outcome.cancelled": "cancelled canceled is_cancelled is_canceled",
+        "outcome.timed_out": "timed_out is_timeout",
+        "span.id": "span_id context_span_id observation_id run_id",
+        "span.parent": "parent_id parent_span_id parent_observation_id parent_run_id",
+        "span.kind": "openinference_span_kind span_kind mlflow_span_type span_type traceloop_span_kind run_type "
+        "observation_type",
+        "span.operation": "gen_ai_operation_name operation_name operation",
+    }.items()
+}
+"""field -> the plain names of columns that say it, the best one first."""

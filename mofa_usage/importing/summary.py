@@ -1,0 +1,94 @@
+"""What an import did, as numbers and as sentences for people."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mofa_usage.importing.rejects import RejectReason
+
+__all__ = ["ImportResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did. `str()` of it is a summary for people.
+
+    Attributes:
+        sources: the files, in their order; standard input is `standard input`.
+        format: csv, jsonl or parquet; several, joined by commas, where the sources differ.
+        rows: how many rows were read; `stored + replaced + rejected`.
+        stored: how many new calls were stored.
+        replaced: how many calls there were already, by their ids: in the store, or in a row before.
+        unchanged: how many of those were equal to what was there, so that nothing had to be written.
+        rejected: how many were refused.
+        reasons: why, the most frequent reason first.
+        rejects_path: the file with the refused rows, if one was asked for.
+        columns: field -> the column that its values came from.
+        ignored: columns that have values which were not used.
+        start, end: the first and last create_time of the calls that were not refused, UTC; None when there was none.
+        zoneless_times: how many times had no zone and were read as times of `tz`.
+        tz: the IANA name of that zone.
+        tokens_read: how token counts were read where their names could mean two things, a sentence each.
+        unknown_tokens: how many calls have token counts that are not known.
+        rounded_prices: how many prices were rounded to ten decimal places.
+    """
+
+    sources: tuple[str, ...]
+    format: str
+    rows: int
+    stored: int
+    replaced: int
+    unchanged: int
+    rejected: int
+    reasons: tuple[RejectReason, ...]
+    rejects_path: Path | None
+    columns: Mapping[str, str]
+    ignored: tuple[str, ...]
+    start: datetime | None
+    end: datetime | None
+    zoneless_times: int
+    tz: str
+    tokens_read: tuple[str, ...]
+    unknown_tokens: int
+    rounded_prices: int
+
+    def __str__(self) -> str:
+        return "\n".join((self.headline, *self.notes(), *map(str, self.reasons), *self._rejects_note()))
+
+    @property
+    def headline(self) -> str:
+        """How many rows became what, in one line."""
+        parts = [f"{self.stored:,} stored"]
+        if self.replaced:
+            equal = "all" if self.unchanged == self.replaced else f"{self.unchanged:,}"
+            parts.append(f"{self.replaced:,} replaced" + (f" ({equal} by the same)" if self.unchanged else ""))
+        parts.append(f"{self.rejected:,} refused")
+        where = f" in {len(self.sources):,} files" if len(self.sources) > 1 else ""
+        return f"{_count(self.rows, 'row')}{where}: {', '.join(parts)}"
+
+    def notes(self) -> Iterator[str]:
+        """What else is worth knowing, a sentence each; the options named are those of the command line."""
+        if self.start and self.end:
+            yield f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
+        if self.zoneless_times:
+            zoneless = _count(self.zoneless_times, "time")
+            yield f"{zoneless} had no zone and were read as {self.tz} (--tz says another)"
+        for sentence in self.tokens_read:
+            yield f"{sentence} (--tokens says otherwise)"
+        if self.unknown_tokens:
+            yield f"{_count(self.unknown_tokens, 'call')} with tokens that are not known"
+        if self.rounded_prices:
+            yield f"{_count(self.rounded_prices, 'price')} rounded to 10 decimal places"
+        if self.rows > self.rejected and "model_name" not in self.columns:
+            yield "no column names the model (-m model_name=COLUMN, or -d model_name=NAME)"
+        if self.ignored:
+            yield f"not used: {', '.join(self.ignored)} (-m FIELD=COLUMN uses one)"
+
+    def _rejects_note(self) -> Iterator[str]:
+        if self.rejects_path is not None and self.rejected:
+            yield f"the refused rows are in {self.rejects_path}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
