@@ -1,4 +1,4 @@
-"""Calls out of files: CSV, JSON and Parquet into any store.
+"""Calls out of files and tables: CSV, JSON, Parquet, frames, relations and the answer of a query, into any store.
 
 ```python
 result = await import_calls(
@@ -11,7 +11,8 @@ result = await import_calls(
 print(result)  # 10,000 rows: 9,998 stored, 2 refused ...
 ```
 
-A source gives rows (`source.py`; files are `files.py` and the readers that it names). Columns are found by the mapping
+A source gives rows (`source.py`; files are `files.py` and the readers that it names, frames and SQL are `tables.py`).
+Columns are found by the mapping
 or by their names (`columns.py`, `names.py`), values are read exactly (`values.py`, `fields.py`: money never passes
 through a float), and what is missing is completed (`rows.py`). A row that is no valid call is refused with its line
 number and the reason (`rejects.py`); the others are stored, batch by batch, each batch in one transaction (`job.py`).
@@ -24,7 +25,7 @@ Importing is idempotent: rows without an id get one that follows from what they 
 was killed is simply run again. Memory stays bounded however long a file is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
@@ -37,8 +38,10 @@ from mofa_usage.importing.files import open_file
 from mofa_usage.importing.job import Job, Tally
 from mofa_usage.importing.rejects import Rejections, RejectReason
 from mofa_usage.importing.rows import CallBuilder, Contradictions
+from mofa_usage.importing.source import RowSource
 from mofa_usage.importing.spans import Spans
 from mofa_usage.importing.summary import ImportResult
+from mofa_usage.importing.tables import QueryRows, Table, TableRows, is_table
 from mofa_usage.progress import progress_bar
 from mofa_usage.tokens import Readings, TokensOption
 from mofa_usage.zones import zone
@@ -54,8 +57,9 @@ Source = str | PathLike[str]
 
 async def import_calls(
     store: "Store",
-    source: Source | Sequence[Source],
+    source: Source | Sequence[Source] | Table,
     *,
+    sql: str | None = None,
     mapping: Mapping[str, str | None] | None = None,
     defaults: Mapping[str, Any] | None = None,
     format: str | None = None,  # noqa: A002  (what everybody calls it)
@@ -68,13 +72,17 @@ async def import_calls(
     text_ids: bool = False,
     progress: bool | None = None,
 ) -> ImportResult:
-    """Store the calls that the files `source` hold.
+    """Store the calls that the files or the table `source` hold.
 
     Args:
         store: where to, any store; it stays open.
         source: a CSV with a header, JSON (an object on every line, or a document that holds calls), or a Parquet file
             (needs the extra `analysis`); `-` is standard input; several are read as if one after another had been
-            imported. Text may be compressed with gzip, bzip2, xz or Zstandard (which needs the extra, too).
+            imported. Text may be compressed with gzip, bzip2, xz or Zstandard (which needs the extra, too). Or a
+            table: a Polars frame or lazy frame, a DuckDB relation, a pandas frame, or anything else that speaks the
+            Arrow PyCapsule interface.
+        sql: a query that DuckDB runs over the source, which is its table `calls`; what is stored is its answer. For
+            sums of columns, units, fallbacks, filters, odd times: `tables.py` has an example. Needs the extra.
         mapping: field -> column, where the column's name does not tell; a column may be a path into nested JSON
             (`usage.prompt_tokens`) and a field a key of its details (`prompt_tokens_details.cached_tokens`) or a label
             (`labels.team`). None as the column leaves a field out.
@@ -95,25 +103,21 @@ async def import_calls(
         progress: show a progress bar; by default if standard error is a terminal, or in a notebook.
 
     Raises:
-        UsageError: a file is missing, empty, unreadable or cut off, the mapping does not fit it, or an argument is
-            wrong. Batches stored before a file turned out to be cut off stay.
+        UsageError: a file is missing, empty, unreadable or cut off, the mapping does not fit it, DuckDB refuses the
+            query, or an argument is wrong. Batches stored before a file turned out to be cut off stay.
         PersistenceError: the store failed. A batch that it refused for what is in it (`ConstraintError`,
             `SerializationError`) is tried in halves instead, down to the row, which is then refused.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-    paths = [source] if isinstance(source, str | PathLike) else list(source)
-    if not paths:
-        raise UsageError("there is nothing to import: no file is named")
-    names = [path if path == STANDARD_INPUT else Path(path) for path in paths]
+    names = _names(source)
     fields, tally = Fields(zone(tz), round_prices=round_prices, text_ids=text_ids), Tally()
     fixed = fields.defaults(defaults or {})
     with ExitStack() as opened:
         spans = opened.enter_context(closing(Spans()))
         refused = opened.enter_context(closing(Rejections(None if rejects is None else Path(rejects), names)))
         jobs = []
-        for name in names:
-            rows = open_file(name, format)
+        for rows in _rows(source, names, sql, format, tz):
             opened.callback(rows.close)
             rows.pause()  # there may be more files than can be open at once
             builder = CallBuilder(
@@ -134,6 +138,32 @@ async def import_calls(
             with progress_bar(f"Importing {Path(job.name).name}", job.size, progress) as advance:
                 await job.store(batch_size, advance)
         return _result(jobs, tally, fields, refused, tz)
+
+
+def _names(source: Any) -> list[str | Path]:
+    """The files that are named; none where the source is a table."""
+    if is_table(source):
+        return []
+    try:
+        paths = [source] if isinstance(source, str | PathLike) else list(source)
+        names = [path if path == STANDARD_INPUT else Path(path) for path in paths]
+    except TypeError:
+        raise UsageError(f"a {type(source).__name__} is nothing to import; give files, a frame or a relation") from None
+    if not names:
+        raise UsageError("there is nothing to import: no file is named")
+    return names
+
+
+def _rows(
+    source: Any, names: Sequence[str | Path], sql: str | None, file_format: str | None, tz: str
+) -> Iterator[RowSource]:
+    """What is read, one source after the other."""
+    if sql is not None:
+        yield QueryRows(names or source, sql, file_format=file_format, tz=tz)
+    elif not names:
+        yield TableRows(source)
+    for name in names if sql is None else ():
+        yield open_file(name, file_format)
 
 
 def _result(jobs: Sequence[Job], tally: Tally, fields: Fields, refused: Rejections, tz: str) -> ImportResult:

@@ -16,7 +16,7 @@ class ImportResult:
 
     Attributes:
         sources: the files, in their order; standard input is `standard input`.
-        format: csv, jsonl or parquet; several, joined by commas, where the sources differ.
+        format: csv, jsonl, parquet, table or sql (the answer of a query); several, joined by commas, where they differ.
         rows: how many rows were read; `stored + replaced + rejected`.
         stored: how many new calls were stored.
         replaced: how many calls there were already, by their ids: in the store, or in a row before.
