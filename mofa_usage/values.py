@@ -5,10 +5,11 @@ float as an integer, Rust's serde stops at a depth of 128. So the rules are here
 """
 
 import copy
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 from uuid import UUID
@@ -38,12 +39,16 @@ __all__ = [
     "TokenSource",
     "Value",
     "check_text",
+    "exact_price",
     "read_currency",
+    "read_json",
     "to_utc",
 ]
 
 MAX_INT = 2**31 - 1
 _EXACT_FLOAT = 2.0**53  # from here on every float is an integer
+_PRICE_PLACES = Decimal(1).scaleb(-10)
+_PRICE_CONTEXT = Context(prec=60)
 _JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
 _JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
 
@@ -177,6 +182,34 @@ def _check_currency(value: object, info: ValidationInfo) -> str:
     if code is None:
         raise ValueError(f"{value[:20]!r} is no currency: ISO 4217 codes have three letters, such as 'USD'")
     return code
+
+
+def exact_price(number: float | Decimal, *, rounded: bool = False) -> Decimal | None:
+    """A price with ten decimal places; None when that is not the number. `rounded` rounds it half to even.
+
+    Of a float the shortest decimal counts that is this float. From 1e19 on nothing is a price.
+    """
+    decimal = Decimal(repr(number)) if isinstance(number, float) else number
+    if not decimal.is_finite() or decimal.adjusted() > 18:
+        return None
+    price = decimal.quantize(_PRICE_PLACES, ROUND_HALF_EVEN, _PRICE_CONTEXT)
+    return price if rounded or price == decimal else None
+
+
+def read_json(text: str) -> Any:
+    """What a JSON text says, strictly: no NaN, and numbers with a point are Decimal.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 Id = UUID

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from mofa_usage import QueryFilter, UsageError, load_usage
 from mofa_usage.errors import SerializationError
-from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, JSON_COLUMNS, normalise
+from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, JSON_COLUMNS
+from mofa_usage.reading.rows import normalise
 from mofa_usage.records import ApiCallStatus
 from tests.calls import COLUMNS, DETAILS, LABELS, MONEY, TIME
 from tests.strategies import text

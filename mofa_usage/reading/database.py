@@ -29,12 +29,12 @@ from mofa_usage.reading.columns import (
     NIL,
     SESSION,
     call_column,
-    complete,
     needed_columns,
-    normalise,
 )
 from mofa_usage.reading.drivers import Reader, StoredColumn
+from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.labels import MOST, UNREAD, label_columns, label_counts, session_columns
+from mofa_usage.reading.rows import complete, normalise
 from mofa_usage.reading.selection import Selection
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import AGENT, API_CALL, CHAT_SESSION, PROVIDER, Kind, TableSpec
@@ -252,7 +252,8 @@ class DatabaseCalls:
                 calls = calls.with_columns(raw["labels"].alias(UNREAD))
             if names is not None:
                 calls = calls.join(names, on="agent_id", how="left", maintain_order="left")
-                calls = calls.with_columns(complete(name, calls.columns) for name in NAME_COLUMNS)
+                named = complete(calls, NAME_COLUMNS, calls.columns)
+                calls = calls.with_columns(named.get_columns())
             if sessions is not None:
                 calls = calls.join(sessions, on="chat_session_id", how="left", maintain_order="left")
             further = sessions.columns[1:] if found and sessions is not None else []
@@ -281,7 +282,9 @@ class DatabaseCalls:
         yield from self._reader.stream(statements, [self._column(name) for name in stored])
 
     def _normalise(self, raw: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        return normalise(raw, columns, naive_utc=self._flavour.naive_utc, error=SerializationError)
+        # SQLite keeps prices as doubles, and other programs may have computed them: a ledger stays readable.
+        leeway = Leeway(naive_utc=self._flavour.naive_utc, round_prices=True)
+        return normalise(raw, columns, leeway, error=SerializationError)
 
     def _windows(self, selection: Selection) -> Iterator[Selection]:
         """The selection in parts of about so many calls each, and of whole seconds, one after the other in time."""

@@ -10,10 +10,11 @@ from mofa_usage.reading.columns import (
     NAME_COLUMNS,
     CallColumn,
     needed_columns,
-    normalise,
     origin,
 )
+from mofa_usage.reading.exact import STRICT, Leeway
 from mofa_usage.reading.labels import label_columns, label_counts, session_columns
+from mofa_usage.reading.rows import normalise
 from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.records import Agent, ChatSession, LLMApiCall, Provider
 from mofa_usage.schema import Kind, write_json
@@ -27,8 +28,9 @@ __all__ = ["FrameCalls", "frame_of_records"]
 class FrameCalls:
     """The calls of a Polars frame. A lazy one is collected for each question, with what it needs."""
 
-    def __init__(self, frame: pl.DataFrame | pl.LazyFrame) -> None:
+    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, leeway: Leeway = STRICT) -> None:
         self._frame = frame.lazy()
+        self._leeway = leeway
         self._schema = self._frame.collect_schema()
         self._labels: tuple[str, ...] | None = None
 
@@ -58,7 +60,7 @@ class FrameCalls:
         beside = ["id"] if "id" in given else []
         sources = (origin(name, given) for name in needed_columns([*wanted, *beside], given))
         rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
-        return selection.apply(normalise(rows, wanted))
+        return selection.apply(normalise(rows, wanted, self._leeway))
 
 
 def frame_of_records(

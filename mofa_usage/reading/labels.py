@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from mofa_usage.reading.columns import LABEL, LABEL_COLUMNS, SESSION, normalise
+from mofa_usage.reading.columns import LABEL, LABEL_COLUMNS, SESSION
+from mofa_usage.reading.rows import normalise
 
 __all__ = ["MOST", "UNREAD", "gather", "label_columns", "label_counts", "session_columns"]
 

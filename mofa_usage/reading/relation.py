@@ -1,14 +1,14 @@
 """Calls that DuckDB reads: Parquet files and relations, as a lazy relation with the columns of a frame of calls.
 
 Nothing is read here. The relation is a projection: DuckDB reads the columns that a question needs, of the row groups
-whose times can match. The types are those of `CALL_SCHEMA` in DuckDB's words, and values become them as exactly as in
-`mofa_usage.reading.columns.normalise`: what does not fit is an error, which DuckDB raises when it comes to that row.
+whose times can match. The types are those of `CALL_SCHEMA` in DuckDB's words, and values become them by the rules of
+`exact.py`, step by step: what does not fit is an error, which DuckDB raises when it comes to that row.
 
 Files that `export_parquet` wrote say so in their metadata and are read as they are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -17,20 +17,19 @@ from typing import Any
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import (
     CALL_COLUMNS,
-    LABEL,
     LABEL_COLUMNS,
-    UNKNOWN_TOKENS,
-    CallColumn,
     call_column,
+    completion,
     is_further,
-    may_be_absent,
+    needed_columns,
     origin,
+    quoted,
 )
+from mofa_usage.reading.details import NUMBERS, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
+from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns
 from mofa_usage.reading.selection import Selection, offered
-from mofa_usage.records import ApiCallStatus
-from mofa_usage.schema import Kind
 
 require("duckdb", extra="analysis")
 require("pyarrow", extra="analysis")
@@ -39,26 +38,9 @@ import polars as pl  # noqa: E402
 
 __all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "clocked_cursor", "open_parquet", "told"]
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
-
-_TYPES = {
-    Kind.ID: "VARCHAR",
-    Kind.TEXT: "VARCHAR",
-    Kind.KEY: "VARCHAR",
-    Kind.NAME: "VARCHAR",
-    Kind.JSON: "VARCHAR",
-    Kind.INTEGER: "BIGINT",
-    Kind.RATE: "DOUBLE",
-    Kind.MONEY: "DECIMAL(38,10)",
-    Kind.TIME: "TIMESTAMP WITH TIME ZONE",
-}
-_SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-_INTEGERS = (*_SIGNED, *(f"U{name}" for name in _SIGNED))
-_FLOATS = ("FLOAT", "DOUBLE")
-_NOTHING = "'null', 'false', '0', '-0', '0.0', '-0.0', '\"\"', '[]'"
-_STATUSES = ", ".join(f"'{status}'" for status in ApiCallStatus)
 
 
 class RelationCalls:
@@ -72,13 +54,19 @@ class RelationCalls:
     """
 
     def __init__(
-        self, opened: Callable[[str], duckdb.DuckDBPyRelation], *, canonical: bool = False, borrowed: bool = False
+        self,
+        opened: Callable[[str], duckdb.DuckDBPyRelation],
+        leeway: Leeway = STRICT,
+        *,
+        canonical: bool = False,
+        borrowed: bool = False,
     ) -> None:
         self._opened = opened
         self._borrowed = borrowed
         relation = opened("UTC")
         self._types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         self._canonical = canonical
+        self._leeway = leeway
         self._labels: tuple[str, ...] | None = None
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
@@ -111,13 +99,20 @@ class RelationCalls:
     def relation(self, selection: Selection, tz: str = "UTC") -> duckdb.DuckDBPyRelation:
         """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen."""
         columns = self.columns(selection)
-        needed = dict.fromkeys((*columns, *selection.conditions))
-        calls = self._opened(tz).project(", ".join(f"{self._value(name)} AS {_quoted(name)}" for name in needed))
+        needed = needed_columns(list(dict.fromkeys((*columns, *selection.conditions))), self._types)
+        if "id" in self._types and any(map(self._is_inside, needed)):
+            needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
+        calls = self._opened(tz)
+        for step in (self._taken_apart, self._numbers, self._exact):
+            calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
+        known = [name for name in needed if origin(name, self._types)]
+        wanted = dict.fromkeys((*columns, *selection.conditions))
+        calls = calls.project(", ".join(f"{self._complete(name, known)} AS {quoted(name)}" for name in wanted))
         for condition in _conditions(selection):
             calls = calls.filter(condition)
         if selection.ordered:
             calls = calls.order("create_time DESC, id DESC").limit(_limit(selection), selection.offset)
-        return calls if list(needed) == list(columns) else calls.project(", ".join(map(_quoted, columns)))
+        return calls if list(wanted) == list(columns) else calls.project(", ".join(map(quoted, columns)))
 
     def count(self, selection: Selection) -> int | None:
         """How many calls are selected; None if the relation is borrowed."""
@@ -138,138 +133,58 @@ class RelationCalls:
             for batch in reader:
                 yield as_calls(batch)
 
-    def _value(self, name: str) -> str:
-        """The expression that is the column, with what stands for missing values."""
+    def _taken_apart(self, name: str) -> str:
+        """The column as it is, or as text where it stands inside JSON."""
+        column, source = call_column(name), origin(name, self._types)
+        if source == name:
+            return quoted(name)
+        if source is not None and column is not None:
+            return sql_text_inside(column, self._types[source], self._which)
+        return "NULL"
+
+    def _numbers(self, name: str) -> str:
         column = call_column(name)
+        if column is None or column.kind not in NUMBERS or not self._is_inside(name):
+            return quoted(name)
+        return sql_number(column, self._which)
+
+    @property
+    def _which(self) -> str:
+        return "CAST(id AS VARCHAR)" if "id" in self._types else "'?'"
+
+    def _is_inside(self, name: str) -> bool:
+        return origin(name, self._types) not in (name, None)
+
+    def _exact(self, name: str) -> str:
+        """The values exactly.
+
+        Raises:
+            UsageError: their type has no exact cast.
+        """
+        value, column = quoted(name), call_column(name)
         if column is None or is_further(name, self._types):
-            return _quoted(name)
-        if self._canonical and self._types.get(name) == _TYPES[column.kind]:
-            return _quoted(name)
-        value = self._exact(column)
-        if name == "status":
-            return f"CASE WHEN {value} IN ({_STATUSES}) THEN {value} ELSE '{column.missing}' END"
-        if name == "currency" and "total_price" in self._types:
-            return f"CASE WHEN total_price IS NOT NULL THEN coalesce({value}, '{column.missing}') END"
-        if name == "update_time" and "create_time" in self._types:
-            return f"greatest({value}, {self._exact(CALL_COLUMNS['create_time'])})"
-        if name in UNKNOWN_TOKENS and origin("token_source", self._types):
-            unknown = ", ".join(f"'{source}'" for source in UNKNOWN_TOKENS[name])
-            return f"CASE WHEN {self._value('token_source')} NOT IN ({unknown}) THEN {value} END"
-        if name in ("agent_name", "provider_name") and (label := call_column(f"{LABEL}{name.removesuffix('_name')}")):
-            parts = (value, self._exact(label)) if name == "agent_name" else (self._exact(label), value)
-            return f"coalesce({', '.join(parts)})"
-        return value if column.missing is None or name == "currency" else f"coalesce({value}, '{column.missing}')"
+            return value
+        rule, leeway, given = rule_of(column), self._leeway, self._types.get(name, '"NULL"')
+        if self._is_inside(name):
+            given, leeway = "DOUBLE" if column.kind in NUMBERS else "VARCHAR", Leeway(round_prices=True)
+        if given == '"NULL"':
+            return f"CAST({value} AS {rule.sql_type})"
+        exact = rule.sql(value, given, leeway)
+        if exact is None:
+            hint = "; its zone is unknown: add one, such as AT TIME ZONE 'UTC'" if given.startswith("TIMESTAMP") else ""
+            raise UsageError(f"the column {name} is {given}, where a frame of calls has {rule.sql_type}{hint}")
+        if exact == value:
+            return value
+        # The id is not named, because that would read the ids of all calls.
+        said = f"left(CAST({value} AS VARCHAR), 80)"
+        refusal = f"error('{name} is ' || {said} || ', which is no {rule.meaning}')"
+        return f"coalesce({exact}, CASE WHEN {value} IS NULL THEN NULL ELSE {refusal} END)"
 
-    def _exact(self, column: CallColumn) -> str:
-        """The values of a column, exactly."""
-        source = origin(column.name, self._types)
-        if source == column.name:
-            return _cast(_quoted(column.name), column, self._types[column.name])
-        if source is not None:
-            return self._inside(column, source)
-        if column.name == "total_tokens" and may_be_absent(column.name, self._types):
-            return f"({self._value('prompt_tokens')} + {self._value('completion_tokens')})"
-        return f"CAST(NULL AS {_TYPES[column.kind]})"
-
-    def _inside(self, column: CallColumn, source: str) -> str:
-        """The value of a key in a JSON column; text that is no JSON is an error that names the call."""
-        which = "CAST(id AS VARCHAR)" if "id" in self._types else "'?'"
-        text = f'CAST("{source}" AS VARCHAR)'
-        value = f"json_extract_string({text}, {_pointer(column.key or '')})"
-        if column.kind is Kind.INTEGER:
-            value = _whole(f"CAST({value} AS DOUBLE)", column.name)
-        typed = f"CAST({value} AS {_TYPES[column.kind]})"
-        refusal = f"error('{source} of the call ' || {which} || ' is no JSON')"
-        # What Python takes for nothing says nothing, like in a frame.
-        details = f"json_type({text}) = 'OBJECT' OR json({text}) IN ({_NOTHING})"
-        return (
-            f"CASE WHEN {text} IS NULL THEN NULL WHEN NOT json_valid({text}) THEN {refusal} "
-            f"WHEN {details} THEN {typed} ELSE {refusal} END"
-        )
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
-
-
-def _pointer(key: str) -> str:
-    """The path to a key of a JSON object, in the form that knows every name."""
-    escaped = key.replace("~", "~0").replace("/", "~1").replace("'", "''")
-    return f"'/{escaped}'"
-
-
-def _cast(value: str, column: CallColumn, given: str) -> str:
-    """The exact cast of an expression of the given type.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if given == '"NULL"':
-        return f"CAST({value} AS {_TYPES[column.kind]})"
-    exact = _CASTS[column.kind](value, column.name, given)
-    if exact is None:
-        hint = "; its zone is unknown: add one, such as AT TIME ZONE 'UTC'" if given.startswith("TIMESTAMP") else ""
-        raise UsageError(f"the column {column.name} is {given}, where a frame of calls has {_TYPES[column.kind]}{hint}")
-    return exact
-
-
-def _text(value: str, name: str, given: str) -> str | None:
-    if given == "VARCHAR":
-        return value
-    return f"CAST({value} AS VARCHAR)" if given in ("UUID", "JSON") or given.startswith("ENUM") else None
-
-
-def _id(value: str, name: str, given: str) -> str | None:
-    text = _text(value, name, given)
-    return f"lower({text})" if text is not None and given != "UUID" else text
-
-
-def _whole(value: str, name: str) -> str:
-    refusal = f"error('{name} is ' || CAST({value} AS VARCHAR) || ', which is no whole number')"
-    return f"CASE WHEN {value} IS NULL OR {value} = trunc({value}) THEN CAST({value} AS BIGINT) ELSE {refusal} END"
-
-
-def _count(value: str, name: str, given: str) -> str | None:
-    if given in _INTEGERS:
-        return f"CAST({value} AS BIGINT)"
-    return _whole(value, name) if given in _FLOATS or given.startswith("DECIMAL") else None
-
-
-def _rate(value: str, name: str, given: str) -> str | None:
-    numeric = given in (*_INTEGERS, *_FLOATS) or given.startswith("DECIMAL")
-    return f"CAST({value} AS DOUBLE)" if numeric else None
-
-
-def _money(value: str, name: str, given: str) -> str | None:
-    rounded = f"CAST({value} AS DECIMAL(38,10))"
-    if given.startswith("DECIMAL") and int(given.rstrip(")").partition(",")[2]) > 10:
-        refusal = f"error('{name} is ' || CAST({value} AS VARCHAR) || ', which has more than 10 decimal places')"
-        return f"CASE WHEN {value} IS NULL OR CAST({rounded} AS {given}) = {value} THEN {rounded} ELSE {refusal} END"
-    return rounded if given in (*_INTEGERS, *_FLOATS) or given.startswith("DECIMAL") else None
-
-
-def _time(value: str, name: str, given: str) -> str | None:
-    if given == "TIMESTAMP WITH TIME ZONE":
-        return value
-    if given != "VARCHAR":
-        return None
-    refusal = f"error('{name} is ' || {value} || ', which is no time with a zone')"
-    zoned = rf"regexp_full_match({value}, '.*[0-9]([zZ]|[+-][0-9]{{2}}:?[0-9]{{2}})')"
-    return f"CASE WHEN {value} IS NULL OR {zoned} THEN CAST({value} AS TIMESTAMPTZ) ELSE {refusal} END"
-
-
-_CASTS: Mapping[Kind, Callable[[str, str, str], str | None]] = {
-    Kind.ID: _id,
-    Kind.TEXT: _text,
-    Kind.KEY: _text,
-    Kind.NAME: _text,
-    Kind.JSON: _text,
-    Kind.INTEGER: _count,
-    Kind.RATE: _rate,
-    Kind.MONEY: _money,
-    Kind.TIME: _time,
-}
+    def _complete(self, name: str, known: Sequence[str]) -> str:
+        column = call_column(name)
+        if self._canonical and column is not None and self._types.get(name) == rule_of(column).sql_type:
+            return quoted(name)
+        return completion(name, known)
 
 
 def _conditions(selection: Selection) -> Iterator[str]:

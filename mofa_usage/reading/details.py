@@ -1,0 +1,172 @@
+"""Values that stand inside JSON: the details of tokens and prices, and labels, taken apart into columns.
+
+A column of details holds JSON objects as text, or structs. Null says nothing, and so does what Python takes for
+nothing: `null`, 0, false, an empty text or list. Anything else that is no object is refused, naming the call. A number
+may be given as text; what is asked for as a number and is none is refused too. Prices in there are rounded to their ten
+places, because Rust computes them as doubles.
+
+Polars decodes a whole column at once and fails as a whole. Then it is tried in smaller and smaller parts, so that only
+the rows around an odd one (a list where text is expected, a number of 400 digits) are decoded one by one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.errors import MofaUsageError, UsageError
+from mofa_usage.reading.columns import CallColumn, quoted
+from mofa_usage.schema import Kind
+from mofa_usage.values import read_json
+
+__all__ = ["NUMBERS", "naming", "sql_number", "sql_text_inside", "take_apart"]
+
+NUMBERS = (Kind.INTEGER, Kind.MONEY)
+"""The kinds of values that are numbers in JSON."""
+
+_NUMBER = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
+_FEW = 32  # rows that are decoded one by one where Polars cannot
+_PARTS = 32  # of a column that cannot be decoded at once
+_NOTHING = r'^\s*(?:null|false|-?0(?:\.0*)?|""|\[\s*\])\s*$'
+
+
+def naming(rows: pl.DataFrame, row: int) -> str:
+    """What a row is called in a message."""
+    return f"the call {rows['id'][row]}" if "id" in rows.columns else f"row {row}"
+
+
+def take_apart(raw: pl.DataFrame, columns: Sequence[CallColumn], error: type[MofaUsageError]) -> pl.DataFrame:
+    """The rows with a column for each value inside JSON: floats for numbers, else text.
+
+    Raises:
+        UsageError: a column of details is neither text nor a struct.
+        MofaUsageError: as `error`, for text that is no JSON object, or a number that is none.
+    """
+    inside: dict[str, list[CallColumn]] = {}
+    for column in columns:
+        inside.setdefault(column.source or "", []).append(column)
+    values = (_Details(raw, source, wanted, error).values() for source, wanted in inside.items())
+    return raw.with_columns([series for found in values for series in found])
+
+
+class _Details:
+    """A column of details, of which some keys are wanted as columns."""
+
+    def __init__(
+        self, raw: pl.DataFrame, source: str, columns: Sequence[CallColumn], error: type[MofaUsageError]
+    ) -> None:
+        self._raw = raw
+        self._source = source
+        self._columns = columns
+        self._names = [column.name for column in columns]
+        self._fields = pl.Struct(dict.fromkeys((column.key or "" for column in columns), pl.String))
+        self._error = error
+
+    def values(self) -> list[pl.Series]:
+        texts = self._decoded(self._texts(), 0)
+        return [self._number(texts[one.name]) if one.kind in NUMBERS else texts[one.name] for one in self._columns]
+
+    def _texts(self) -> pl.Series:
+        details = self._raw[self._source]
+        if isinstance(details.dtype, pl.Struct):
+            written = pl.when(pl.col(self._source).is_not_null()).then(pl.col(self._source).struct.json_encode())
+            return self._raw.select(written.alias(self._source))[self._source]
+        if details.dtype not in (pl.String(), pl.Null()):
+            raise UsageError(f"the column {self._source} is {details.dtype}; details are read from JSON text")
+        return details.cast(pl.String)
+
+    def _decoded(self, texts: pl.Series, first: int) -> pl.DataFrame:
+        """The values as text, a column each; `first` is the place of the first of the texts among the rows."""
+        for given in (texts, _without_nothing(texts)):
+            try:
+                decoded = given.str.json_decode(self._fields)
+            except (pl.exceptions.ComputeError, pl.exceptions.ShapeError):
+                continue
+            # The decoder reads all rows as one text, so two in one could hide; then there are more than there were.
+            if len(decoded) == len(texts):
+                return pl.DataFrame(decoded.struct.unnest().get_columns()).rename(
+                    dict(zip(decoded.struct.fields, self._names, strict=True))
+                )
+        if len(texts) <= _FEW:
+            rows = [self._row(text, first + place) for place, text in enumerate(texts)]
+            return pl.DataFrame(rows, schema=dict.fromkeys(self._names, pl.String), orient="row")
+        size = max(_FEW, len(texts) // _PARTS + 1)
+        starts = range(0, len(texts), size)
+        return pl.concat(self._decoded(texts.slice(start, size), first + start) for start in starts)
+
+    def _row(self, text: str | None, row: int) -> list[str | None]:
+        try:
+            details = (None if text is None else read_json(text)) or {}
+            if not isinstance(details, Mapping):
+                raise ValueError(f"it is a {type(details).__name__} and no JSON object")
+        except ValueError as cause:
+            raise self._error(f"{self._source} of {naming(self._raw, row)} cannot be read: {cause}") from cause
+        return [_as_text(details.get(column.key)) for column in self._columns]
+
+    def _number(self, texts: pl.Series) -> pl.Series:
+        frame = texts.to_frame("text")
+        text = pl.col("text")
+        numbers = frame.select(pl.when(text.str.contains(_NUMBER)).then(text).cast(pl.Float64, strict=False))["text"]
+        if numbers.null_count() > texts.null_count():
+            row = (numbers.is_null() & texts.is_not_null()).arg_max() or 0
+            what = f"{texts.name} is {texts[row][:40]!r} and no number"
+            raise self._error(f"{self._source} of {naming(self._raw, row)} cannot be read: {what}")
+        return numbers.alias(texts.name)
+
+
+def _without_nothing(texts: pl.Series) -> pl.Series:
+    frame = texts.to_frame("text")
+    return frame.select(pl.when(pl.col("text").str.contains(_NOTHING).not_()).then("text"))["text"]
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, default=str)
+
+
+# --- the same, as DuckDB says it ------------------------------------------------------------------------------------
+
+
+def sql_text_inside(column: CallColumn, given: str, which: str) -> str:
+    """The value of a key as text; `given` is the type of the details, `which` names the call.
+
+    Raises:
+        UsageError: the details are neither JSON nor a struct.
+    """
+    source = quoted(column.source or "")
+    if given.startswith(("STRUCT", "MAP")):
+        text = f"CAST(to_json({source}) AS VARCHAR)"
+    elif given in ("VARCHAR", "JSON", '"NULL"'):
+        text = f"CAST({source} AS VARCHAR)"
+    else:
+        raise UsageError(f"the column {column.source} is {given}; details are read from JSON text")
+    nothing = f"regexp_matches({text}, '{_NOTHING}')"
+    value = f"json_extract_string({text}, {_pointer(column.key or '')})"
+    refusal = _sql_refusal(column, which, "it is no JSON object")
+    return (
+        f"CASE WHEN {text} IS NULL OR {nothing} THEN NULL WHEN NOT json_valid({text}) THEN {refusal} "
+        f"WHEN json_type({text}) = 'OBJECT' THEN {value} ELSE {refusal} END"
+    )
+
+
+def sql_number(column: CallColumn, which: str) -> str:
+    """The number that the text of `sql_text_inside`, a column by now, says."""
+    text = quoted(column.name)
+    refusal = _sql_refusal(column, which, f"{column.name} is no number")
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    is_number = f"regexp_matches({text}, '{_NUMBER}') AND {number} IS NOT NULL"
+    return f"CASE WHEN {text} IS NULL THEN NULL WHEN {is_number} THEN {number} ELSE {refusal} END"
+
+
+def _sql_refusal(column: CallColumn, which: str, why: str) -> str:
+    said = f"{column.source} of the call ".replace("'", "''")
+    return f"error('{said}' || {which} || ' cannot be read: {why.replace(chr(39), chr(39) * 2)}')"
+
+
+def _pointer(key: str) -> str:
+    """The path to a key of a JSON object, in the form that knows every name."""
+    escaped = key.replace("~", "~0").replace("/", "~1").replace("'", "''")
+    return f"'/{escaped}'"
