@@ -22,6 +22,7 @@ from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage
 from mofa_usage.errors import SerializationError
 from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
+from mofa_usage.warehouse import export
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
 from tests.proofs import trials
 from tests.samples import NOON, agent, call, provider
@@ -87,7 +88,7 @@ def test_types_metadata_and_order_for_any_reader(tmp_path: Path) -> None:
         "timestamp[us, tz=UTC]",
     ]
     metadata = file.metadata.metadata
-    assert metadata[b"mofa_usage.schema_version"] == b"1"
+    assert metadata[b"mofa_usage.schema_version"] == b"2"
     assert json.loads(metadata[b"mofa_usage.units"])["total_price"] == "units of the column currency"
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
     assert [group.num_rows for group in groups] == [256, 256, 256, 232]
@@ -165,6 +166,35 @@ def test_nothing_is_exported_as_nothing(tmp_path: Path) -> None:
 
 
 # --- partitions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tz", "moments", "names"),
+    [
+        ("Europe/Berlin", ["2026-05-01T22:30"], ["day=2026-05-02/calls.parquet"]),
+        ("UTC", ["2026-05-01T22:30"], ["day=2026-05-01/calls.parquet"]),
+    ],
+)
+def test_partitions_are_of_the_zone(tmp_path: Path, tz: str, moments: list[str], names: list[str]) -> None:
+    times = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
+    frame = pl.DataFrame({"create_time": times, "prompt_tokens": [1] * len(times)})
+    done = export_parquet(frame, tmp_path / "calls", partition_by="day", tz=tz)
+    assert [str(file.relative_to(tmp_path / "calls")) for file in done.files] == names
+    assert load_usage(tmp_path / "calls").frame["create_time"].sort().to_list() == times
+
+
+def test_a_day_that_comes_again_has_a_second_file(tmp_path: Path) -> None:
+    """Newfoundland set its clocks back at one minute past midnight."""
+    moments = ["2010-11-07T02:29:59", "2010-11-07T02:30:30", "2010-11-07T02:31:30", "2010-11-07T03:30:00"]
+    times = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
+    frame = pl.DataFrame({"create_time": times}, schema={"create_time": TIME})
+    with export._Files(tmp_path, export._Partitions("day", "America/St_Johns"), 10, frame.schema) as files:
+        for row in range(4):
+            files.write(frame.slice(row, 1))
+    assert files.names == [
+        f"day=2010-11-0{day}/calls{end}.parquet" for day, end in ((6, ""), (7, ""), (6, "-2"), (7, "-2"))
+    ]
+    assert load_usage(tmp_path).frame["create_time"].sort().to_list() == times
 
 
 @pytest.mark.parametrize(("partition", "label"), [("month", "%Y-%m"), ("day", "%Y-%m-%d")])

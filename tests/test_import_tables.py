@@ -207,7 +207,7 @@ async def test_a_query_that_cannot_be_answered_stores_nothing(sql: str, says: st
 
 
 async def test_intervals_are_durations_and_months_are_refused() -> None:
-    relation = duckdb.sql(
+    relation: Any = duckdb.sql(
         "SELECT TIMESTAMPTZ '2026-05-01 12:00:00+00' AS create_time, 1 AS prompt_tokens,"
         " 1::HUGEINT AS completion_tokens,"
         " INTERVAL 1245 MILLISECOND AS latency_ms"

@@ -99,8 +99,9 @@ def export_parquet(
         filter: Only calls that meet it.
         start: Only calls created at or after this: a datetime with a zone, a date, or ISO 8601 text.
         end: Only calls created before this.
-        tz: The zone of dates, and of text without a zone, in `start` and `end`. Partitions are always of UTC.
-        partition_by: "month" or "day" of create_time in UTC.
+        tz: The zone of partitions, and of dates and text without a zone in `start` and `end`. Times are stored in UTC
+            whatever it is.
+        partition_by: "month" or "day" of create_time on the clock of `tz`.
         overwrite: Replace what is at `path`; the old export stays whole until the new one is.
         row_group_size: Calls in a row group: what a reader skips or reads as a whole.
         progress: As for `load_usage`.
@@ -128,7 +129,8 @@ def export_parquet(
     batches = watched(calls.batches(selection, by_time=True), "Exporting", partial(calls.count, selection), progress)
     with _staged(target) as staging:
         first = next(batches)  # there is one, and it knows the types of further columns
-        with _Files(staging, partition_by, row_group_size, first.schema) as files:
+        partitions = None if partition_by is None else _Partitions(partition_by, tz)
+        with _Files(staging, partitions, row_group_size, first.schema) as files:
             for rows in _in_order(chain([first], batches)):
                 files.write(rows)
         _move(staging if partition_by else staging / _FILE, target)
@@ -161,6 +163,18 @@ def _in_order(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield kept
 
 
+@dataclass(frozen=True)
+class _Partitions:
+    """By what an export is partitioned, and on which clock."""
+
+    by: Partition
+    tz: str
+
+    def of(self, times: pl.Series) -> pl.Series:
+        """The folder of each time, as Hive names them."""
+        return f"{self.by}=" + times.dt.convert_time_zone(self.tz).dt.strftime(_LABELS[self.by])
+
+
 class _Files:
     """The files of an export inside a folder: one, or one for each partition, of which one is open at a time.
 
@@ -169,11 +183,12 @@ class _Files:
         names: The files, relative to the folder.
     """
 
-    def __init__(self, folder: Path, partition_by: Partition | None, row_group_size: int, columns: pl.Schema) -> None:
+    def __init__(self, folder: Path, partitions: _Partitions | None, row_group_size: int, columns: pl.Schema) -> None:
         self.rows = 0
         self.names: list[str] = []
         self._folder = folder
-        self._partition_by = partition_by
+        self._partitions = partitions
+        self._partition: str | None = None
         self._size = row_group_size
         self._schema = _schema(columns)
         self._writer: pq.ParquetWriter | None = None
@@ -190,23 +205,27 @@ class _Files:
                 "a create_time is stored in a form that sorts differently"
             )
         self._latest = rows["create_time"][-1]
-        if self._partition_by is None:
-            self._add(_FILE, rows)
+        if self._partitions is None:
+            self._add("", rows)
             return
-        labels = rows["create_time"].dt.strftime(_LABELS[self._partition_by])
-        for label in labels.unique(maintain_order=True):
-            self._add(f"{self._partition_by}={label}/{_FILE}", rows.filter(labels == label))
+        folders = self._partitions.of(rows["create_time"])
+        for folder in folders.unique(maintain_order=True):
+            self._add(folder, rows.filter(folders == folder))
 
-    def _add(self, name: str, rows: pl.DataFrame) -> None:
-        if self._writer is None or self.names[-1] != name:
+    def _add(self, partition: str, rows: pl.DataFrame) -> None:
+        if self._writer is None or self._partition != partition:
             self._finish()
-            self._open(name)
+            self._open(partition)
         self._waiting.append(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema))
         self.rows += rows.height
         while sum(table.num_rows for table in self._waiting) >= self._size:
             self._flush(self._size)
 
-    def _open(self, name: str) -> None:
+    def _open(self, partition: str) -> None:
+        # Clocks that were set back just after midnight come to a day a second time.
+        before = sum(Path(name).parent == Path(partition) for name in self.names)
+        name = str(Path(partition, f"calls-{before + 1}.parquet" if before else _FILE))
+        self._partition = partition
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(
@@ -241,7 +260,7 @@ class _Files:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:
             if not self.names:
-                self._open(_FILE)  # no calls: a file that says so
+                self._open("")  # no calls: a file that says so
             self._finish()
         elif self._writer is not None:
             self._writer.close()
