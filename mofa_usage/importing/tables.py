@@ -3,11 +3,9 @@
 Sums of columns, units, fallbacks, filters, odd times and numbers are said in SQL, which people know, and not in a
 language of ours. `QueryRows` has DuckDB read the source as the table `calls` and gives the rows of a query over it:
 
-```sql
-SELECT started AS create_time, input + cache_read AS prompt_tokens, seconds * 1000 AS latency_ms,
-       micros * 0.000001::DECIMAL(18, 6) AS total_price
-FROM calls WHERE kind <> 'SPAN'
-```
+    SELECT started AS create_time, input + cache_read AS prompt_tokens, seconds * 1000 AS latency_ms,
+           micros * 0.000001::DECIMAL(18, 6) AS total_price
+    FROM calls WHERE kind <> 'SPAN'
 
 Reading is DuckDB's then: it finds the types of the columns. Numbers with a point are doubles, in which prices of up to
 15 digits come out exact. A line of a CSV that does not fit the types is refused with its line number. JSON is looked
