@@ -21,6 +21,7 @@ from mofa_usage.errors import (
 
 if TYPE_CHECKING:
     from mofa_usage.importing import ImportResult, import_calls
+    from mofa_usage.pricing import Price, PriceBook
     from mofa_usage.records import (
         NIL_UUID,
         Agent,
@@ -68,6 +69,8 @@ _HOMES = {
     "MessageRole": "mofa_usage.records",
     "MySqlStore": "mofa_usage.stores",
     "PostgresStore": "mofa_usage.stores",
+    "Price": "mofa_usage.pricing",
+    "PriceBook": "mofa_usage.pricing",
     "PriceDetails": "mofa_usage.records",
     "Provider": "mofa_usage.records",
     "QueryFilter": "mofa_usage.records",
@@ -106,6 +109,8 @@ __all__ = [
     "NotFoundError",
     "PersistenceError",
     "PostgresStore",
+    "Price",
+    "PriceBook",
     "PriceDetails",
     "Provider",
     "QueryError",

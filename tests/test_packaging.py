@@ -195,6 +195,7 @@ def test_an_extra_is_added_by_the_name_of_the_project(base_python: Path, tmp_pat
         ("mofa_usage.load_usage('calls.parquet')", "analysis"),
         ("mofa_usage.load_usage('sqlite:usage.db')", "analysis"),
         ("mofa_usage.export_parquet('sqlite:usage.db', 'calls.parquet')", "analysis"),
+        ("mofa_usage.PriceBook.default()", "pricing"),
         ("asyncio.run(connect('postgresql://user:hidden@127.0.0.1:1/x'))", "postgres"),
         ("asyncio.run(connect('mysql://user:hidden@127.0.0.1:1/x'))", "mysql"),
     ],

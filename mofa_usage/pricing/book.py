@@ -1,0 +1,205 @@
+"""Price books: lists of prices, the first that knows a model first, and what a call costs by them."""
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, localcontext
+from os import PathLike
+
+from mofa_usage.pricing.files import PriceFile
+from mofa_usage.pricing.listed import listed_prices
+from mofa_usage.pricing.quotes import STANDARD_TIER, Question, Quote, Source, plain_tier
+from mofa_usage.pricing.rates import EXACT, Charge, ContradictionError, charge
+from mofa_usage.records import LLMApiCall, PriceDetails
+
+__all__ = ["Price", "PriceBook", "with_price"]
+
+_log = logging.getLogger(__name__)
+_TOO_MUCH = Decimal(100_000)  # a record's price has five digits before the point
+_MODELS_TOLD_APART = 1000
+_NO_GEOGRAPHY = frozenset(("", "global", "not_available", "unknown"))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a call costs, in units of `currency` with ten decimal places.
+
+    Attributes:
+        total: the sum of the parts that are known.
+        input: the tokens of the prompt that were neither read from a cache nor written to one.
+        cached: those read from a cache.
+        cache_write: those written to one.
+        output: the tokens of the completion.
+        other: web searches, and requests where a model charges for them.
+        currency: an ISO 4217 code.
+        source: the list of prices and its version.
+        exact: False where the model, its seller, its tier, a batch, a cache lifetime or a kind of token had to be
+            priced at the rate of another, or the tokens are not what the provider said.
+
+    A part is None where its tokens are not known; then `exact` is False.
+    """
+
+    total: Decimal
+    input: Decimal | None
+    cached: Decimal | None
+    cache_write: Decimal | None
+    output: Decimal | None
+    other: Decimal
+    currency: str
+    source: str
+    exact: bool
+
+
+class PriceBook:
+    """Prices of models: list prices, own ones, or both. Safe to use from many threads.
+
+    ```python
+    from mofa_usage import PriceBook
+
+    book = PriceBook.default()
+    price = book.price(call)
+    if price is None:
+        print("unknown, which is not free:", book.unknown)
+    ```
+    """
+
+    def __init__(self, *sources: Source) -> None:
+        """A book of these lists; the first that knows a model counts. See `default`, `load` and `or_else`."""
+        self._sources = sources
+        self._unknown: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def default(cls) -> "PriceBook":
+        """List prices of some 2,300 models of 47 providers, as the installed genai-prices has them.
+
+        Raises:
+            MissingExtraError: the extra `pricing` is not installed.
+        """
+        return cls(listed_prices())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "PriceBook":
+        """The prices of a file; `mofa_usage.pricing.files` says what is in one.
+
+        Raises:
+            UsageError: the file cannot be read, or an entry breaks a rule; the message says which.
+        """
+        return cls(PriceFile(path))
+
+    def or_else(self, other: "PriceBook") -> "PriceBook":
+        """A book that looks into `other` where this one does not know a model."""
+        return PriceBook(*self._sources, *other._sources)
+
+    @property
+    def source(self) -> str:
+        """The lists of the book with their versions, in the order in which they are asked."""
+        return ", ".join(source.name for source in self._sources)
+
+    @property
+    def unknown(self) -> Counter[str]:
+        """How many calls of each model had no price so far, by the model that was asked for. A copy.
+
+        Calls of which no tokens are known (`token_source` none) are not among them: there is nothing to price. Of more
+        than a thousand models the further ones are counted together, under the name "".
+        """
+        with self._lock:
+            return self._unknown.copy()
+
+    def price(self, call: LLMApiCall, *, on: date | None = None) -> Price | None:
+        """What a call costs; None where that is not known, which is never 0.
+
+        Args:
+            call: besides its model and tokens, its labels `provider`, `served_model`, `service_tier`, `speed`,
+                `inference_geo` and `web_search_requests` count.
+            on: price it as if it had been made on this day, at its time of day (UTC).
+        """
+        counted = call.token_source
+        if counted == "none":
+            return None
+        found = self._find(call, on)
+        if isinstance(found, str):
+            self._count(call.model_name, found)
+            return None
+        return found
+
+    def _find(self, call: LLMApiCall, on: date | None) -> Price | str:
+        """The price, or why there is none."""
+        quote = self._quote(call, on)
+        if quote is None:
+            return f"{self.source or 'an empty price book'} has none for it"
+        try:
+            charged = charge(call, quote.rates)
+        except ContradictionError as error:
+            return str(error)
+        if charged is None:
+            return f"{quote.source} has none for some of its tokens"
+        if charged.total >= _TOO_MUCH:
+            return f"{charged.total} {quote.currency} is more than a record holds"
+        return _price(quote, charged, is_elsewhere=call.labels.get("inference_geo", "").lower() not in _NO_GEOGRAPHY)
+
+    def _quote(self, call: LLMApiCall, on: date | None) -> Quote | None:
+        labels, at = call.labels, call.create_time
+        if on is not None:
+            at = at.replace(year=on.year, month=on.month, day=on.day)
+        tier = plain_tier(labels.get("service_tier"))
+        if tier == STANDARD_TIER:
+            tier = plain_tier(labels.get("speed"))  # Anthropic's word for another thing that is paid for
+        question = Question(call.model_name, labels.get("served_model"), labels.get("provider"), tier, at)
+        return next((quote for source in self._sources if (quote := source.quote(question)) is not None), None)
+
+    def _count(self, model: str, why: str) -> None:
+        with self._lock:
+            name = model if model in self._unknown or len(self._unknown) < _MODELS_TOLD_APART else ""
+            self._unknown[name] += 1
+            is_first = self._unknown[name] == 1
+        if is_first:
+            _log.warning("calls of %r have no price (said once per model): %s", model, why)
+
+    def __repr__(self) -> str:
+        return f"PriceBook({self.source})"
+
+
+def _price(quote: Quote, charged: Charge, *, is_elsewhere: bool) -> Price:
+    # Where a model is served in one country only, some cost a tenth more. No list says which.
+    is_exact = quote.is_exact and charged.is_exact and not is_elsewhere
+    parts = charged.parts
+    return Price(
+        total=charged.total,
+        input=parts["input"],
+        cached=parts["cached"],
+        cache_write=parts["cache_write"],
+        output=parts["output"],
+        other=parts["other"] or Decimal(0),
+        currency=quote.currency,
+        source=quote.source,
+        exact=is_exact,
+    )
+
+
+def with_price(call: LLMApiCall, book: PriceBook, *, on: date | None = None) -> LLMApiCall:
+    """The call with its price, for a recorder or a backfill; the call itself where it has one, or none is known.
+
+    `price_details` gets `input_price` (all of the prompt, cached and written tokens included), `output_price`,
+    `currency`, and the further keys `price_source` and `price_exact`; other keys that are there stay.
+    """
+    if call.total_price is not None or (price := book.price(call, on=on)) is None:
+        return call
+    with localcontext(EXACT):
+        prompt = [part for part in (price.input, price.cached, price.cache_write) if part is not None]
+        input_price = sum(prompt, Decimal(0)) if prompt else None
+    details = {
+        "input_price": input_price,
+        "output_price": price.output,
+        "currency": price.currency,
+        "price_source": price.source,
+        "price_exact": price.exact,
+    }
+    return call.model_copy(
+        update={
+            "total_price": price.total,
+            "price_details": (call.price_details or PriceDetails()).model_copy(update=details),
+        }
+    )
