@@ -19,7 +19,7 @@ import pytest
 from genai_prices import Usage
 from genai_prices.data import providers
 from genai_prices.types import Tier, TieredPrices
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofa_usage import ApiCallStatus, LLMApiCall, MissingExtraError, Price, PriceBook, PriceDetails
@@ -426,6 +426,7 @@ def test_names_are_not_guessed(book: PriceBook, model: str) -> None:
     assert book.price(call(model)) is None
 
 
+@settings(deadline=None)  # the first one loads what the others have
 @given(
     st.text(max_size=40) | st.lists(st.sampled_from(["a", "openai", "models", "/", ":", "arn:", "ft:"])).map("".join)
 )
@@ -474,6 +475,7 @@ TIERS = {
 }
 
 
+@settings(deadline=None)  # the first one loads what the others have
 @given(
     st.sampled_from(tokens_priced()),
     st.lists(st.integers(0, 400_000), min_size=4, max_size=4),
@@ -522,6 +524,7 @@ def test_every_model_of_the_list_is_found(book: PriceBook) -> None:
 # Sums
 
 
+@settings(deadline=None)  # the first one loads what the others have
 @given(
     st.dictionaries(st.sampled_from(sorted(KINDS)), st.decimals(0, 1000, places=10), min_size=1),
     st.integers(0, 2**30),
