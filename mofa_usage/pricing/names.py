@@ -105,7 +105,7 @@ def spellings(asked: str, served: str | None = None) -> Iterator[Spelling]:
     is_same = bool(asked) and _plain(served) == _plain(asked)
     if is_same:
         yield Spelling(asked)
-    if undated(served) != served and not served.startswith("ft:"):
+    if undated(served) != served:
         yield Spelling(undated(served), is_exact=False)
     if asked and not is_same:
         yield Spelling(asked, is_exact=False, is_second=True)
