@@ -234,8 +234,9 @@ async def test_every_text_is_a_value_and_nothing_else(guarded: Store, text: str)
         error_message=text,
         error_code=text,
         api_response_id=text,
-        price_details={"currency": text, text: text},
+        price_details={"currency": "EUR", text: text},
         prompt_tokens_details={text: text},
+        labels={text: text, "provider": text},
     )
     said = message(1, content={"text": text, "tool_calls": [{"id": text, "name": text, "arguments": {text: text}}]})
     chat = session(1, title=text, metadata={text: text})
@@ -247,7 +248,7 @@ async def test_every_text_is_a_value_and_nothing_else(guarded: Store, text: str)
         await store.save_message(said)
         await store.save_provider(keeper)
         await store.save_agent(helper)
-    await store.save_api_calls([paid, *(call(n, error_code=text) for n in range(120))])
+    await store.save_api_calls([paid, *(call(n, error_code=text, labels={text: text}) for n in range(120))])
     await store.save_messages([said])
     await store.create_session(chat)
     await store.update_session(chat)
