@@ -1,22 +1,27 @@
 """Connections of the driver, lent from SQLAlchemy's pool.
 
 A pooled connection is given back as it came: outside a transaction. One whose task failed in a way that leaves this
-open (cancelled, connection lost) never goes back; the pool replaces it.
+open (cancelled, connection lost) never goes back; the pool replaces it. Nor does one whose store was closed meanwhile:
+a pool that is disposed of would keep what comes back to it, and with it a socket or a thread.
 """
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
-from mofa_usage.errors import MofaUsageError, PersistenceError
+from mofa_usage.errors import MofaUsageError, PersistenceError, StoreConnectionError
 from mofa_usage.stores.dialects import FAILED, REFUSED, Dialect, Failure
 
-__all__ = ["Lease", "State", "failure_of", "state_after", "translate"]
+__all__ = ["Connections", "Lease", "State", "failure_of", "state_after", "translate"]
+
+_CLOSING_SECONDS = 10.0  # that what is running has to end, when a store is closed
 
 State = Literal["whole", "unfinished", "lost"]
 """How a connection comes back: outside a transaction; with something left running or open; or dead."""
@@ -57,48 +62,153 @@ def state_after(error: BaseException | None, dialect: Dialect) -> State:
     return "whole" if failure is None or not failure.lost else "lost"
 
 
+class Connections:
+    """The connections of a store: lends them, knows which are lent, and closes them all.
+
+    Attributes:
+        open: Connections are lent; false from the moment at which the store is being closed.
+    """
+
+    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
+        self.engine = engine
+        self.dialect = dialect
+        self.open = True
+        # A task waits here and not in the pool, where it could not be told that the store is closed meanwhile.
+        self.places = asyncio.Semaphore(engine.pool.size())  # type: ignore[attr-defined]  # every pool of ours has one
+        self.lent: dict[Lease, asyncio.Task[Any] | None] = {}
+        self.returned = asyncio.Event()
+        sa.event.listen(engine.sync_engine, "checkin", self._checked_in)
+
+    def check_open(self) -> None:
+        """Refuse to go on with a closed store.
+
+        Raises:
+            StoreConnectionError: it is.
+        """
+        if not self.open:
+            raise StoreConnectionError("the store is closed")
+
+    def _checked_in(self, connection: Any, record: Any) -> None:
+        if not self.open:  # one that somebody had from the engine, and that the pool would keep
+            record.close()
+
+    async def close(self) -> None:
+        """Close every connection: those that are idle now, those in use when their work has ended.
+
+        The work of others gets some time for that, and is broken off then. A transaction of the task that closes may
+        go on to its end, which nobody could wait for here.
+        """
+        self.open = False
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self._others_returned()
+        except TimeoutError:
+            pass
+        finally:
+            for lease in self._of_others():
+                await lease.break_off()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await self._others_returned()
+            await self.engine.dispose()
+
+    def _of_others(self) -> "list[Lease]":
+        own = asyncio.current_task()
+        return [lease for lease, task in self.lent.items() if task is not own]
+
+    async def _others_returned(self) -> None:
+        while self._of_others():
+            self.returned.clear()
+            await self.returned.wait()
+
+
 class Lease:
     """A connection of the driver for the time of a `with` block."""
 
-    __slots__ = ("_dialect", "_engine", "_pooled")
+    __slots__ = ("_broken_off", "_connections", "_pooled")
 
-    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
-        self._engine = engine
-        self._dialect = dialect
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._pooled: PoolProxiedConnection | None = None
+        self._broken_off = False
 
     async def __aenter__(self) -> Any:
+        connections = self._connections
+        connections.check_open()
+        await connections.places.acquire()
         try:
-            self._pooled: PoolProxiedConnection = await greenlet_spawn(self._engine.pool.connect)
+            connections.check_open()
+            connections.lent[self] = asyncio.current_task()
+            await self._connect()
+            connections.check_open()
+        except BaseException:
+            await self.give_back("whole")
+            raise
+        assert self._pooled is not None  # noqa: S101 (it connected)
+        return self._pooled.driver_connection
+
+    async def _connect(self) -> None:
+        engine, dialect = self._connections.engine, self._connections.dialect
+        try:
+            self._pooled = await greenlet_spawn(engine.pool.connect)
         except Exception as error:
             # Whatever went wrong while connecting, no statement was sent.
-            failure = failure_of(error, self._dialect)
+            failure = failure_of(error, dialect)
             if failure is None:
                 raise
             met = REFUSED if failure == FAILED else failure
-            where = self._engine.url.render_as_string()  # without its password
-            raise translate(error, met, self._dialect, f"cannot connect to {where}") from _driver_error(
-                error, self._dialect
-            )
-        return self._pooled.driver_connection
+            where = engine.url.render_as_string()  # without its password
+            raise translate(error, met, dialect, f"cannot connect to {where}") from _driver_error(error, dialect)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.give_back(state_after(error, self._dialect))
+        await self.give_back(state_after(error, self._connections.dialect))
+        if isinstance(error, Exception):
+            self.check_whole(error)
+
+    def check_whole(self, cause: Exception | None = None) -> None:
+        """Refuse to go on with a connection that was broken off.
+
+        Raises:
+            StoreConnectionError: it was.
+        """
+        if self._broken_off:
+            raise StoreConnectionError("the store was closed meanwhile") from cause
 
     async def give_back(self, state: State) -> None:
         """End the lease, as leaving the block does."""
-        if state == "whole":
-            self._pooled.close()
-        else:
-            await asyncio.shield(asyncio.ensure_future(self._replace(state)))
-
-    async def _replace(self, state: State) -> None:
-        pooled = self._pooled
-        if state == "lost":
-            # Its siblings have most likely gone with it: the pool replaces them all before their next use.
-            await greenlet_spawn(self._engine.pool._invalidate, pooled)
-        elif await self._dialect.abandon(pooled.driver_connection):
+        pooled, self._pooled = self._pooled, None
+        if pooled is None:
+            self._end()
+        elif state == "whole" and self._connections.open:
             pooled.close()
+            self._end()
         else:
+            await asyncio.shield(asyncio.ensure_future(self._replace(pooled, state)))
+
+    def _end(self) -> None:
+        self._connections.lent.pop(self, None)
+        self._connections.places.release()
+        self._connections.returned.set()
+
+    async def break_off(self) -> None:
+        """Close the connection under the task that has it, which gets an error and has nothing to give back then."""
+        pooled, self._pooled = self._pooled, None
+        self._broken_off = True
+        if pooled is not None:
+            await self._connections.dialect.break_off(pooled.driver_connection)
             await greenlet_spawn(pooled.invalidate)
+
+    async def _replace(self, pooled: PoolProxiedConnection, state: State) -> None:
+        connections = self._connections
+        try:
+            if state == "lost" and connections.open:
+                # Its siblings have most likely gone with it: the pool replaces them all before their next use.
+                await greenlet_spawn(connections.engine.pool._invalidate, pooled)
+            elif connections.open and await connections.dialect.abandon(pooled.driver_connection):
+                pooled.close()
+            else:
+                await greenlet_spawn(pooled.invalidate)
+        finally:
+            self._end()

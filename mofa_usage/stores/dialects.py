@@ -162,6 +162,8 @@ class Dialect:
     """Upserts rows inside a transaction: connection, table, upsert statement, rows and their number."""
     abandon: Callable[[Connection], Awaitable[bool]]
     """Ends what a cancelled task left running; true if the connection can be used again."""
+    break_off: Callable[[Connection], Awaitable[None]]
+    """Ends what another task is doing with a connection, which that task gets to know by an error."""
     meaning: Callable[[BaseException], Failure | None]
     """What an exception of the driver means; `None` for one that is not the driver's."""
     message: Callable[[BaseException], str]

@@ -159,6 +159,10 @@ async def _abandon(connection: Any) -> bool:
     return False
 
 
+async def _break_off(connection: Any) -> None:
+    connection.close()
+
+
 _CODES: Mapping[int, Failure] = {
     **dict.fromkeys((1022, 1048, 1062, 1169, 1216, 1217, 1451, 1452, 1557, 1586, 3819, 4025), Failure(ConstraintError)),
     **dict.fromkeys((1264, 1265, 1292, 1366, 1406, 1411, 1690, 3140, 3141, 4078), Failure(SerializationError)),
@@ -248,6 +252,7 @@ DIALECT = Dialect(
     execute=_execute,
     save_many=_save_many,
     abandon=_abandon,
+    break_off=_break_off,
     meaning=_meaning,
     message=_message,
     conceal=_conceal,

@@ -150,6 +150,10 @@ async def _abandon(connection: Any) -> bool:
     return False
 
 
+async def _break_off(connection: Any) -> None:
+    connection.terminate()
+
+
 _STATES: Mapping[str, Failure] = {
     "08": LOST,
     "25P03": LOST,  # idle in a transaction for too long
@@ -252,6 +256,7 @@ DIALECT = Dialect(
     execute=_execute,
     save_many=_save_many,
     abandon=_abandon,
+    break_off=_break_off,
     meaning=_meaning,
     message=_message,
     conceal=_conceal,

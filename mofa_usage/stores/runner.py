@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 import stamina
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
-from mofa_usage.stores.connections import Lease, State, failure_of, state_after, translate
+from mofa_usage.errors import PersistenceError, QueryError
+from mofa_usage.stores.connections import Connections, Lease, State, failure_of, state_after, translate
 from mofa_usage.stores.dialects import Dialect, Options
 
 __all__ = ["Mode", "PoolRunner", "Runner", "TransactionRunner", "Work"]
@@ -44,7 +44,7 @@ class PoolRunner:
     def __init__(self, engine: AsyncEngine, dialect: Dialect, options: Options) -> None:
         self.engine = engine
         self.dialect = dialect
-        self.open = True
+        self.connections = Connections(engine, dialect)
         self._options = options
         self._begin = dialect.begin(options)
         self._alone = dialect.alone(options)
@@ -106,7 +106,7 @@ class PoolRunner:
                 return await runner.run(work, doing)
 
         async def leased() -> _T:
-            async with self._turn(mode), self._lease() as connection:
+            async with self._turn(mode), Lease(self.connections) as connection:
                 return await work(connection)
 
         return await self.attempt_alone(leased, doing)
@@ -125,11 +125,6 @@ class PoolRunner:
         failure = failure_of(error, self.dialect)
         return error if failure is None else translate(error, failure, self.dialect, doing)
 
-    def _lease(self) -> Lease:
-        if not self.open:
-            raise StoreConnectionError("the store is closed")
-        return Lease(self.engine, self.dialect)
-
     def _turn(self, mode: Mode) -> AbstractAsyncContextManager[None]:
         return nullcontext() if mode == "read" or self._writer is None else self._writer.turn()
 
@@ -144,7 +139,7 @@ class PoolRunner:
     async def _within(self, begin: Callable[[], Awaitable[tuple[Lease, Any]]]) -> AsyncIterator["TransactionRunner"]:
         async with self._turn("atomic"):
             lease, connection = await begin()
-            runner = TransactionRunner(connection, self.dialect)
+            runner = TransactionRunner(connection, lease, self.dialect)
             state: State = "unfinished"
             try:
                 yield runner
@@ -157,7 +152,7 @@ class PoolRunner:
                 await lease.give_back(state)
 
     async def _begin_transaction(self) -> tuple[Lease, Any]:
-        lease = self._lease()
+        lease = Lease(self.connections)
         connection = await lease.__aenter__()
         try:
             await self.dialect.execute(connection, self._begin, ())
@@ -173,9 +168,10 @@ class PoolRunner:
 class TransactionRunner:
     """Runs work on the one connection of a transaction."""
 
-    def __init__(self, connection: Any, dialect: Dialect) -> None:
+    def __init__(self, connection: Any, lease: Lease, dialect: Dialect) -> None:
         self.dialect = dialect
         self._connection = connection
+        self._lease = lease
         self._failed: BaseException | None = None
         self._over = False
 
@@ -187,6 +183,8 @@ class TransactionRunner:
         try:
             return await work(self._connection)
         except BaseException as error:
+            if isinstance(error, Exception):
+                self._lease.check_whole(error)
             failure = failure_of(error, self.dialect)
             if isinstance(error, Exception) and failure is None:
                 raise
@@ -217,6 +215,7 @@ class TransactionRunner:
         return "whole"
 
     def _check(self) -> None:
+        self._lease.check_whole()
         if self._failed is not None:
             raise QueryError("something in the transaction has failed, so all of it is rolled back") from self._failed
 

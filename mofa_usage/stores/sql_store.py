@@ -98,7 +98,7 @@ class SqlStore(SqlRecords, Store):
 
     @property
     def is_connected(self) -> bool:
-        return self._pool_runner.open
+        return self._pool_runner.connections.open
 
     @property
     def engine(self) -> AsyncEngine:
@@ -127,6 +127,5 @@ class SqlStore(SqlRecords, Store):
         await self._pool_runner.attempt(lambda connection: self._dialect.fetch(connection, "SELECT 1", ()), "ping")
 
     async def close(self) -> None:
-        if self._pool_runner.open:
-            self._pool_runner.open = False
-            await self.engine.dispose()
+        if self.is_connected:
+            await self._pool_runner.connections.close()

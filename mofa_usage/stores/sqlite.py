@@ -199,8 +199,13 @@ async def _save_many(
 
 
 async def _abandon(connection: Any) -> bool:
+    await connection.interrupt()
     await connection.rollback()  # waits for the statement that the connection's thread is busy with
     return True
+
+
+async def _break_off(connection: Any) -> None:
+    await connection.interrupt()
 
 
 _MEANINGS: Mapping[int, Failure] = {
@@ -278,6 +283,7 @@ DIALECT = Dialect(
     execute=_execute,
     save_many=_save_many,
     abandon=_abandon,
+    break_off=_break_off,
     meaning=_meaning,
     message=str,
     upsert=_upsert,
