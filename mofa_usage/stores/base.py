@@ -275,8 +275,9 @@ class Store(Records):
 
         It commits at the end of the block and rolls back when an exception leaves it; nobody else sees anything
         before the commit. It holds a connection (on SQLite the only one that may write), so keep it short, await
-        nothing slow inside, and do not use the store itself there. Its calls belong to one task and are not retried:
-        what has failed inside takes the whole transaction with it.
+        nothing slow inside, and do not use the store itself there: where that would wait for the transaction to end,
+        it raises a `QueryError` instead. Its calls belong to one task and are not retried: what has failed inside
+        takes the whole transaction with it.
         """
 
     @abstractmethod
@@ -289,7 +290,10 @@ class Store(Records):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close every connection. Closing twice does nothing; any later call raises `StoreConnectionError`."""
+        """Close every connection. Closing twice does nothing; any later call raises `StoreConnectionError`.
+
+        What other tasks are doing gets ten seconds to finish; then it is broken off, and they get that error, too.
+        """
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,7 +6,10 @@ a pool that is disposed of would keep what comes back to it, and with it a socke
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
@@ -16,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
-from mofa_usage.errors import MofaUsageError, PersistenceError, StoreConnectionError
+from mofa_usage.errors import MofaUsageError, PersistenceError, QueryError, StoreConnectionError
 from mofa_usage.stores.dialects import FAILED, REFUSED, Dialect, Failure
 
 __all__ = ["Connections", "Lease", "State", "failure_of", "state_after", "translate"]
@@ -62,6 +65,20 @@ def state_after(error: BaseException | None, dialect: Dialect) -> State:
     return "whole" if failure is None or not failure.lost else "lost"
 
 
+@dataclass(eq=False)
+class _Transaction:
+    """A transaction of a store, as the code inside it sees it."""
+
+    connections: "Connections"
+    task: asyncio.Task[Any] | None
+    over: bool = False
+
+
+_inside: ContextVar[tuple[_Transaction, ...]] = ContextVar("transactions around this code", default=())
+_MISTAKE = "inside its own transaction, where the object that `transaction()` gives is to be used"
+_FULL = "every connection of the pool is in use, and the transaction holds one of them"
+
+
 class Connections:
     """The connections of a store: lends them, knows which are lent, and closes them all.
 
@@ -69,10 +86,11 @@ class Connections:
         open: Connections are lent; false from the moment at which the store is being closed.
     """
 
-    def __init__(self, engine: AsyncEngine, dialect: Dialect) -> None:
+    def __init__(self, engine: AsyncEngine, dialect: Dialect, patience: float) -> None:
         self.engine = engine
         self.dialect = dialect
         self.open = True
+        self._patience = patience
         # A task waits here and not in the pool, where it could not be told that the store is closed meanwhile.
         self.places = asyncio.Semaphore(engine.pool.size())  # type: ignore[attr-defined]  # every pool of ours has one
         self.lent: dict[Lease, asyncio.Task[Any] | None] = {}
@@ -87,6 +105,47 @@ class Connections:
         """
         if not self.open:
             raise StoreConnectionError("the store is closed")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Marks a block, and the tasks that are started in it, as lying inside a transaction of this store."""
+        mine = _Transaction(self, asyncio.current_task())
+        _inside.set((*_inside.get(), mine))
+        try:
+            yield
+        finally:
+            mine.over = True
+            _inside.set(tuple(transaction for transaction in _inside.get() if not transaction.over))
+
+    def _own_transactions(self) -> "list[_Transaction]":
+        return [each for each in _inside.get() if each.connections is self and not each.over]
+
+    def refuse_own_transaction(self, why: str) -> None:
+        """Refuse to wait for what the current task itself holds.
+
+        Raises:
+            QueryError: the task is inside a transaction of this store.
+        """
+        if any(transaction.task is asyncio.current_task() for transaction in self._own_transactions()):
+            raise QueryError(f"the store is used {_MISTAKE}: {why}")
+
+    async def take_place(self) -> None:
+        """Wait until one more connection may be lent.
+
+        Raises:
+            QueryError: it would never be: the task that waits, or the one that started it, holds what it waits for.
+        """
+        if not self.places.locked():
+            await self.places.acquire()
+            return
+        self.refuse_own_transaction(_FULL)
+        # A task that was started inside a transaction may be one that the transaction waits for, or not.
+        limit = self._patience if self._own_transactions() else None
+        try:
+            async with asyncio.timeout(limit):
+                await self.places.acquire()
+        except TimeoutError:
+            raise QueryError(f"a task waits for a connection {limit:g} s {_MISTAKE}: {_FULL}") from None
 
     def _checked_in(self, connection: Any, record: Any) -> None:
         if not self.open:  # one that somebody had from the engine, and that the pool would keep
@@ -135,7 +194,7 @@ class Lease:
     async def __aenter__(self) -> Any:
         connections = self._connections
         connections.check_open()
-        await connections.places.acquire()
+        await connections.take_place()
         try:
             connections.check_open()
             connections.lent[self] = asyncio.current_task()

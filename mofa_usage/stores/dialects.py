@@ -155,6 +155,8 @@ class Dialect:
     """Whether a single statement needs no transaction."""
     serial: bool
     """The database has one writer at a time, so the tasks of this process may as well queue for it."""
+    readers_wait: Callable[[sa.URL], bool] = lambda url: False
+    """Whether those who read a database that is opened like this have to wait for a writer."""
     fetch: Callable[[Connection, str, tuple[Any, ...]], Awaitable[Sequence[Sequence[Any]]]]
     execute: Callable[[Connection, str, tuple[Any, ...]], Awaitable[int]]
     """Runs a statement; the number of rows that it met."""

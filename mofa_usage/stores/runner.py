@@ -44,11 +44,12 @@ class PoolRunner:
     def __init__(self, engine: AsyncEngine, dialect: Dialect, options: Options) -> None:
         self.engine = engine
         self.dialect = dialect
-        self.connections = Connections(engine, dialect)
+        self.connections = Connections(engine, dialect, options.lock_timeout)
         self._options = options
         self._begin = dialect.begin(options)
         self._alone = dialect.alone(options)
-        self._writer = _Queue(options.lock_timeout) if dialect.serial else None
+        self._readers_wait = dialect.readers_wait(engine.url)
+        self._writer = _Queue(options.lock_timeout, self.connections) if dialect.serial else None
 
     async def run(self, work: Work[_T], doing: str, mode: Mode = "read", *, repeatable: bool = True) -> _T:
         """See `Runner`."""
@@ -126,14 +127,23 @@ class PoolRunner:
         return error if failure is None else translate(error, failure, self.dialect, doing)
 
     def _turn(self, mode: Mode) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if mode == "read" or self._writer is None else self._writer.turn()
+        if self._writer is None:
+            return nullcontext()
+        if mode != "read":
+            return self._writer.turn()
+        if self._readers_wait:
+            self._writer.refuse_own()
+        return nullcontext()
 
-    def transaction(self) -> AbstractAsyncContextManager["TransactionRunner"]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["TransactionRunner"]:
         """A runner whose work all happens in one transaction, committed at the end of the block.
 
         What the block raises comes out as it is.
         """
-        return self._within(lambda: self._insist(self._begin_transaction, self._passes))
+        async with self._within(lambda: self._insist(self._begin_transaction, self._passes)) as runner:
+            with self.connections.transaction():
+                yield runner
 
     @asynccontextmanager
     async def _within(self, begin: Callable[[], Awaitable[tuple[Lease, Any]]]) -> AsyncIterator["TransactionRunner"]:
@@ -223,14 +233,16 @@ class TransactionRunner:
 class _Queue:
     """Where the tasks of this process queue for writing, on a database that has one writer at a time."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, connections: Connections) -> None:
         self._lock = asyncio.Lock()
+        self._connections = connections
         self._patience = patience
         self._since = 0.0  # when the turn last passed on
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """A turn, which others wait for. However long the queue, it is an error only if it does not move."""
+        self.refuse_own()
         await self._acquire()
         try:
             self._since = asyncio.get_running_loop().time()
@@ -238,6 +250,11 @@ class _Queue:
         finally:
             self._since = asyncio.get_running_loop().time()
             self._lock.release()
+
+    def refuse_own(self) -> None:
+        """Refuse to wait for the writer where that is the transaction around the current task."""
+        if self._lock.locked():
+            self._connections.refuse_own_transaction("this database has one writer at a time, which the transaction is")
 
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
@@ -259,7 +276,7 @@ class _Queue:
                     watch.cancel()
         except TimeoutError:
             raise QueryError(
-                f"another transaction of this store has been writing for {self._patience:g} s (one that uses the store "
-                "instead of the transaction waits for itself)",
+                f"another transaction of this store has been writing for {self._patience:g} s (one that waits for "
+                "a task which uses the store waits for itself)",
                 transient=True,
             ) from None

@@ -82,6 +82,10 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     return engine
 
 
+def _is_in_memory(url: sa.URL) -> bool:
+    return "vfs" in url.query
+
+
 async def _connect(*arguments: Any, **options: Any) -> Any:
     import aiosqlite
 
@@ -279,6 +283,7 @@ DIALECT = Dialect(
     },
     begin=lambda options: "BEGIN IMMEDIATE",
     serial=True,
+    readers_wait=_is_in_memory,
     fetch=_fetch,
     execute=_execute,
     save_many=_save_many,
@@ -319,7 +324,7 @@ class SqliteStore(SqlStore):
     def path(self) -> str:
         """The file; for a database in memory a `file:` URI, with which `sqlite3` opens it in this process."""
         url = self.engine.url
-        return f"{url.database}?vfs=memdb" if url.query else str(url.database)
+        return f"{url.database}?vfs=memdb" if _is_in_memory(url) else str(url.database)
 
     async def close(self) -> None:
         await super().close()
