@@ -22,6 +22,7 @@ LAYERS: tuple[set[str], ...] = (
     {"details", "labels", "outcomes", "queries"},
     {"measures", "records", "tokens", "urls", "zones"},
     {"pricing", "schema", "wording"},
+    {"grammar"},
     {"stores", "theme"},
     {"demo", "importing", "plots", "reading"},
     {"analysis"},
@@ -34,6 +35,7 @@ LAYERS: tuple[set[str], ...] = (
 WRITE_PATH = {
     "demo",
     "details",
+    "grammar",
     "importing",
     "labels",
     "outcomes",

@@ -1,15 +1,9 @@
 """Calls of a database, read as Arrow batches and not row by row.
 
 Not every Arrow driver (`mofa_usage.reading.drivers`) takes parameters, so the values of a filter become literals of the
-statement. What differs between databases is data, a `SqlFlavour` for each: how a literal is written and what compares
-exactly.
-
-- Text goes into a statement as hexadecimal digits on servers, where the meaning of a backslash depends on the mode of
-  the session; SQLite knows no escape but the doubled quote.
-- SQLite keeps times as text, with 0 to 9 digits behind the second and `Z` or `+00:00` at the end. Such text is in order
-  up to the second, which is what the index is good for; within a second a key of always six digits decides.
-- MySQL compares text by the collation of the column, which may ignore case and trailing blanks: the bytes decide. Its
-  TIMESTAMP depends on the zone of the session, its seconds since 1970 do not.
+statement. How databases compare is said in `mofa_usage.grammar`; what else differs is a `SqlFlavour` for each. Text
+goes into a statement as hexadecimal digits on servers, where the meaning of a backslash depends on the mode of the
+session; SQLite knows no escape but the doubled quote.
 """
 
 from collections import Counter
@@ -21,12 +15,12 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
+from mofa_usage.grammar import GRAMMARS, Grammar
 from mofa_usage.reading.columns import (
     CALL_COLUMNS,
     CALL_SCHEMA,
     LABEL,
     NAME_COLUMNS,
-    NIL,
     SESSION,
     call_column,
     needed_columns,
@@ -36,67 +30,38 @@ from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.labels import MOST, UNREAD, label_columns, label_counts, session_columns
 from mofa_usage.reading.rows import complete, normalise
 from mofa_usage.reading.selection import Selection
-from mofa_usage.records import ApiCallStatus
 from mofa_usage.schema import AGENT, API_CALL, CHAT_SESSION, PROVIDER, Kind, TableSpec
 
 __all__ = ["FLAVOURS", "DatabaseCalls", "SqlFlavour"]
 
 _TABLE = API_CALL.table.name
+_MOST = 2**63 - 1  # rows that a database can count
 _WINDOW = 65_536  # calls: some 50 MB
 
 
 @dataclass(frozen=True)
 class SqlFlavour:
-    """How one kind of database is asked.
+    """How one kind of database is asked, besides how it compares, which its grammar says.
 
-    `text` writes a literal, `same` compares a text column with one to the letter, `moment` writes a time; `since` and
-    `before` compare `create_time` with a time, given what the column is declared as. `newest` are the expressions that
-    put calls newest first; where these are not what the index on the time is in order of, `second` is. `read` is the
-    expression that reads a column of a kind. `every` stands for no limit. `naive_utc`: times have no zone and are UTC.
+    `text` and `moment` write literals, `time` is `create_time` in a form that compares with such a moment; the latter
+    two are given what the column is declared as. `read` is the expression that reads a column of a kind. `naive_utc`:
+    times have no zone and are UTC.
     """
 
+    grammar: Grammar
     text: Callable[[str], str]
-    same: Callable[[str, str], str]
-    since: Callable[[datetime, str], str]
-    before: Callable[[datetime, str], str]
-    read: Callable[[str, Kind, str], str]
-    newest: tuple[str, ...] = ("create_time DESC", "id DESC")
-    second: str | None = None
-    every: str = "ALL"
+    moment: Callable[[Any, str], str]
+    read: Callable[[str, Kind, str], str] = lambda column, kind, declared: column
+    time: Callable[[str], str] = lambda declared: "create_time"
     naive_utc: bool = False
-
-
-def _seconds(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def _micros(moment: datetime, separator: str = "T") -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(separator, timespec="microseconds")
 
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# The fraction without its point and zeros, the zone cut off, filled up to six digits; nine are cut to six.
-_SQLITE_KEY = (
-    "substr(create_time, 1, 19) || '.' || substr(rtrim(ltrim(substr(create_time, 20), '.'), 'Zz+0:') || '000000', 1, 6)"
-)
-
-
-def _sqlite_since(moment: datetime, _: str) -> str:
-    second = _seconds(moment)
-    if moment.microsecond == 0:
-        return f"create_time >= '{second}'"
-    # Up to '~', which sorts behind all that may follow a second, the key has to decide.
-    return f"create_time >= '{second}' AND (create_time > '{second}~' OR {_SQLITE_KEY} >= '{_micros(moment)}')"
-
-
-def _sqlite_before(moment: datetime, _: str) -> str:
-    second = _seconds(moment)
-    if moment.microsecond == 0:
-        return f"create_time < '{second}'"
-    return f"create_time < '{second}~' AND (create_time < '{second}' OR {_SQLITE_KEY} < '{_micros(moment)}')"
+def _naive(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="microseconds")
 
 
 def _postgres_text(text: str) -> str:
@@ -106,9 +71,11 @@ def _postgres_text(text: str) -> str:
 # asyncpg writes the first and the last moment as infinities.
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _ENDS = ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'")
-
-
 _POSTGRES_TEXTS = (Kind.ID, Kind.NAME, Kind.JSON, Kind.MONEY)
+
+
+def _postgres_moment(moment: datetime, _: str) -> str:
+    return "TIMESTAMPTZ '-infinity'" if moment == _FIRST else f"TIMESTAMPTZ '{_naive(moment)}+00'"
 
 
 def _postgres_read(column: str, kind: Kind, _: str) -> str:
@@ -118,24 +85,7 @@ def _postgres_read(column: str, kind: Kind, _: str) -> str:
     return f"CAST({column} AS TEXT) AS {column}" if kind in _POSTGRES_TEXTS else column
 
 
-def _postgres_since(moment: datetime, _: str) -> str:
-    return "true" if moment == _FIRST else f"create_time >= TIMESTAMPTZ '{_micros(moment, ' ')}+00'"
-
-
-def _postgres_before(moment: datetime, _: str) -> str:
-    return "false" if moment == _FIRST else f"create_time < TIMESTAMPTZ '{_micros(moment, ' ')}+00'"
-
-
-def _mysql_same(column: str, text: str) -> str:
-    # The first comparison can use the index, the second is exact.
-    digits = text.encode().hex()
-    return f"({column} = _utf8mb4 x'{digits}' AND {_mysql_bytes(column)} = x'{digits}')"
-
-
-def _mysql_bytes(column: str) -> str:
-    return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
-
-
+# TIMESTAMP depends on the zone of the session, its seconds since 1970 do not.
 _MYSQL_EPOCH = "CAST('1970-01-01' AS DATETIME(6))"
 
 
@@ -147,41 +97,25 @@ def _mysql_read(column: str, kind: Kind, declared: str) -> str:
     return column
 
 
-def _mysql_compare(operator: str) -> Callable[[datetime, str], str]:
-    def condition(moment: datetime, declared: str) -> str:
-        if declared.startswith("timestamp"):
-            since_epoch = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-            return f"UNIX_TIMESTAMP(create_time) {operator} {since_epoch:.6f}"
-        return f"create_time {operator} '{_micros(moment, ' ')}'"
+def _mysql_time(declared: str) -> str:
+    return "UNIX_TIMESTAMP(create_time)" if declared.startswith("timestamp") else "create_time"
 
-    return condition
+
+def _mysql_moment(moment: datetime, declared: str) -> str:
+    if declared.startswith("timestamp"):
+        return f"{(moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds():.6f}"
+    return f"'{_naive(moment)}'"
 
 
 FLAVOURS: Mapping[str, SqlFlavour] = {
-    "sqlite": SqlFlavour(
-        text=_quoted,
-        same=lambda column, text: f"{column} = {_quoted(text)}",
-        since=_sqlite_since,
-        before=_sqlite_before,
-        read=lambda column, kind, declared: column,
-        newest=(f"{_SQLITE_KEY} DESC", "id DESC"),
-        second="substr(create_time, 1, 19)",
-        every="-1",
-    ),
-    "postgres": SqlFlavour(
-        text=_postgres_text,
-        same=lambda column, text: f"CAST({column} AS TEXT) = {_postgres_text(text)}",
-        since=_postgres_since,
-        before=_postgres_before,
-        read=_postgres_read,
-    ),
+    "sqlite": SqlFlavour(GRAMMARS["sqlite"], text=_quoted, moment=lambda text, _: _quoted(text)),
+    "postgres": SqlFlavour(GRAMMARS["postgres"], text=_postgres_text, moment=_postgres_moment, read=_postgres_read),
     "mysql": SqlFlavour(
+        GRAMMARS["mysql"],
         text=lambda text: f"_utf8mb4 x'{text.encode().hex()}'",
-        same=_mysql_same,
-        since=_mysql_compare(">="),
-        before=_mysql_compare("<"),
+        moment=_mysql_moment,
         read=_mysql_read,
-        every=str(2**63 - 1),
+        time=_mysql_time,
         naive_utc=True,
     ),
 }
@@ -321,34 +255,36 @@ class DatabaseCalls:
         return f"{statement} ORDER BY create_time"
 
     def _conditions(self, selection: Selection) -> list[str]:
-        flavour = self._flavour
+        grammar = self._flavour.grammar
         conditions = [self._equals(column, value) for column, value in selection.equal.items()]
-        declared = self._declared.get("create_time", "")
         if selection.start is not None:
-            conditions.append(flavour.since(selection.start, declared))
+            conditions.append(self._compared(grammar.since, selection.start))
         if selection.end is not None:
-            conditions.append(flavour.before(selection.end, declared))
+            conditions.append(self._compared(grammar.before, selection.end))
         return conditions
 
     def _equals(self, column: str, value: str) -> str:
-        kind = API_CALL.kinds[column]
-        if kind is Kind.ID:  # hexadecimal digits and hyphens
-            return f"({column} = '{value}' OR {column} IS NULL)" if value == NIL else f"{column} = '{value}'"
-        if column == "status" and value == ApiCallStatus.FAILED:  # and every status that we do not know
-            others = (self._flavour.same(column, str(status)) for status in ApiCallStatus if status != value)
-            return f"({column} IS NULL OR NOT ({' OR '.join(others)}))"
-        return self._flavour.same(column, value)
+        # An id is hexadecimal digits and hyphens.
+        literal = f"'{value}'" if API_CALL.kinds[column] is Kind.ID else self._flavour.text(value)
+        return self._flavour.grammar.equals(column, value, literal)
+
+    def _compared(self, template: str, moment: datetime) -> str:
+        flavour, declared = self._flavour, self._declared.get("create_time", "")
+        exact = flavour.grammar.exact(moment)
+        second = flavour.grammar.second_of(exact)
+        literals = {"exact": flavour.moment(exact, declared), "second": flavour.moment(second, declared)}
+        return template.format(column=flavour.time(declared), **literals)
 
     def _part(self, selection: Selection, where: str) -> str:
         """The end of a statement that takes a part of the calls, newest first."""
-        limit = self._flavour.every if selection.limit is None else str(selection.limit)
-        order = f" ORDER BY {', '.join(self._flavour.newest)}"
-        if self._flavour.second is not None and selection.limit is not None:
-            # The index finds the second of the last call that is wanted, only what is not older has to be sorted.
-            last = f"LIMIT 1 OFFSET {max(selection.limit + selection.offset - 1, 0)}"
-            oldest = f"SELECT {self._flavour.second} FROM {_TABLE}{where} ORDER BY create_time DESC {last}"  # noqa: S608
-            where = f"{where or ' WHERE true'} AND create_time >= coalesce(({oldest}), '')"
-        return f"{where}{order} LIMIT {limit} OFFSET {selection.offset}"
+        grammar = self._flavour.grammar
+        order = f" ORDER BY {', '.join(grammar.newest())}"
+        if selection.limit is None:
+            return f"{where}{order} LIMIT {grammar.everything} OFFSET {selection.offset}"
+        further = grammar.only_newest(_TABLE, where, str(min(selection.limit + selection.offset, _MOST) - 1))
+        if further:
+            where = f"{where} AND {further}" if where else f" WHERE {further}"
+        return f"{where}{order} LIMIT {selection.limit} OFFSET {selection.offset}"
 
     def _names(self) -> pl.DataFrame | None:
         """agent_id with the names that belong to it, None where the tables are missing."""

@@ -6,12 +6,13 @@ the last microsecond of a filter is one more for the range, so that one range sa
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 import polars as pl
 
 from mofa_usage.errors import UsageError
+from mofa_usage.grammar import next_moment
 from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, may_be_absent, origin
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
@@ -58,7 +59,7 @@ class Selection:
             raise UsageError(f"filter is a {type(filter).__name__}; give a QueryFilter")
         first, last = time_range(start, end, zone(tz))
         chosen = filter or QueryFilter()
-        after_end = None if chosen.end_time is None else _next(chosen.end_time)
+        after_end = None if chosen.end_time is None else next_moment(chosen.end_time)
         return cls(
             columns=None if columns is None else _named(columns),
             equal={
@@ -94,13 +95,6 @@ class Selection:
         if self.ordered:
             calls = calls.sort("create_time", "id", descending=True).slice(self.offset, self.limit)
         return calls
-
-
-def _next(time: datetime) -> datetime | None:
-    try:
-        return time + timedelta(microseconds=1)
-    except OverflowError:
-        return None  # the last microsecond of the year 9999: nothing comes after it
 
 
 def _named(columns: Sequence[str]) -> tuple[str, ...]:

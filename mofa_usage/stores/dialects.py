@@ -9,8 +9,7 @@ SQLAlchemy's result processing takes longer than the database does.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
+from mofa_usage.grammar import Grammar
 from mofa_usage.schema import Kind, TableSpec
 
-__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "Times", "pool_options", "write_uuids"]
+__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "pool_options", "write_uuids"]
 
 
 @dataclass(frozen=True)
@@ -109,36 +109,13 @@ Connection = Any  # a connection of the driver; each has its own type
 Writer = Callable[[Sequence[Any]], Iterable[Any]]
 
 
-class Times:
-    """How a time column is compared and sorted. Most databases just do it."""
-
-    irregular: str | None = None
-    """A query whose answer is 1 if the table of calls holds times that only the slow comparison gets right."""
-
-    def key(self, column: Any, irregular: bool) -> Any:
-        """What sorts like the time."""
-        return column
-
-    def between(self, column: Any, start: bool, end: bool, irregular: bool) -> list[Any]:
-        """Conditions that the time is not before `start_time` and not after `end_time`."""
-        conditions = [column >= sa.bindparam("start_time", type_=column.type)] if start else []
-        return [*conditions, column <= sa.bindparam("end_time", type_=column.type)] if end else conditions
-
-    def before(self, column: Any, irregular: bool) -> Any:
-        """The condition that the time is before `before`."""
-        return column < sa.bindparam("before", type_=column.type)
-
-    def bounds(self, values: Mapping[str, datetime], irregular: bool) -> Mapping[str, Any]:
-        """The values to bind for `start_time`, `end_time` and `before`."""
-        return values
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
     """All that the SQL store must know about a database."""
 
     name: str
     """`backend_name` of its store."""
+    grammar: Grammar
     default_connections: int
     open: Callable[[sa.URL, Options], AsyncEngine]
     """Makes the engine; nothing is connected yet.
@@ -175,9 +152,6 @@ class Dialect:
 
     upsert: Callable[[sa.Table], Any]
     """An INSERT with named parameters that replaces the row of the same id."""
-    same_text: Callable[[Any, Any], Any]
-    """Equality of a text column and a parameter, to the letter."""
-    times: Times = field(default_factory=Times)
     money_sums: Callable[[Any], Sequence[Any]]
     """Expressions that sum a money column."""
     money_total: Callable[[Sequence[Any]], Any]

@@ -6,7 +6,7 @@ multi-row INSERTs. `LOAD DATA LOCAL` would be faster, but whoever allows it allo
 client, so it stays off.
 
 Every session sets what answers depend on: UTC, utf8mb4, and an SQL mode in which a value that does not fit is an error
-rather than something else. Text is compared to the letter whatever a column's collation says.
+rather than something else.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
+from mofa_usage.grammar import GRAMMARS
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.dialects import (
@@ -213,12 +214,6 @@ def _upsert(table: sa.Table) -> Any:
     return insert.on_duplicate_key_update(changed)
 
 
-def _same_text(column: Any, parameter: Any) -> Any:
-    # The first half uses the index; the second is right about case and trailing spaces.
-    binary = sa.types.BINARY()
-    return (column == parameter) & (sa.cast(column, binary) == sa.cast(parameter, binary))
-
-
 def _delete_before(table: sa.Table, old: Any) -> Any:
     return sa.text(f"DELETE FROM {table.name} WHERE create_time < :before ORDER BY create_time LIMIT :batch")  # noqa: S608
 
@@ -237,6 +232,7 @@ def _read_time(value: datetime) -> datetime:
 
 DIALECT = Dialect(
     name="mysql",
+    grammar=GRAMMARS["mysql"],
     default_connections=10,
     open=_open,
     writers={
@@ -257,7 +253,6 @@ DIALECT = Dialect(
     message=_message,
     conceal=_conceal,
     upsert=_upsert,
-    same_text=_same_text,
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
     # Not grouped without regard to case, and short enough to be grouped in memory.

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mofa_usage.errors import ConstraintError, SerializationError, require
+from mofa_usage.grammar import GRAMMARS
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.bulk import chunks_of, in_turn
 from mofa_usage.stores.dialects import (
@@ -242,6 +243,7 @@ async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> 
 
 DIALECT = Dialect(
     name="postgres",
+    grammar=GRAMMARS["postgres"],
     default_connections=10,
     open=_open,
     writers={
@@ -261,7 +263,6 @@ DIALECT = Dialect(
     message=_message,
     conceal=_conceal,
     upsert=_upsert,
-    same_text=lambda column, parameter: column == parameter,
     read_column=_read_column,
     money_sums=lambda column: [sa.func.sum(column)],
     money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),

@@ -38,7 +38,7 @@ from mofa_usage.stores.base import Records
 from mofa_usage.stores.call_table import CallTable
 from mofa_usage.stores.checks import check_page, check_time
 from mofa_usage.stores.runner import Runner
-from mofa_usage.stores.statements import Conditions, Statements
+from mofa_usage.stores.statements import Conditions, Statements, moment_values
 from mofa_usage.stores.totals import add_up
 
 __all__ = ["SqlRecords"]
@@ -49,6 +49,7 @@ _PAGE = 5_000  # calls that a stream reads at a time
 _SOUGHT = 500  # ids that are looked for at a time
 _BREATH = 500  # calls between which other tasks get a turn
 _DELETE_BATCH = 10_000  # calls that cleanup deletes in its first transaction
+_MOST = 2**63 - 1  # rows that a database can count
 _DELETE_SECONDS = 0.25  # that its later ones may take
 
 
@@ -241,50 +242,37 @@ class SqlRecords(Records):
         after: Sequence[Any] | None = None,
     ) -> Sequence[Sequence[Any]]:
         """Rows of calls, newest first, each with the key of the order behind its columns."""
-        conditions = Conditions(query, self._value)
-        page = {"row_limit": limit, "row_offset": skip or 0}
+        conditions = Conditions(query, self._dialect.grammar, self._value)
         if after is not None:
-            page |= {"last_key": after[-1], "last_id": after[0]}
-
-        async def work(connection: Any) -> Sequence[Sequence[Any]]:
-            irregular = await self._irregular_times(connection)
-            shape = (conditions.shape, irregular, after is not None, limit is not None, bool(skip))
-            statement = self._sql.calls(spec, *shape)
-            times = self._dialect.times.bounds(conditions.times, irregular)
-            return await self._dialect.fetch(
-                connection, statement.sql, statement.bind({**conditions.values, **times, **page})
-            )
-
-        return await self._runner.run(work, "reading API calls")
-
-    async def _irregular_times(self, connection: Any) -> bool:
-        query = self._dialect.times.irregular
-        return query is not None and bool((await self._dialect.fetch(connection, query, ()))[0][0])
+            conditions = conditions.behind(after[-1], after[0])
+        statement = self._sql.calls(spec, conditions.sql, limit is not None, bool(skip))
+        last = min((limit or 0) + (skip or 0), _MOST) - 1
+        values = statement.bind({**conditions.values, "row_limit": limit, "row_offset": skip, "row_last": last})
+        return await self._runner.run(
+            lambda connection: self._dialect.fetch(connection, statement.sql, values), "reading API calls"
+        )
 
     async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
-        conditions = Conditions(filter or QueryFilter(), self._value)
-
-        async def work(connection: Any) -> Sequence[Sequence[Any]]:
-            irregular = await self._irregular_times(connection)
-            statement = self._sql.statistics(conditions.shape, irregular)
-            times = self._dialect.times.bounds(conditions.times, irregular)
-            return await self._dialect.fetch(connection, statement.sql, statement.bind({**conditions.values, **times}))
-
-        return add_up(await self._runner.run(work, "computing statistics"), self._dialect.money_total)
+        conditions = Conditions(filter or QueryFilter(), self._dialect.grammar, self._value)
+        statement = self._sql.statistics(conditions.sql)
+        values = statement.bind(conditions.values)
+        rows = await self._runner.run(
+            lambda connection: self._dialect.fetch(connection, statement.sql, values), "computing statistics"
+        )
+        return add_up(rows, self._dialect.money_total)
 
     async def delete_api_call(self, call_id: UUID) -> bool:
         return await self._delete(API_CALL, "id", call_id) > 0
 
     async def cleanup_old_records(self, before: datetime) -> int:
         before = check_time("before", before)
+        grammar, statement = self._dialect.grammar, self._sql.old_calls()
+        moment = moment_values(grammar, "before", grammar.exact(before))
         batch, total = _DELETE_BATCH, 0
         after: Any = datetime.min.replace(tzinfo=UTC)
 
         async def work(connection: Any) -> tuple[int, Any]:
-            irregular = await self._irregular_times(connection)
-            statement = self._sql.old_calls(irregular)
-            times = self._dialect.times.bounds({"before": before}, irregular)
-            values = statement.bind({**times, "after": after, "batch": batch})
+            values = statement.bind({**moment, "after": after, "batch": batch})
             return await self._dialect.delete_oldest(connection, statement.sql, values)
 
         while True:

@@ -3,17 +3,15 @@
 The file is in WAL mode, so that readers and the one writer do not wait for each other. Tasks of one process queue for
 writing; other processes are waited for by SQLite itself, up to `lock_timeout`.
 
-Times are text, as Rust's chrono writes RFC 3339: `2026-11-23T14:35:27.123456+00:00`, with 0 to 9 digits of a second.
-Such texts sort like the times that they are, whatever their number of digits, because `+` sorts before `.` and both
-before digits. A `Z` in place of `+00:00` does not; an index knows whether there is one, and the slow comparison is used
-only then.
+Times are text of always six digits behind the second; `mofa_usage.grammar` says what other programs write, and how all
+of it is compared.
 """
 
 import asyncio
 import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from math import copysign
 from typing import Any, Self
@@ -24,6 +22,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mofa_usage.errors import ConstraintError, SerializationError
+from mofa_usage.grammar import GRAMMARS
 from mofa_usage.schema import Kind, TableSpec, write_json
 from mofa_usage.stores.base import Connecting
 from mofa_usage.stores.dialects import (
@@ -35,7 +34,6 @@ from mofa_usage.stores.dialects import (
     Dialect,
     Failure,
     Options,
-    Times,
     pool_options,
     write_uuids,
 )
@@ -47,8 +45,6 @@ __all__ = ["SqliteStore"]
 _CACHE_KIB = 65_536  # a quarter faster bulk saves into large tables than with the default of 2 MiB
 _MONEY_UNIT = 10**10  # a price is a whole number of these parts of a dollar
 _WHOLE_SECOND = len("2026-11-23T14:35:27Z")
-_AFTER_ALL = "["  # sorts after digits, `+`, `.` and `Z`
-_OTHER_ZONE = "SELECT EXISTS (SELECT 1 FROM entity_llm_api_call WHERE substr(create_time, -6) <> '+00:00')"
 
 
 def _open(url: sa.URL, options: Options) -> AsyncEngine:
@@ -111,68 +107,6 @@ def _read_money(value: float | int | str | Decimal) -> Decimal:
         return Decimal(value)
     # Rounded like SQLite's round(), so that what Rust computed as doubles adds up to its sum.
     return Decimal(int(value * _MONEY_UNIT + copysign(0.5, value))).scaleb(-10)
-
-
-def _beginning(time: datetime) -> str:
-    """What every text of this time begins with, whatever its number of digits."""
-    return time.isoformat("T").removesuffix("+00:00").rstrip("0") if time.microsecond else _second(time)
-
-
-def _second(time: datetime) -> str:
-    return time.isoformat("T", "seconds").removesuffix("+00:00")
-
-
-def _after(time: datetime) -> str:
-    """What sorts after every text of this time and before that of any later one."""
-    try:
-        return _beginning(time + timedelta(microseconds=1))
-    except OverflowError:
-        return _AFTER_ALL
-
-
-def _without(text: Any, part: str) -> Any:
-    return sa.func.replace(text, sa.literal_column(f"'{part}'"), sa.literal_column("''"))
-
-
-def _part(text: Any, *place: str) -> Any:
-    return sa.func.substr(text, *map(sa.literal_column, place), type_=sa.TEXT)
-
-
-class _TextTimes(Times):
-    irregular = _OTHER_ZONE
-
-    def key(self, column: Any, irregular: bool) -> Any:
-        if not irregular:
-            return column
-        # The first 19 characters are the second; of what follows, the digits of its fraction, filled up to six.
-        digits = _part(_without(_without(column, "Z"), "+00:00"), "21")
-        return _part(column, "1", "19") + _part(digits + sa.literal_column("'000000'", sa.TEXT), "1", "6")
-
-    def between(self, column: Any, start: bool, end: bool, irregular: bool) -> list[Any]:
-        conditions = []
-        if start:
-            conditions.append(column >= sa.bindparam("start_time", type_=sa.TEXT))
-        if end:
-            conditions.append(column < sa.bindparam("end_time", type_=sa.TEXT))
-        if irregular:
-            key = self.key(column, True)
-            conditions += [key >= sa.bindparam("start_key", type_=sa.TEXT)] if start else []
-            conditions += [key <= sa.bindparam("end_key", type_=sa.TEXT)] if end else []
-        return conditions
-
-    def before(self, column: Any, irregular: bool) -> Any:
-        before = column < sa.bindparam("before", type_=sa.TEXT)
-        return before & (self.key(column, True) < sa.bindparam("before_key", type_=sa.TEXT)) if irregular else before
-
-    def bounds(self, values: Mapping[str, datetime], irregular: bool) -> Mapping[str, Any]:
-        bounds: dict[str, Any] = {}
-        for name, time in values.items():
-            if irregular:  # within a second text does not tell the order: let the key do that
-                bounds[name] = _second(time) if name == "start_time" else _second(time) + _AFTER_ALL
-                bounds[f"{name.removesuffix('_time')}_key"] = f"{_second(time)}{time.microsecond:06d}"
-            else:
-                bounds[name] = _after(time) if name == "end_time" else _beginning(time)
-        return bounds
 
 
 class _Values(tuple[Any, ...]):
@@ -266,6 +200,7 @@ def _money_total(sums: Sequence[Any]) -> Decimal | None:
 
 DIALECT = Dialect(
     name="sqlite",
+    grammar=GRAMMARS["sqlite"],
     default_connections=5,
     open=_open,
     writers={
@@ -292,8 +227,6 @@ DIALECT = Dialect(
     meaning=_meaning,
     message=str,
     upsert=_upsert,
-    same_text=lambda column, parameter: column == parameter,
-    times=_TextTimes(),
     money_sums=_money_sums,
     money_total=_money_total,
     currency="CASE WHEN json_valid(price_details) THEN json_quote(json_extract(price_details, '$.currency')) END",

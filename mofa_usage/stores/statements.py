@@ -1,50 +1,71 @@
 """The SQL of the store, written once with SQLAlchemy and compiled for a dialect.
 
 A statement is compiled when it is first wanted and kept; those for a `QueryFilter` are kept by which conditions it
-sets. Values are bound, never written into the text.
+sets. Values are bound, never written into the text. How text and times compare is said in `mofa_usage.grammar`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from functools import wraps
 from typing import Any
 
 import sqlalchemy as sa
 
-from mofa_usage.records import NIL_UUID, ApiCallStatus, QueryFilter
+from mofa_usage.grammar import Grammar, next_moment
+from mofa_usage.records import QueryFilter
 from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
 from mofa_usage.stores.dialects import Dialect, Statement
 
-__all__ = ["Conditions", "Statements"]
+__all__ = ["Conditions", "Statements", "moment_values"]
 
-_Shape = tuple[str, ...]
-_OTHER_STATUSES: list[Any] = [
-    sa.literal_column(f"'{status}'") for status in ApiCallStatus if status is not ApiCallStatus.FAILED
-]
 _SORT_KEY = "sort_key"
 _CURRENCY = "written_currency"
 
 
 class Conditions:
-    """A filter as conditions on the API calls: their shape, which decides the SQL, and the values to bind."""
+    """A filter as conditions on the API calls: their SQL, with named parameters, and the values to bind.
 
-    def __init__(self, query: QueryFilter, write: Callable[[Kind, Any], Any]) -> None:
-        shape: list[str] = []
-        values: dict[str, Any] = {}
-        times: dict[str, datetime] = {}
+    `sql` says as much as a statement needs to be kept by: it does not depend on the values that are bound.
+    """
+
+    def __init__(self, query: QueryFilter, grammar: Grammar, write: Callable[[Kind, Any], Any]) -> None:
+        self._grammar = grammar
+        self.values: dict[str, Any] = {}
+        sql: list[str] = []
         for field, column in QueryFilter.COLUMNS.items():
-            value = getattr(query, field)
-            if value is not None:
-                shape.append("no_tenant" if (field, value) == ("tenant_id", NIL_UUID) else field)
-                shape[-1] = "failed" if value is ApiCallStatus.FAILED else shape[-1]
-                values[field] = write(API_CALL.kinds[column], value)
-        for field in ("start_time", "end_time"):
-            if getattr(query, field) is not None:
-                shape.append(field)
-                times[field] = getattr(query, field)
-        self.shape: _Shape = tuple(shape)
-        self.values: Mapping[str, Any] = values
-        self.times: Mapping[str, datetime] = times
+            asked = getattr(query, field)
+            if asked is not None:
+                sql.append(grammar.equals(column, asked, f":{field}"))
+                self.values[field] = write(API_CALL.kinds[column], asked)
+        if query.start_time is not None:
+            sql.append(self._time(grammar.since, "since", query.start_time))
+        until = None if query.end_time is None else next_moment(query.end_time)
+        if until is not None:
+            sql.append(self._time(grammar.before, "until", until))
+        self.sql: tuple[str, ...] = tuple(sql)
+
+    def _time(self, template: str, name: str, moment: datetime) -> str:
+        self.values |= moment_values(self._grammar, name, self._grammar.exact(moment))
+        return template.format(column="create_time", **_moment_parameters(name))
+
+    def behind(self, key: Any, call_id: Any) -> "Conditions":
+        """These, and that a call comes behind the one with this key of the order and this id."""
+        further = copy(self)
+        template = self._grammar.behind
+        further.sql = (*self.sql, template.format(column="create_time", id=":last_id", **_moment_parameters("last")))
+        further.values = self.values | moment_values(self._grammar, "last", key) | {"last_id": call_id}
+        return further
+
+
+def _moment_parameters(name: str) -> Mapping[str, str]:
+    """What fills the slots of a template that compares with a moment."""
+    return {"exact": f":{name}", "second": f":{name}_second"}
+
+
+def moment_values(grammar: Grammar, name: str, exact: Any) -> dict[str, Any]:
+    """The values of those parameters."""
+    return {name: exact, f"{name}_second": grammar.second_of(exact)}
 
 
 def _kept(build: Callable[..., Any]) -> Callable[..., Statement]:
@@ -65,6 +86,7 @@ class Statements:
 
     def __init__(self, dialect: Dialect, sql_dialect: sa.Dialect) -> None:
         self._dialect = dialect
+        self._grammar = dialect.grammar
         self._sql_dialect = sql_dialect
         self._kept: dict[tuple[Any, ...], Statement] = {}
 
@@ -100,10 +122,18 @@ class Statements:
         return sa.bindparam(f"the_{column}", type_=spec.table.c[column].type)
 
     def _same(self, spec: TableSpec[Any], column: str) -> Any:
-        own, parameter = spec.table.c[column], self._parameter(spec, column)
         if spec.kinds[column] in (Kind.TEXT, Kind.KEY):
-            return self._dialect.same_text(own, parameter)
-        return own == parameter
+            return sa.text(self._grammar.same.format(column=f"{spec.table.name}.{column}", value=f":the_{column}"))
+        return spec.table.c[column] == self._parameter(spec, column)
+
+    def _order(self, spec: TableSpec[Any], column: str) -> Any:
+        """What sorts like a column."""
+        own = spec.table.c[column]
+        return (
+            sa.literal_column(self._grammar.order.format(column=column), own.type)
+            if spec.kinds[column] is Kind.TIME
+            else own
+        )
 
     @_kept
     def select(
@@ -112,8 +142,7 @@ class Statements:
         """Rows of which columns have values (bound as `the_<column>`), in an order; `-column` is descending."""
         query = sa.select(*self._columns(spec)).where(*(self._same(spec, column) for column in equal))
         for name in order:
-            column = spec.table.c[name.removeprefix("-")]
-            key = self._dialect.times.key(column, True) if spec.kinds[column.name] is Kind.TIME else column
+            key = self._order(spec, name.removeprefix("-"))
             query = query.order_by(key.desc() if name.startswith("-") else key.asc())
         if paged:
             query = query.limit(sa.bindparam("row_limit", type_=sa.BIGINT))
@@ -141,39 +170,15 @@ class Statements:
         """How many rows have a value in a column."""
         return sa.select(sa.func.count()).select_from(spec.table).where(self._same(spec, column))
 
-    def _where(self, table: sa.Table, shape: _Shape, irregular: bool) -> list[Any]:
-        conditions: list[Any] = []
-        for part in shape:
-            if part in ("start_time", "end_time"):
-                continue
-            field = {"no_tenant": "tenant_id", "failed": "status"}.get(part, part)
-            column = table.c[QueryFilter.COLUMNS[field]]
-            parameter = sa.bindparam(field, type_=column.type)
-            if part == "no_tenant":
-                conditions.append((column == parameter) | column.is_(None))
-            elif part == "failed":  # as which every status reads that we do not know
-                conditions.append(column.not_in(_OTHER_STATUSES))
-            elif part == "model_name":
-                conditions.append(self._dialect.same_text(column, parameter))
-            else:
-                conditions.append(column == parameter)
-        times = self._dialect.times
-        conditions += times.between(table.c.create_time, "start_time" in shape, "end_time" in shape, irregular)
-        return conditions
-
     @_kept
-    def calls(
-        self, spec: TableSpec[Any], shape: _Shape, irregular: bool, after: bool, limited: bool, skip: bool
-    ) -> Any:
-        """API calls, newest first: all columns and the key of the order, `after` the key and id of another call."""
-        table = spec.table
-        key = self._dialect.times.key(table.c.create_time, irregular)
-        query = sa.select(*self._columns(spec), key.label(_SORT_KEY)).where(*self._where(table, shape, irregular))
-        if after:
-            last, last_id = sa.bindparam("last_key", type_=key.type), sa.bindparam("last_id", type_=table.c.id.type)
-            # Not as a row comparison, for which MySQL does not use the index.
-            query = query.where(key <= last, (key < last) | (table.c.id < last_id))
-        query = query.order_by(key.desc(), table.c.id.desc())
+    def calls(self, spec: TableSpec[Any], where: tuple[str, ...], limited: bool, skip: bool) -> Any:
+        """API calls, newest first: all columns and behind them the key of the order."""
+        grammar = self._grammar
+        if limited:
+            before = f" WHERE {' AND '.join(where)}" if where else ""
+            where = (*where, *filter(None, [grammar.only_newest(spec.table.name, before, ":row_last")]))
+        query = sa.select(*self._columns(spec), self._order(spec, "create_time").label(_SORT_KEY))
+        query = query.where(*map(sa.text, where)).order_by(*map(sa.text, grammar.newest()))
         if limited:
             query = query.limit(sa.bindparam("row_limit", type_=sa.BIGINT))
         if skip:
@@ -181,7 +186,7 @@ class Statements:
         return query
 
     @_kept
-    def statistics(self, shape: _Shape, irregular: bool) -> Any:
+    def statistics(self, where: tuple[str, ...]) -> Any:
         """Counts and exact sums of the API calls, a row for each status and currency, as it is written."""
         c = API_CALL.table.c
         currency: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.currency} END")
@@ -189,12 +194,11 @@ class Statements:
         averaged = [f(column) for column in (c.latency_ms, c.tokens_per_second) for f in (sa.func.sum, sa.func.count)]
         money = [sa.func.count(c.total_price), *self._dialect.money_sums(c.total_price)]
         query = sa.select(c.status, currency.label(_CURRENCY), sa.func.count(), *sums, *averaged, *money)
-        query = query.where(*self._where(API_CALL.table, shape, irregular))
+        query = query.where(*map(sa.text, where))
         return query.group_by(c.status, sa.literal_column(_CURRENCY))
 
     @_kept
-    def old_calls(self, irregular: bool) -> Any:
+    def old_calls(self) -> Any:
         """Delete at most `batch` API calls from before `before`."""
-        table = API_CALL.table
-        old = self._dialect.times.before(table.c.create_time, irregular)
-        return self._dialect.delete_before(table, old)
+        old = self._grammar.before.format(column="create_time", **_moment_parameters("before"))
+        return self._dialect.delete_before(API_CALL.table, sa.text(old))
