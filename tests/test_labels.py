@@ -320,7 +320,7 @@ async def test_who_may_not_change_older_tables_goes_on_with_them(
     ],
 )
 def test_a_denied_change_is_told_from_one_that_fails(dialect: Dialect, error: Exception) -> None:
-    meaning = dialect.meaning(error)
+    meaning = dialect.driver.meaning(error)
     assert meaning is not None
     assert (meaning.denied, meaning.error, meaning.transient) == (True, QueryError, False)
 

@@ -30,7 +30,7 @@ class CallTable:
         if spec is API_CALL or (spec is not None and not again and time.monotonic() < self._asked + _ASK_AGAIN):
             return spec
         rows = await runner.run(
-            lambda connection: runner.dialect.fetch(connection, runner.dialect.has_labels, ()),
+            lambda connection: runner.dialect.driver.fetch(connection, runner.dialect.idioms.has_labels, ()),
             f"reading the columns of {API_CALL.table.name}",
         )
         self._spec = spec = API_CALL if rows[0][0] else API_CALL_UNLABELLED

@@ -32,7 +32,7 @@ State = Literal["whole", "unfinished", "lost"]
 
 def _driver_error(error: BaseException, dialect: Dialect) -> BaseException:
     """The driver's own exception, the outermost that means something: SQLAlchemy's adapters wrap it."""
-    while dialect.meaning(error) is None:
+    while dialect.driver.meaning(error) is None:
         inner = getattr(error, "driver_exception", None) or getattr(error, "orig", None) or error.__cause__
         if not isinstance(inner, BaseException):
             break
@@ -44,14 +44,16 @@ def failure_of(error: BaseException, dialect: Dialect) -> Failure | None:
     """What an exception means, `None` for one that has nothing to do with the database."""
     if isinstance(error, asyncio.CancelledError | MofaUsageError):
         return None
-    return dialect.meaning(_driver_error(error, dialect)) or (FAILED if isinstance(error, SQLAlchemyError) else None)
+    return dialect.driver.meaning(_driver_error(error, dialect)) or (
+        FAILED if isinstance(error, SQLAlchemyError) else None
+    )
 
 
 def translate(error: BaseException, failure: Failure, dialect: Dialect, doing: str) -> PersistenceError:
     """Our exception for one of the driver, whose cause it is to become."""
     driver = _driver_error(error, dialect)
-    dialect.conceal(driver)
-    said = dialect.message(driver).strip() or type(error).__name__
+    dialect.driver.conceal(driver)
+    said = dialect.driver.message(driver).strip() or type(error).__name__
     return failure.error(f"{doing}: {said}", transient=failure.transient)
 
 
@@ -256,7 +258,7 @@ class Lease:
         pooled, self._pooled = self._pooled, None
         self._broken_off = True
         if pooled is not None:
-            await self._connections.dialect.break_off(pooled.driver_connection)
+            await self._connections.dialect.driver.break_off(pooled.driver_connection)
             await greenlet_spawn(pooled.invalidate)
 
     async def _replace(self, pooled: PoolProxiedConnection, state: State) -> None:
@@ -265,7 +267,7 @@ class Lease:
             if state == "lost" and connections.open:
                 # Its siblings have most likely gone with it: the pool replaces them all before their next use.
                 await greenlet_spawn(connections.engine.pool._invalidate, pooled)
-            elif connections.open and await connections.dialect.abandon(pooled.driver_connection):
+            elif connections.open and await connections.dialect.driver.abandon(pooled.driver_connection):
                 pooled.close()
             else:
                 await greenlet_spawn(pooled.invalidate)

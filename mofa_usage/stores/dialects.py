@@ -1,9 +1,11 @@
 """Where databases differ, as data.
 
-A `Dialect` says all that the one SQL store (`sql_records`) must know about a database: how values of each kind are
-written and read, how its driver runs a statement, what its errors mean. SQLAlchemy describes the tables, writes the SQL
-in the database's dialect and pools the connections; the statements run on the driver itself, because the way through
-SQLAlchemy's result processing takes longer than the database does.
+A `Dialect` says all that the one SQL store (`sql_records`) must know about a database, in four groups, by who reads
+them: the `Driver` (how it connects, runs a statement and fails), its `Values` (how values of each kind are written and
+read), its `Grammar` (how it compares text and times, which readers must know as well) and its `Idioms` (the SQL that
+only a store says). SQLAlchemy describes the tables, writes the SQL in the database's dialect and pools the connections;
+the statements run on the driver itself, because the way through SQLAlchemy's result processing takes longer than the
+database does.
 
 `sqlite`, `postgres` and `mysql` beside this module define one record each; nothing else asks which database it is.
 """
@@ -22,7 +24,18 @@ from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
 from mofa_usage.grammar import Grammar
 from mofa_usage.schema import Kind, TableSpec
 
-__all__ = ["Dialect", "Failure", "Options", "Retry", "Statement", "pool_options", "write_uuids"]
+__all__ = [
+    "Dialect",
+    "Driver",
+    "Failure",
+    "Idioms",
+    "Options",
+    "Retry",
+    "Statement",
+    "Values",
+    "pool_options",
+    "write_uuids",
+]
 
 
 @dataclass(frozen=True)
@@ -110,27 +123,20 @@ Writer = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """All that the SQL store must know about a database."""
+class Driver:
+    """What the runner and the connections must know: how the driver connects, runs a statement and fails."""
 
-    name: str
-    """`backend_name` of its store."""
-    grammar: Grammar
     default_connections: int
     open: Callable[[sa.URL, Options], AsyncEngine]
     """Makes the engine; nothing is connected yet.
 
     Raises `MissingExtraError` without the driver and `StoreConnectionError` for a URL that makes no sense.
     """
-
-    writers: Mapping[Kind, Writer]
-    readers: Mapping[Kind, Callable[[Any], Any]]
-
     begin: Callable[[Options], str]
     """What begins a transaction that will write."""
     alone: Callable[[Options], bool] = lambda options: True
     """Whether a single statement needs no transaction."""
-    serial: bool
+    serial: bool = False
     """The database has one writer at a time, so the tasks of this process may as well queue for it."""
     readers_wait: Callable[[sa.URL], bool] = lambda url: False
     """Whether those who read a database that is opened like this have to wait for a writer."""
@@ -139,6 +145,9 @@ class Dialect:
     """Runs a statement; the number of rows that it met."""
     save_many: Callable[[Connection, TableSpec[Any], str, Iterable[tuple[Any, ...]], int], Awaitable[None]]
     """Upserts rows inside a transaction: connection, table, upsert statement, rows and their number."""
+    delete_oldest: Callable[[Connection, str, tuple[Any, ...]], Awaitable[tuple[int, Any]]]
+    """Runs `Idioms.delete_before`; how many rows went, and the `:after` for the next batch, `None` if it does not need
+    one or if there is nothing left."""
     abandon: Callable[[Connection], Awaitable[bool]]
     """Ends what a cancelled task left running; true if the connection can be used again."""
     break_off: Callable[[Connection], Awaitable[None]]
@@ -150,12 +159,30 @@ class Dialect:
     conceal: Callable[[BaseException], None] = lambda error: None
     """Takes the values of a row out of an exception of the driver, which becomes the cause of ours."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What those must know who write and read rows: how the driver takes and gives values.
+
+    `writers` work on a whole column at a time, `readers` on one value; a kind without one goes as it is.
+    """
+
+    writers: Mapping[Kind, Writer]
+    readers: Mapping[Kind, Callable[[Any], Any]]
+    money_total: Callable[[Sequence[Any]], Any]
+    """The exact `Decimal` that `Idioms.money_sums` make, `None` of nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idioms:
+    """What the statements must know: the SQL that each database says in its own way, and that only a store says. What
+    a reader says, too, is in the `Grammar`.
+    """
+
     upsert: Callable[[sa.Table], Any]
     """An INSERT with named parameters that replaces the row of the same id."""
     money_sums: Callable[[Any], Sequence[Any]]
     """Expressions that sum a money column."""
-    money_total: Callable[[Sequence[Any]], Any]
-    """The exact `Decimal` that the sums make, `None` of nothing."""
     currency: str
     """The SQL of what `price_details` says the currency is, as JSON text; NULL where it says nothing. Where the details
     are no JSON, it is NULL, too, and no error."""
@@ -164,14 +191,23 @@ class Dialect:
     delete_before: Callable[[sa.Table, Any], Any]
     """A statement that deletes about `:batch` rows of a table that meet a condition, the oldest first, and may leave
     out those before `:after`, of which there are none left."""
-    delete_oldest: Callable[[Connection, str, tuple[Any, ...]], Awaitable[tuple[int, Any]]]
-    """Runs it; how many rows went, and the `:after` for the next batch, `None` if it does not need one or if there is
-    nothing left."""
     read_column: Callable[[Any], Any] = lambda column: column
     """What is selected in order to read a column."""
     lock_schema: str | None = None
     unlock_schema: str | None = None
     """Statements that let one process at a time create or upgrade the tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """All that the SQL store must know about a database, by who reads it."""
+
+    name: str
+    """`backend_name` of its store."""
+    driver: Driver
+    values: Values
+    grammar: Grammar
+    idioms: Idioms
 
 
 def pool_options(connections: int) -> dict[str, Any]:

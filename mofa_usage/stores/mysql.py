@@ -35,8 +35,11 @@ from mofa_usage.stores.dialects import (
     ROLLED_BACK,
     UNREACHABLE,
     Dialect,
+    Driver,
     Failure,
+    Idioms,
     Options,
+    Values,
     pool_options,
     write_uuids,
 )
@@ -73,7 +76,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername="mysql+aiomysql", query={}),
         connect_args=arguments,
-        **pool_options(options.max_connections or DIALECT.default_connections),
+        **pool_options(options.max_connections or DIALECT.driver.default_connections),
     )
 
 
@@ -232,38 +235,44 @@ def _read_time(value: datetime) -> datetime:
 
 DIALECT = Dialect(
     name="mysql",
+    driver=Driver(
+        default_connections=10,
+        open=_open,
+        begin=lambda options: "START TRANSACTION",
+        serial=False,
+        fetch=_fetch,
+        execute=_execute,
+        save_many=_save_many,
+        abandon=_abandon,
+        break_off=_break_off,
+        meaning=_meaning,
+        message=_message,
+        conceal=_conceal,
+        delete_oldest=_delete_oldest,
+    ),
+    values=Values(
+        writers={
+            Kind.ID: write_uuids,
+            Kind.NAME: lambda column: map(str, column),
+            Kind.JSON: lambda column: map(write_json, column),
+            Kind.TIME: _write_times,
+        },
+        readers={Kind.JSON: from_json, Kind.TIME: _read_time, Kind.FLAG: bool},
+        money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    ),
     grammar=GRAMMARS["mysql"],
-    default_connections=10,
-    open=_open,
-    writers={
-        Kind.ID: write_uuids,
-        Kind.NAME: lambda column: map(str, column),
-        Kind.JSON: lambda column: map(write_json, column),
-        Kind.TIME: _write_times,
-    },
-    readers={Kind.JSON: from_json, Kind.TIME: _read_time, Kind.FLAG: bool},
-    begin=lambda options: "START TRANSACTION",
-    serial=False,
-    fetch=_fetch,
-    execute=_execute,
-    save_many=_save_many,
-    abandon=_abandon,
-    break_off=_break_off,
-    meaning=_meaning,
-    message=_message,
-    conceal=_conceal,
-    upsert=_upsert,
-    money_sums=lambda column: [sa.func.sum(column)],
-    money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
-    # Not grouped without regard to case, and short enough to be grouped in memory.
-    currency="CASE WHEN JSON_VALID(price_details) THEN CAST(CONVERT(JSON_EXTRACT(price_details, '$.currency') "
-    "USING utf8mb4) AS CHAR(255)) COLLATE utf8mb4_bin END",
-    has_labels="SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
-    "AND table_name = 'entity_llm_api_call' AND column_name = 'labels'",
-    delete_before=_delete_before,
-    delete_oldest=_delete_oldest,
-    lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",
-    unlock_schema="SELECT RELEASE_LOCK('mofa_usage_schema')",
+    idioms=Idioms(
+        upsert=_upsert,
+        money_sums=lambda column: [sa.func.sum(column)],
+        # Not grouped without regard to case, and short enough to be grouped in memory.
+        currency="CASE WHEN JSON_VALID(price_details) THEN CAST(CONVERT(JSON_EXTRACT(price_details, '$.currency') "
+        "USING utf8mb4) AS CHAR(255)) COLLATE utf8mb4_bin END",
+        has_labels="SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND table_name = 'entity_llm_api_call' AND column_name = 'labels'",
+        delete_before=_delete_before,
+        lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",
+        unlock_schema="SELECT RELEASE_LOCK('mofa_usage_schema')",
+    ),
 )
 
 

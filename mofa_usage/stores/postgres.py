@@ -30,8 +30,11 @@ from mofa_usage.stores.dialects import (
     ROLLED_BACK,
     UNREACHABLE,
     Dialect,
+    Driver,
     Failure,
+    Idioms,
     Options,
+    Values,
     pool_options,
 )
 from mofa_usage.stores.sql_store import SqlStore
@@ -62,7 +65,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
         sa.URL.create("postgresql+asyncpg", url.username, None, url.host, url.port, url.database),
         connect_args=arguments,
         json_deserializer=from_json,
-        **pool_options(options.max_connections or DIALECT.default_connections),
+        **pool_options(options.max_connections or DIALECT.driver.default_connections),
     )
 
 
@@ -243,35 +246,41 @@ async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> 
 
 DIALECT = Dialect(
     name="postgres",
+    driver=Driver(
+        default_connections=10,
+        open=_open,
+        begin=_begin,
+        alone=lambda options: options.statement_cache,  # PgBouncer may send each half of a statement to another server
+        serial=False,
+        fetch=_fetch,
+        execute=_execute,
+        save_many=_save_many,
+        abandon=_abandon,
+        break_off=_break_off,
+        meaning=_meaning,
+        message=_message,
+        conceal=_conceal,
+        delete_oldest=_delete_oldest,
+    ),
+    values=Values(
+        writers={
+            Kind.NAME: lambda column: map(str, column),
+            Kind.JSON: lambda column: map(write_json, column),
+        },
+        readers={Kind.TIME: _read_time},
+        money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
+    ),
     grammar=GRAMMARS["postgres"],
-    default_connections=10,
-    open=_open,
-    writers={
-        Kind.NAME: lambda column: map(str, column),
-        Kind.JSON: lambda column: map(write_json, column),
-    },
-    readers={Kind.TIME: _read_time},
-    begin=_begin,
-    alone=lambda options: options.statement_cache,  # PgBouncer may send each half of a statement to another server
-    serial=False,
-    fetch=_fetch,
-    execute=_execute,
-    save_many=_save_many,
-    abandon=_abandon,
-    break_off=_break_off,
-    meaning=_meaning,
-    message=_message,
-    conceal=_conceal,
-    upsert=_upsert,
-    read_column=_read_column,
-    money_sums=lambda column: [sa.func.sum(column)],
-    money_total=lambda sums: None if sums[0] is None else Decimal(sums[0]),
-    currency="CAST(price_details -> 'currency' AS TEXT)",
-    has_labels="SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('entity_llm_api_call') "
-    "AND attname = 'labels' AND NOT attisdropped",
-    delete_before=_delete_before,
-    delete_oldest=_delete_oldest,
-    lock_schema="SELECT pg_advisory_xact_lock(7233107911)",
+    idioms=Idioms(
+        upsert=_upsert,
+        read_column=_read_column,
+        money_sums=lambda column: [sa.func.sum(column)],
+        currency="CAST(price_details -> 'currency' AS TEXT)",
+        has_labels="SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('entity_llm_api_call') "
+        "AND attname = 'labels' AND NOT attisdropped",
+        delete_before=_delete_before,
+        lock_schema="SELECT pg_advisory_xact_lock(7233107911)",
+    ),
 )
 
 

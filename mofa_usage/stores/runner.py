@@ -46,10 +46,10 @@ class PoolRunner:
         self.dialect = dialect
         self.connections = Connections(engine, dialect, options.lock_timeout)
         self._options = options
-        self._begin = dialect.begin(options)
-        self._alone = dialect.alone(options)
-        self._readers_wait = dialect.readers_wait(engine.url)
-        self._writer = _Queue(options.lock_timeout, self.connections) if dialect.serial else None
+        self._begin = dialect.driver.begin(options)
+        self._alone = dialect.driver.alone(options)
+        self._readers_wait = dialect.driver.readers_wait(engine.url)
+        self._writer = _Queue(options.lock_timeout, self.connections) if dialect.driver.serial else None
 
     async def run(self, work: Work[_T], doing: str, mode: Mode = "read", *, repeatable: bool = True) -> _T:
         """See `Runner`."""
@@ -60,7 +60,9 @@ class PoolRunner:
         async def once(connection: Any) -> _T:
             nonlocal sent
             sent = False
-            await self.dialect.fetch(connection, "SELECT 1", ())  # a stale connection says so where it does no harm
+            await self.dialect.driver.fetch(
+                connection, "SELECT 1", ()
+            )  # a stale connection says so where it does no harm
             sent = True
             return await work(connection)
 
@@ -165,7 +167,7 @@ class PoolRunner:
         lease = Lease(self.connections)
         connection = await lease.__aenter__()
         try:
-            await self.dialect.execute(connection, self._begin, ())
+            await self.dialect.driver.execute(connection, self._begin, ())
         except BaseException as error:
             await lease.give_back(state_after(error, self.dialect))
             ours = self._ours(error, "beginning a transaction") if isinstance(error, Exception) else error
@@ -209,7 +211,9 @@ class TransactionRunner:
         Raises:
             QueryError: something had failed or was cancelled and nobody minded; databases differ in what they keep.
         """
-        await self.run(lambda connection: self.dialect.execute(connection, "COMMIT", ()), "committing a transaction")
+        await self.run(
+            lambda connection: self.dialect.driver.execute(connection, "COMMIT", ()), "committing a transaction"
+        )
         self._over = True
 
     async def roll_back(self, error: BaseException) -> State:
@@ -219,7 +223,7 @@ class TransactionRunner:
         if state != "whole":
             return state
         try:
-            await self.dialect.execute(self._connection, "ROLLBACK", ())
+            await self.dialect.driver.execute(self._connection, "ROLLBACK", ())
         except Exception:
             return "unfinished"  # closing the connection rolls back, and the error of the block is what matters
         return "whole"

@@ -62,7 +62,7 @@ class SqlRecords(Records):
         self._calls = calls
         self._dialect = runner.dialect
         self._codecs: dict[Any, RowCodec[Any]] = {
-            spec: RowCodec(spec, self._dialect.writers, self._dialect.readers)
+            spec: RowCodec(spec, self._dialect.values.writers, self._dialect.values.readers)
             for spec in (LLM_MESSAGE, API_CALL, API_CALL_UNLABELLED, CHAT_SESSION, PROVIDER, AGENT)
         }
 
@@ -72,13 +72,13 @@ class SqlRecords(Records):
         return self._codecs[spec]
 
     def _value(self, kind: Kind, value: Any) -> Any:
-        writer = self._dialect.writers.get(kind)
+        writer = self._dialect.values.writers.get(kind)
         return value if writer is None else next(iter(writer([value])))
 
     async def _save(self, spec: TableSpec[_R], record: _R) -> None:
         statement, values = self._sql.upsert(spec), self._codec(spec).write_one(record)
         await self._runner.run(
-            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
             f"saving the {_word(spec)} {record.id}",
             "write",
         )
@@ -90,7 +90,7 @@ class SqlRecords(Records):
 
         async def work(connection: Any) -> None:
             rows = self._codec(spec).write(ordered)
-            await self._dialect.save_many(connection, spec, statement.sql, rows, len(ordered))
+            await self._dialect.driver.save_many(connection, spec, statement.sql, rows, len(ordered))
 
         await self._runner.run(work, f"saving {len(ordered)} records of {spec.table.name}", "atomic")
 
@@ -102,8 +102,8 @@ class SqlRecords(Records):
 
         async def work(connection: Any) -> None:
             values = update.bind({**row, "the_id": row["id"]})
-            if not await self._dialect.execute(connection, update.sql, values):
-                await self._dialect.execute(connection, insert.sql, insert.bind(row))
+            if not await self._dialect.driver.execute(connection, update.sql, values):
+                await self._dialect.driver.execute(connection, insert.sql, insert.bind(row))
 
         await self._runner.run(work, f"saving the {_word(spec)} {record.id}", "atomic")
 
@@ -114,7 +114,8 @@ class SqlRecords(Records):
         bound = {f"the_{column}": self._value(spec.kinds[column], value) for column, value in equal.items()}
         values = statement.bind({**bound, **(page or {})})
         rows = await self._runner.run(
-            lambda connection: self._dialect.fetch(connection, statement.sql, values), f"reading {spec.table.name}"
+            lambda connection: self._dialect.driver.fetch(connection, statement.sql, values),
+            f"reading {spec.table.name}",
         )
         read = self._codec(spec).read
         return [read(row) for row in rows]
@@ -127,7 +128,7 @@ class SqlRecords(Records):
         statement = self._sql.delete(spec, column)
         values = statement.bind({f"the_{column}": self._value(Kind.ID, value)})
         return await self._runner.run(
-            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
             f"deleting from {spec.table.name}",
             "write",
         )
@@ -155,7 +156,7 @@ class SqlRecords(Records):
         statement = self._sql.count(LLM_MESSAGE, "chat_session_id")
         values = statement.bind({"the_chat_session_id": self._value(Kind.ID, session_id)})
         rows = await self._runner.run(
-            lambda connection: self._dialect.fetch(connection, statement.sql, values), "counting messages"
+            lambda connection: self._dialect.driver.fetch(connection, statement.sql, values), "counting messages"
         )
         return int(rows[0][0])
 
@@ -169,8 +170,8 @@ class SqlRecords(Records):
 
         async def work(connection: Any) -> int:
             # Counted first: where replies go with their parent (a cascade), DELETE does not count them.
-            rows = await self._dialect.fetch(connection, count.sql, values)
-            await self._dialect.execute(connection, delete.sql, values)
+            rows = await self._dialect.driver.fetch(connection, count.sql, values)
+            await self._dialect.driver.execute(connection, delete.sql, values)
             return int(rows[0][0])
 
         return await self._runner.run(work, "deleting the messages of a session", "atomic")
@@ -191,13 +192,13 @@ class SqlRecords(Records):
     async def _find_api_calls(self, call_ids: Sequence[UUID]) -> list[LLMApiCall]:
         spec = await self._calls.spec(self._runner)
         statement = self._sql.select_some(spec, _SOUGHT)
-        read, writer = self._codec(spec).read, self._dialect.writers.get(Kind.ID)
+        read, writer = self._codec(spec).read, self._dialect.values.writers.get(Kind.ID)
         wanted = list(dict.fromkeys(call_ids))
         ids = wanted if writer is None else list(writer(wanted))
         found: list[LLMApiCall] = []
 
         async def work(connection: Any) -> Sequence[Sequence[Any]]:
-            return await self._dialect.fetch(connection, statement.sql, statement.bind(values))
+            return await self._dialect.driver.fetch(connection, statement.sql, statement.bind(values))
 
         for start in range(0, len(ids), _SOUGHT):
             some = ids[start : start + _SOUGHT]
@@ -249,7 +250,7 @@ class SqlRecords(Records):
         last = min((limit or 0) + (skip or 0), _MOST) - 1
         values = statement.bind({**conditions.values, "row_limit": limit, "row_offset": skip, "row_last": last})
         return await self._runner.run(
-            lambda connection: self._dialect.fetch(connection, statement.sql, values), "reading API calls"
+            lambda connection: self._dialect.driver.fetch(connection, statement.sql, values), "reading API calls"
         )
 
     async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
@@ -257,9 +258,9 @@ class SqlRecords(Records):
         statement = self._sql.statistics(conditions.sql)
         values = statement.bind(conditions.values)
         rows = await self._runner.run(
-            lambda connection: self._dialect.fetch(connection, statement.sql, values), "computing statistics"
+            lambda connection: self._dialect.driver.fetch(connection, statement.sql, values), "computing statistics"
         )
-        return add_up(rows, self._dialect.money_total)
+        return add_up(rows, self._dialect.values.money_total)
 
     async def delete_api_call(self, call_id: UUID) -> bool:
         return await self._delete(API_CALL, "id", call_id) > 0
@@ -273,7 +274,7 @@ class SqlRecords(Records):
 
         async def work(connection: Any) -> tuple[int, Any]:
             values = statement.bind({**moment, "after": after, "batch": batch})
-            return await self._dialect.delete_oldest(connection, statement.sql, values)
+            return await self._dialect.driver.delete_oldest(connection, statement.sql, values)
 
         while True:
             start = time.monotonic()
@@ -290,7 +291,7 @@ class SqlRecords(Records):
     async def create_session(self, session: ChatSession) -> None:
         statement, values = self._sql.insert(CHAT_SESSION), self._codec(CHAT_SESSION).write_one(session)
         await self._runner.run(
-            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
             f"creating the session {session.id}",
             "write",
             repeatable=False,
@@ -307,7 +308,7 @@ class SqlRecords(Records):
         statement = self._sql.update(CHAT_SESSION)
         values = statement.bind({**row, "the_id": row["id"]})
         if not await self._runner.run(
-            lambda connection: self._dialect.execute(connection, statement.sql, values),
+            lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
             f"updating the session {session.id}",
             "write",
         ):
@@ -318,8 +319,8 @@ class SqlRecords(Records):
         the_id = (self._value(Kind.ID, session_id),)
 
         async def work(connection: Any) -> bool:
-            await self._dialect.execute(connection, messages.sql, the_id)
-            return await self._dialect.execute(connection, session.sql, the_id) > 0
+            await self._dialect.driver.execute(connection, messages.sql, the_id)
+            return await self._dialect.driver.execute(connection, session.sql, the_id) > 0
 
         return await self._runner.run(work, "deleting a session", "atomic")
 
@@ -369,7 +370,7 @@ class SqlRecords(Records):
         statement = self._sql.agent_with_provider(tuple(equal))
         values = statement.bind({f"the_{column}": self._value(AGENT.kinds[column], v) for column, v in equal.items()})
         rows = await self._runner.run(
-            lambda connection: self._dialect.fetch(connection, statement.sql, values), "reading an agent"
+            lambda connection: self._dialect.driver.fetch(connection, statement.sql, values), "reading an agent"
         )
         if not rows:
             return None

@@ -65,7 +65,7 @@ class SqlStore(SqlRecords, Store):
         backend, parsed = parse_url(url).located()  # a pool opens files again and again
         if backend != cls.dialect.name:
             raise StoreConnectionError(f"{cls.__name__} cannot open a {backend} URL")
-        store = cls(cls.dialect.open(parsed, options), parsed, options)
+        store = cls(cls.dialect.driver.open(parsed, options), parsed, options)
         try:
             await (store._prepare() if options.create_tables else store._answer())
         except BaseException:
@@ -124,7 +124,9 @@ class SqlStore(SqlRecords, Store):
             await self._answer()  # that connection may have been stale; this one is new
 
     async def _answer(self) -> None:
-        await self._pool_runner.attempt(lambda connection: self._dialect.fetch(connection, "SELECT 1", ()), "ping")
+        await self._pool_runner.attempt(
+            lambda connection: self._dialect.driver.fetch(connection, "SELECT 1", ()), "ping"
+        )
 
     async def close(self) -> None:
         if self.is_connected:

@@ -32,8 +32,11 @@ from mofa_usage.stores.dialects import (
     REFUSED,
     ROLLED_BACK,
     Dialect,
+    Driver,
     Failure,
+    Idioms,
     Options,
+    Values,
     pool_options,
     write_uuids,
 )
@@ -62,7 +65,7 @@ def _open(url: sa.URL, options: Options) -> AsyncEngine:
     engine = create_async_engine(
         location,
         connect_args=arguments,
-        **pool_options(options.max_connections or DIALECT.default_connections),
+        **pool_options(options.max_connections or DIALECT.driver.default_connections),
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
@@ -200,40 +203,46 @@ def _money_total(sums: Sequence[Any]) -> Decimal | None:
 
 DIALECT = Dialect(
     name="sqlite",
+    driver=Driver(
+        default_connections=5,
+        open=_open,
+        begin=lambda options: "BEGIN IMMEDIATE",
+        serial=True,
+        readers_wait=_is_in_memory,
+        fetch=_fetch,
+        execute=_execute,
+        save_many=_save_many,
+        abandon=_abandon,
+        break_off=_break_off,
+        meaning=_meaning,
+        message=str,
+        delete_oldest=_delete_oldest,
+    ),
+    values=Values(
+        writers={
+            Kind.ID: write_uuids,
+            Kind.NAME: lambda column: map(str, column),
+            Kind.JSON: lambda column: map(write_json, column),
+            Kind.TIME: _write_times,
+            Kind.MONEY: lambda column: map(float, column),  # at most 15 digits, which a double holds exactly
+        },
+        readers={
+            Kind.JSON: from_json,
+            Kind.TIME: datetime.fromisoformat,
+            Kind.MONEY: _read_money,
+            Kind.FLAG: bool,
+        },
+        money_total=_money_total,
+    ),
     grammar=GRAMMARS["sqlite"],
-    default_connections=5,
-    open=_open,
-    writers={
-        Kind.ID: write_uuids,
-        Kind.NAME: lambda column: map(str, column),
-        Kind.JSON: lambda column: map(write_json, column),
-        Kind.TIME: _write_times,
-        Kind.MONEY: lambda column: map(float, column),  # at most 15 digits, which a double holds exactly
-    },
-    readers={
-        Kind.JSON: from_json,
-        Kind.TIME: datetime.fromisoformat,
-        Kind.MONEY: _read_money,
-        Kind.FLAG: bool,
-    },
-    begin=lambda options: "BEGIN IMMEDIATE",
-    serial=True,
-    readers_wait=_is_in_memory,
-    fetch=_fetch,
-    execute=_execute,
-    save_many=_save_many,
-    abandon=_abandon,
-    break_off=_break_off,
-    meaning=_meaning,
-    message=str,
-    upsert=_upsert,
-    money_sums=_money_sums,
-    money_total=_money_total,
-    currency="CASE WHEN json_valid(price_details) THEN json_quote(json_extract(price_details, '$.currency')) END",
-    has_labels="SELECT count(*) FROM pragma_table_info('entity_llm_api_call') WHERE name = 'labels'",
-    delete_before=_delete_before,
-    delete_oldest=_delete_oldest,
-    lock_schema="BEGIN IMMEDIATE",
+    idioms=Idioms(
+        upsert=_upsert,
+        money_sums=_money_sums,
+        currency="CASE WHEN json_valid(price_details) THEN json_quote(json_extract(price_details, '$.currency')) END",
+        has_labels="SELECT count(*) FROM pragma_table_info('entity_llm_api_call') WHERE name = 'labels'",
+        delete_before=_delete_before,
+        lock_schema="BEGIN IMMEDIATE",
+    ),
 )
 
 

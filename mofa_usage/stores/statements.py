@@ -97,7 +97,7 @@ class Statements:
     @_kept
     def upsert(self, spec: TableSpec[Any]) -> Any:
         """Insert a row, or replace the one of the same id."""
-        return self._dialect.upsert(spec.table)
+        return self._dialect.idioms.upsert(spec.table)
 
     @_kept
     def insert(self, spec: TableSpec[Any]) -> Any:
@@ -156,7 +156,7 @@ class Statements:
         return sa.select(*self._columns(spec)).where(spec.table.c.id.in_(ids))
 
     def _columns(self, spec: TableSpec[Any]) -> Sequence[Any]:
-        return [self._dialect.read_column(spec.table.c[name]) for name in spec.columns]
+        return [self._dialect.idioms.read_column(spec.table.c[name]) for name in spec.columns]
 
     @_kept
     def agent_with_provider(self, equal: tuple[str, ...]) -> Any:
@@ -189,10 +189,10 @@ class Statements:
     def statistics(self, where: tuple[str, ...]) -> Any:
         """Counts and exact sums of the API calls, a row for each status and currency, as it is written."""
         c = API_CALL.table.c
-        currency: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.currency} END")
+        currency: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.idioms.currency} END")
         sums = [sa.func.sum(column) for column in (c.total_tokens, c.prompt_tokens, c.completion_tokens)]
         averaged = [f(column) for column in (c.latency_ms, c.tokens_per_second) for f in (sa.func.sum, sa.func.count)]
-        money = [sa.func.count(c.total_price), *self._dialect.money_sums(c.total_price)]
+        money = [sa.func.count(c.total_price), *self._dialect.idioms.money_sums(c.total_price)]
         query = sa.select(c.status, currency.label(_CURRENCY), sa.func.count(), *sums, *averaged, *money)
         query = query.where(*map(sa.text, where))
         return query.group_by(c.status, sa.literal_column(_CURRENCY))
@@ -201,4 +201,4 @@ class Statements:
     def old_calls(self) -> Any:
         """Delete at most `batch` API calls from before `before`."""
         old = self._grammar.before.format(column="create_time", **_moment_parameters("before"))
-        return self._dialect.delete_before(API_CALL.table, sa.text(old))
+        return self._dialect.idioms.delete_before(API_CALL.table, sa.text(old))

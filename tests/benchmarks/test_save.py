@@ -163,7 +163,7 @@ async def peer(store: Any) -> AsyncIterator[tuple[Raw, RowCodec[LLMApiCall]]]:
     """The raw driver on a store's database, and what makes its tuples."""
     sql = Statements(store.dialect, store.engine.dialect).upsert(API_CALL).sql
     async with RAW[store.backend_name](store, sql) as raw:
-        yield raw, RowCodec(API_CALL, store.dialect.writers, store.dialect.readers)
+        yield raw, RowCodec(API_CALL, store.dialect.values.writers, store.dialect.values.readers)
 
 
 async def seconds(work: Awaitable[Any]) -> float:

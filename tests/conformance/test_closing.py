@@ -103,7 +103,7 @@ SLEEP = {
 
 async def fetch(store: Any, runner: Any) -> None:
     sql = SLEEP[store.backend_name]
-    await runner.run(lambda connection: store.dialect.fetch(connection, sql, ()), "sleeping")
+    await runner.run(lambda connection: store.dialect.driver.fetch(connection, sql, ()), "sleeping")
 
 
 async def idle(store: Any) -> None:

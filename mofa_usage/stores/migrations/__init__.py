@@ -69,7 +69,8 @@ async def prepare_tables(runner: PoolRunner, *, mofas: bool = False) -> str:
 async def _versions(runner: PoolRunner) -> list[str]:
     try:
         rows = await runner.attempt(
-            lambda connection: runner.dialect.fetch(connection, _READ_VERSION, ()), "reading the version of the tables"
+            lambda connection: runner.dialect.driver.fetch(connection, _READ_VERSION, ()),
+            "reading the version of the tables",
         )
     except QueryError:
         return []  # most likely there is no such table yet; if it is something else, the next step says so
@@ -87,16 +88,16 @@ def _is_denied(error: QueryError, dialect: Dialect) -> bool:
 
 
 def _upgrade(connection: sa.Connection, dialect: Dialect, mofas: bool) -> None:
-    if dialect.lock_schema:
-        answer = connection.exec_driver_sql(dialect.lock_schema)
+    if dialect.idioms.lock_schema:
+        answer = connection.exec_driver_sql(dialect.idioms.lock_schema)
         if answer.returns_rows and answer.scalar() == 0:  # MySQL's way to say that it has waited long enough
             raise QueryError("another process is creating or upgrading the tables", transient=True)
     try:
         _run_revisions(connection, mofas)
         connection.commit()
     finally:
-        if dialect.unlock_schema and not connection.invalidated:  # a connection that is gone has let go of it
-            connection.exec_driver_sql(dialect.unlock_schema)
+        if dialect.idioms.unlock_schema and not connection.invalidated:  # a connection that is gone has let go of it
+            connection.exec_driver_sql(dialect.idioms.unlock_schema)
 
 
 def _run_revisions(connection: sa.Connection, mofas: bool) -> None:
