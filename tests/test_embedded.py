@@ -53,7 +53,7 @@ def read(source: str) -> int:
 
 def test_a_python_is_asked_to_read(source: str, started: list[Any]) -> None:
     assert read(source) == ROWS
-    assert [process.wait() for process in started] == [0]
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize("executable", [None, "", "/opt/game/engine", "C:\\Program Files\\office.exe"])
