@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -43,7 +45,6 @@ from mofa_usage.demo.world import (
     Company,
     Failure,
     Model,
-    Outcomes,
 )
 from mofa_usage.errors import UsageError
 from mofa_usage.records import (
@@ -51,9 +52,7 @@ from mofa_usage.records import (
     ApiCallStatus,
     ChatSession,
     LLMApiCall,
-    PriceDetails,
     Provider,
-    TokenDetails,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +61,10 @@ if TYPE_CHECKING:
 __all__ = ["DemoUsage", "generate_usage", "write_usage"]
 
 _PER_MILLION = Decimal(1_000_000)
+_USUAL_WAYS, _INCIDENT_WAYS = (
+    ([way for way, _ in outcomes], list(accumulate(often for _, often in outcomes)))
+    for outcomes in (USUAL, IN_INCIDENT)
+)
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/demo")
 
 
@@ -156,8 +159,10 @@ async def write_usage(
             await transaction.save_provider(provider)
         for agent in usage.agents:
             await transaction.save_agent(agent)
+        users = {session.user_id for session in usage.sessions}
+        there = {session.id for user in users for session in await transaction.get_user_sessions(user)}
         for session in usage.sessions:
-            if await transaction.get_session(session.id) is None:
+            if session.id not in there:
                 await transaction.create_session(session)
     for first in range(0, len(usage.calls), batch_size):
         batch = usage.calls[first : first + batch_size]
@@ -174,6 +179,7 @@ def _incident(start: datetime, days: int) -> tuple[datetime, datetime]:
     return day, day + timedelta(hours=INCIDENT_HOURS)
 
 
+@cache
 def _id(*names: str) -> UUID:
     return uuid5(_NAMESPACE, "/".join(names))
 
@@ -223,15 +229,16 @@ def _session_starts(month: _Month) -> Iterator[tuple[datetime, Company]]:
             growth = 1 + GROWTH * number / hours
             places.append((hour, company))
             weights.append(company.weight * growth * HOURS[local.hour] * WEEKDAYS[local.weekday()])
+    sums = list(accumulate(weights))
     while True:
-        for hour, company in month.dice.choices(places, weights, k=1000):
+        for hour, company in month.dice.choices(places, cum_weights=sums, k=1000):
             yield hour + timedelta(microseconds=month.dice.randrange(3_600_000_000)), company
 
 
 def _hold_session(month: _Month, company: Company, begin: datetime, agents: dict[str, Agent], *, wanted: int) -> None:
     """Add one session's calls, up to the end of the period or the `wanted` number of calls."""
     dice = month.dice
-    bot = dice.choices(company.bots, [bot.weight for bot in company.bots])[0]
+    bot = dice.choices(company.bots, cum_weights=list(accumulate(bot.weight for bot in company.bots)))[0]
     # Few users do most: the number of a user is drawn twice as often near 0 as in the middle.
     user = int(company.users * dice.random() ** 2)
     ids = {
@@ -307,7 +314,8 @@ class _Outcome(NamedTuple):
 def _outcome(month: _Month, bot: Bot, model: Model, time: datetime, history: int) -> _Outcome:
     dice = month.dice
     in_incident = model.provider == INCIDENT_PROVIDER and month.incident[0] <= time < month.incident[1]
-    failure = _draw(dice, IN_INCIDENT if in_incident else USUAL)
+    ways, sums = _INCIDENT_WAYS if in_incident else _USUAL_WAYS
+    failure = dice.choices(ways, cum_weights=sums)[0]
     prompt = history + int(month.spread(90 if history else bot.prompt, 0.45)) + 8
     completion = int(month.spread(bot.completion, 0.6)) + 2
     if model.reasoning:
@@ -328,10 +336,6 @@ def _outcome(month: _Month, bot: Bot, model: Model, time: datetime, history: int
     return _Outcome(failure, 0, 0, 0, int(month.spread(180, 0.6)) + 5)
 
 
-def _draw(dice: random.Random, outcomes: Outcomes) -> Failure | None:
-    return dice.choices([failure for failure, _ in outcomes], [weight for _, weight in outcomes])[0]
-
-
 def _tokens_and_price(dice: random.Random, bot: Bot, model: Model, outcome: _Outcome, history: int) -> dict[str, Any]:
     prompt, completion = outcome.prompt, outcome.completion
     cached = _cached(dice, bot, model, history, prompt)
@@ -339,7 +343,7 @@ def _tokens_and_price(dice: random.Random, bot: Bot, model: Model, outcome: _Out
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": None if cached is None else TokenDetails(cached_tokens=cached),
+        "prompt_tokens_details": None if cached is None else {"cached_tokens": cached},
         "completion_tokens_details": _reasoning(dice, model, completion),
         **_price(model, prompt, cached or 0, completion),
     }
@@ -354,10 +358,10 @@ def _cached(dice: random.Random, bot: Bot, model: Model, history: int, prompt: i
     return min(bot.prompt // 2, prompt) // 128 * 128 if dice.random() < 0.3 else 0
 
 
-def _reasoning(dice: random.Random, model: Model, completion: int) -> TokenDetails | None:
+def _reasoning(dice: random.Random, model: Model, completion: int) -> dict[str, int] | None:
     if not model.reasoning or not completion:
         return None
-    return TokenDetails(reasoning_tokens=int(completion * model.reasoning * dice.uniform(0.8, 1.1)))
+    return {"reasoning_tokens": int(completion * model.reasoning * dice.uniform(0.8, 1.1))}
 
 
 def _price(model: Model, prompt: int, cached: int, completion: int) -> dict[str, Any]:
@@ -368,5 +372,5 @@ def _price(model: Model, prompt: int, cached: int, completion: int) -> dict[str,
     output_price = completion * Decimal(model.completion) / _PER_MILLION
     return {
         "total_price": input_price + output_price,
-        "price_details": PriceDetails(input_price=input_price, output_price=output_price),
+        "price_details": {"input_price": input_price, "output_price": output_price},
     }
