@@ -305,7 +305,7 @@ def test_currencies_are_kept_apart_and_names_are_text(shell: Shell) -> None:
     assert re.search(r"^cost +\$2\.25 and EUR 1\.50 *$", printed, re.MULTILINE)
     assert re.search(r"^Model +cost USD +cost EUR +calls ", printed, re.MULTILINE)
     assert re.search(r"^gpt-4 +\$2\.25 +EUR 1\.50 +2 ", printed, re.MULTILINE)
-    assert re.search(r"^\[red\]x\[/red\] +\$0\.0000125 +unknown +1 ", printed, re.MULTILINE)
+    assert re.search(r"^\[red\]x\[/red\] +\$0\.0000125 +1 ", printed, re.MULTILINE)
 
 
 def test_names_give_way_and_numbers_do_not(shell: Shell) -> None:

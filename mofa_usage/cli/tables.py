@@ -173,7 +173,7 @@ def _value(row: Mapping[str, Any], measure: str, column: str, currency: str | No
     value, kind = row[column], MEASURES[measure].kind
     if kind == "money":
         if value is None:
-            return "unknown" if measure == "cost" else ""
+            return "unknown" if measure == "cost" and not row["coverage"] else ""
         return visible(money(value, currency or row["currency"]))
     shown = {"ms": duration, "rate": percent, "tokens": compact}.get(kind, count)
     return shown(value)

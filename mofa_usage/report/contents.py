@@ -122,8 +122,9 @@ def _tiles(found: Answers) -> Iterator[Tile]:
     money, money_before = (_money(part) if part is not None else {} for part in (now, before))
     yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=f"{plain['error_count']:,} unsuccessful")
     priced = f"{wording.percent(plain['coverage'])} of {plain['calls']:,} calls priced"
-    for currency, row in money.items():
-        yield _tile("cost", row, money_before.get(currency, {}), MONEY["cost"], currency, note=priced)
+    for position, (currency, row) in enumerate(money.items()):
+        note = "" if position else priced
+        yield _tile("cost", row, money_before.get(currency, {}), MONEY["cost"], currency, note=note)
     for name in ("success_rate", "total_tokens"):
         prompt, completion = (wording.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
         note = f"{prompt} prompt · {completion} completion" if name == "total_tokens" else ""
@@ -241,6 +242,8 @@ def _costs(found: Answers, dimension: str, styles: Mapping[str, theme.Style]) ->
     frame, totals = found["columns", dimension], found["totals"]
     whole = totals.row(0, named=True)
     shown = [column for column in totals.columns if column != "currency" and whole[column] is not None]
+    if len(totals.currencies) > 1:  # a page is not wide enough for every unit cost in every currency
+        shown = [column for column in shown if not column.startswith("cost_per_1k_tokens")]
     currency = totals.currencies[0] if totals.currencies else ""
 
     def cells(row: Mapping[str, Any], name: str | None, label: str) -> list[Cell]:
@@ -280,6 +283,8 @@ def _number(row: Mapping[str, Any], column: str, currency: str) -> str:
     """The value of a column; money is in the currency of the column's name, else in the one of the answer."""
     name, own = measure_of_column(column) or (column, None)
     kind = MEASURES[name].kind
+    if kind == "money" and row[column] is None and row["coverage"]:
+        return wording.count(None)  # it has a price, in another currency
     if kind == "tokens/s" and row[column] is not None:
         return f"{row[column]:,.1f}"
     return wording.value_text(row[column], "count" if kind == "tokens" else kind, own or currency)
