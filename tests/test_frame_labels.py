@@ -253,3 +253,11 @@ async def test_the_agents_provider_gives_way_to_the_label() -> None:
         ("Clerk", "azure"),
         ("x", "azure"),
     ]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_batch_in_which_nothing_has_a_label_stands_beside_one_with(rows: int) -> None:
+    bare = pl.DataFrame({"id": [f"bare{n}" for n in range(rows)]}, schema={"id": pl.String})
+    labelled = pl.DataFrame({"id": ["a", "b"], "labels.team": ["red", None]})
+    frame = gather([bare, labelled])
+    assert frame.rows() == [*((f"bare{n}", None) for n in range(rows)), ("a", "red"), ("b", None)]

@@ -117,6 +117,7 @@ def _with_labels(part: pl.DataFrame, chosen: Sequence[str]) -> pl.DataFrame:
         found = normalise(part.select(pl.col(UNREAD).alias("labels")), chosen)
     else:
         empty = pl.lit(None, dtype=pl.String)
-        found = part.select(pl.col(name) if name in part.columns else empty.alias(name) for name in chosen)
+        # Not selected as literals: these alone would be one row, whatever the batch has.
+        found = part.with_columns(empty.alias(name) for name in chosen if name not in part.columns).select(chosen)
     sessions = [name for name in part.columns if name.startswith(SESSION)]
     return part.drop(_labels_of(part), sessions).hstack(found).hstack(part.select(sessions))
