@@ -65,7 +65,10 @@ class _Details:
         self._error = error
 
     def values(self) -> list[pl.Series]:
-        texts = self._decoded(self._texts(), 0)
+        given = self._texts()
+        if (quick := self._quickly(given)) is not None:
+            return quick
+        texts = self._decoded(given, 0)
         return [self._number(texts[one.name]) if one.kind in NUMBERS else texts[one.name] for one in self._columns]
 
     def _texts(self) -> pl.Series:
@@ -76,6 +79,23 @@ class _Details:
         if details.dtype not in (pl.String(), pl.Null()):
             raise UsageError(f"the column {self._source} is {details.dtype}; details are read from JSON text")
         return details.cast(pl.String)
+
+    def _quickly(self, texts: pl.Series) -> list[pl.Series] | None:
+        """The values at once, where all are what is wanted: numbers are numbers, and not text that says one."""
+        types: list[pl.DataType] = [pl.Float64() if column.kind in NUMBERS else pl.String() for column in self._columns]
+        if texts.null_count() == len(texts):
+            nulls = zip(self._names, types, strict=True)
+            return [pl.Series(name, [None], dtype=dtype).new_from_index(0, len(texts)) for name, dtype in nulls]
+        if texts.str.contains_any(["true", "false"]).any():  # which would be read as 1 and 0
+            return None
+        keys = [column.key or "" for column in self._columns]
+        try:
+            decoded = texts.str.json_decode(pl.Struct(dict(zip(keys, types, strict=True))))
+        except (pl.exceptions.ComputeError, pl.exceptions.ShapeError):
+            return None
+        if len(decoded) != len(texts):
+            return None
+        return [decoded.struct.field(key).alias(name) for key, name in zip(keys, self._names, strict=True)]
 
     def _decoded(self, texts: pl.Series, first: int) -> pl.DataFrame:
         """The values as text, a column each; `first` is the place of the first of the texts among the rows."""

@@ -32,7 +32,8 @@ def label_counts(texts: pl.Series) -> Counter[str]:
     """How many calls have each label, by its name; `texts` are the labels as JSON objects, or null."""
     counts: Counter[str] = Counter()
     # Without the values, which are many, few different texts are left.
-    shapes = texts.to_frame("text").select(shape=pl.col("text").str.replace_all(_PAIR, "${1}:"), text="text")
+    given = texts.drop_nulls().to_frame("text")
+    shapes = given.select(shape=pl.col("text").str.replace_all(_PAIR, "${1}:"), text="text")
     grouped = shapes.group_by("shape").agg(calls=pl.len(), text=pl.col("text").first()).drop_nulls("shape")
     plain = pl.col("shape").str.contains(_SHAPE)
     for text, calls in grouped.filter(plain).select("text", "calls").iter_rows():
