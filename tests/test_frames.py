@@ -399,7 +399,7 @@ def test_missing_columns_are_named(foreign: Foreign) -> None:
 
 @FOREIGN
 def test_dates_are_days_of_the_zone(foreign: Foreign) -> None:
-    midnights = [datetime(2026, 3, 29, tzinfo=UTC) + timedelta(hours=hours) for hours in range(-3, 27)]
+    midnights = [datetime(2026, 3, 29, tzinfo=UTC) + timedelta(hours=hour) for hour in range(-3, 27)]
     raw = pl.DataFrame({"create_time": midnights})
     usage = load_usage(foreign(raw), start="2026-03-29", end=date(2026, 3, 30), tz="Europe/Berlin")
     # The day that loses an hour: from 23:00 to 22:00 UTC.
