@@ -45,6 +45,7 @@ __all__ = [
     "Kind",
     "RowCodec",
     "TableSpec",
+    "bare_type",
     "metadata",
     "read_prices",
     "read_status",
@@ -98,14 +99,21 @@ _KINDS: Mapping[type, Kind] = {
 }
 
 
+def bare_type(annotation: Any) -> Any:
+    """What values a field has: `int` of `Annotated[int, ...] | None`, `dict` of `dict[str, Any]`, `Any` of `Any`."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return bare_type(next(part for part in get_args(annotation) if part is not type(None)))
+    if hasattr(annotation, "__metadata__"):
+        return bare_type(get_args(annotation)[0])
+    return annotation if origin is None else origin
+
+
 def _kind(annotation: Any) -> Kind:
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(part for part in get_args(annotation) if part is not type(None))
-    if get_origin(annotation) is not None and not isinstance(annotation, type):
-        annotation = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else get_origin(annotation)
-    if isinstance(annotation, type):
+    bare = bare_type(annotation)
+    if isinstance(bare, type):
         for base, kind in _KINDS.items():
-            if issubclass(annotation, base):
+            if issubclass(bare, base):
                 return kind
     return Kind.JSON
 

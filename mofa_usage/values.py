@@ -20,6 +20,7 @@ from pydantic_core import to_json
 __all__ = [
     "DEFAULT_CURRENCY",
     "MAX_INT",
+    "STRICT_JSON",
     "TOKEN_SOURCES",
     "ApiCallStatus",
     "Count",
@@ -196,20 +197,24 @@ def exact_price(number: float | Decimal, *, rounded: bool = False) -> Decimal | 
     return price if rounded or price == decimal else None
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+STRICT_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+"""Reads JSON strictly: no NaN, and numbers with a point are Decimal."""
+
+
 def read_json(text: str) -> Any:
-    """What a JSON text says, strictly: no NaN, and numbers with a point are Decimal.
+    """What a JSON text says, strictly: see `STRICT_JSON`.
 
     Raises:
         ValueError: it is no JSON.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+        return STRICT_JSON.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 Id = UUID

@@ -21,7 +21,7 @@ LAYERS: tuple[set[str], ...] = (
     {"errors", "progress", "values"},
     {"details", "labels", "outcomes", "queries"},
     {"measures", "records", "tokens", "urls", "zones"},
-    {"pricing", "schema", "wording"},
+    {"names", "pricing", "schema", "wording"},
     {"grammar"},
     {"stores", "theme"},
     {"demo", "importing", "plots", "reading"},

@@ -27,7 +27,7 @@ from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.frame import FrameCalls
 from mofa_usage.reading.relation import RelationCalls, as_calls
 from mofa_usage.reading.selection import Selection
-from mofa_usage.values import read_json
+from mofa_usage.values import read_currency, read_json
 
 REFUSED = "refused"
 many = settings(deadline=None, max_examples=40)
@@ -314,6 +314,16 @@ def test_bytes_are_text_in_utf8_or_a_uuid(values: list[bytes]) -> None:
 
     assert exactly(pl.Series(values), "model_name") == list(map(text, values))
     assert exactly(pl.Series(values), "user_id") == list(map(identifier, values))
+
+
+@many
+@given(st.lists(st.none() | st.text(alphabet="eurUSDß€ \t\n", max_size=5), min_size=1))
+@example(["usd", "USD", " EUR ", "eur", "€", "€ur", "ab"])
+def test_currencies_have_one_spelling(texts: list[str | None]) -> None:
+    wanted = [None if text is None else read_currency(text) for text in texts]
+    assert exactly(pl.Series(texts, dtype=pl.String), "currency") == wanted
+    details = [None if text is None else json.dumps({"currency": text}) for text in texts]
+    assert read(pl.DataFrame({"price_details": details}), "currency") == wanted
 
 
 @pytest.mark.parametrize(

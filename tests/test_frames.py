@@ -19,6 +19,7 @@ from mofa_usage.errors import SerializationError
 from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, JSON_COLUMNS
 from mofa_usage.reading.rows import normalise
 from mofa_usage.records import ApiCallStatus
+from mofa_usage.values import read_currency
 from tests.calls import COLUMNS, DETAILS, LABELS, MONEY, TIME
 from tests.strategies import text
 
@@ -313,7 +314,7 @@ def test_unusual_details_are_read_all_the_same() -> None:
 def test_currencies_of_any_text_come_out_of_json(drawn: list[dict[str, Any] | None]) -> None:
     raw = details(price_details=[None if one is None else json.dumps(one) for one in drawn])
     raw = raw.with_columns(total_price=1)
-    wanted = ["USD" if (one or {}).get("currency") is None else one["currency"] for one in drawn]  # type: ignore[index]
+    wanted = [read_currency((one or {}).get("currency")) for one in drawn]
     assert normalise(raw, ["currency"])["currency"].to_list() == wanted
 
 

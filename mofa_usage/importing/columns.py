@@ -7,14 +7,13 @@ a label (`labels.team`). A source name with dots is a path into nested JSON: `us
 """
 
 import difflib
-import types
-import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from mofa_usage.errors import UsageError
-from mofa_usage.importing.names import FIELD_NAMES, plain_name
+from mofa_usage.names import FIELD_NAMES, plain_name
 from mofa_usage.records import LLMApiCall, PriceDetails, TokenDetails
+from mofa_usage.schema import bare_type
 from mofa_usage.tokens import find_usage, token_columns
 from mofa_usage.tokens.names import holds_counts
 
@@ -66,17 +65,7 @@ def field_kind(target: str) -> type | None:
         return str
     fields = DETAILS[field].model_fields if key else LLMApiCall.model_fields
     name = key or field
-    return _bare_kind(fields[name].annotation) if name in fields else None
-
-
-def _bare_kind(annotation: Any) -> type:
-    """`int` of `Annotated[int, ...] | None`."""
-    origin = typing.get_origin(annotation)
-    if origin is Annotated:
-        return _bare_kind(typing.get_args(annotation)[0])
-    if origin in (types.UnionType, typing.Union):
-        return _bare_kind(next(part for part in typing.get_args(annotation) if part is not type(None)))
-    return typing.cast(type, annotation)
+    return bare_type(fields[name].annotation) if name in fields else None
 
 
 def is_token_target(target: str) -> bool:

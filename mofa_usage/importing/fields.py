@@ -15,8 +15,8 @@ from uuid import UUID
 from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
 from mofa_usage.importing.columns import DETAILS, check_targets, field_kind
-from mofa_usage.importing.names import milliseconds_of_unit
 from mofa_usage.importing.values import ValueRefusedError
+from mofa_usage.names import milliseconds_of_unit
 from mofa_usage.outcomes import UnknownStatusError, status_of
 from mofa_usage.records import PriceDetails, TokenDetails
 

@@ -11,7 +11,6 @@ float.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from mofa_usage.errors import UsageError
 from mofa_usage.importing.content import LONGEST, SHOWN, Content, CutLine, TextSource
 from mofa_usage.importing.source import SourceRow
+from mofa_usage.values import STRICT_JSON
 
 __all__ = ["NOT_UTF8", "TOO_LONG", "JsonSource", "is_utf8"]
 
@@ -158,7 +158,7 @@ class _Document:
         nesting, seen = _Nesting(), self._at
         while True:
             try:
-                values, end = _DECODER.raw_decode(self._text, self._at)
+                values, end = STRICT_JSON.raw_decode(self._text, self._at)
                 return self._taken(end, values)
             except (ValueError, RecursionError) as error:
                 behind = nesting.end(self._text, seen)
@@ -254,7 +254,7 @@ def _calls_in(values: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 
 def _parsed(text: str) -> _Parsed:
     try:
-        return _checked(text, _DECODER.decode(text))
+        return _checked(text, STRICT_JSON.decode(text))
     except (ValueError, RecursionError) as error:
         return _Parsed(None, _malformed(error))
 
@@ -274,10 +274,3 @@ def _malformed(error: Exception) -> str:
 def _kind(value: object) -> str:
     kinds = {list: "an array", str: "text", bool: "a truth value", type(None): "null"}
     return kinds.get(type(value), "a number")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)

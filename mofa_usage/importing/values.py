@@ -5,7 +5,6 @@ takes any of them and returns the field's own kind exactly, or raises `ValueRefu
 reads two ways is refused. Missing values never get to a converter.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
+
+from mofa_usage.values import read_json
 
 __all__ = [
     "ValueRefusedError",
@@ -253,16 +254,12 @@ def to_json_object(value: object) -> Mapping[str, Any]:
     """A JSON object, from itself or from its text; numbers with a point are Decimal."""
     if isinstance(value, str):
         try:
-            value = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            value = read_json(value)
+        except ValueError:
             raise ValueRefusedError("is not JSON", value) from None
     if not isinstance(value, Mapping):
         raise ValueRefusedError("is not a JSON object", value)
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def to_plain(value: Any) -> Any:

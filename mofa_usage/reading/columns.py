@@ -36,6 +36,7 @@ __all__ = [
     "MONEY",
     "NAME_COLUMNS",
     "NIL",
+    "PRICES",
     "SESSION",
     "TIME",
     "CallColumn",
@@ -183,6 +184,10 @@ _BESIDE: Mapping[str, tuple[str, ...]] = {
     "provider_name": ("labels.provider",),
 }
 """Which other columns have a say in a column's value."""
+
+
+PRICES = tuple(name for name, column in CALL_COLUMNS.items() if column.kind is Kind.MONEY)
+"""The columns of money."""
 
 
 def call_column(name: str) -> CallColumn | None:

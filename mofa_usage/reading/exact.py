@@ -6,6 +6,7 @@ where a value does not fit. Whoever uses it refuses those, naming the column and
 type that has no exact cast at all.
 
 - **text**: text as it is; whole numbers (an error code 429) as their digits; bytes are UTF-8.
+- **currencies**: as text; three letters are a code, in capitals and without the blanks around them.
 - **ids**: as text; UUIDs in lower case, also from their 16 bytes.
 - **counts**: whole numbers of 64 bits. A float is sure of its units up to 2^53, and refused beyond.
 - **milliseconds**: durations of any unit, and numbers, rounded half to even: below a millisecond is the clock's noise.
@@ -32,6 +33,7 @@ __all__ = ["STRICT", "Leeway", "Rule", "rule_of"]
 _SURE = 2**53  # from here on a float skips whole numbers
 _FEW_DIGITS = 100_000  # a float below has at most 15 digits when it has ten places, which it holds exactly
 _UUID = "^[0-9A-Fa-f-]{32,36}$"
+_CODE = "^[ \\t\\r\\n]*([A-Za-z]{3})[ \\t\\r\\n]*$"
 _HOUR = "(?:[01][0-9]|2[0-3])"
 _TIME_TEXT = (
     rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?"
@@ -76,6 +78,8 @@ class Rule:
 
 def rule_of(column: CallColumn) -> Rule:
     """The rule for the values of a column."""
+    if column.name == "currency":
+        return _CURRENCY
     return _MILLISECONDS if column.unit == "milliseconds" else _RULES[column.kind]
 
 
@@ -114,6 +118,19 @@ def _sql_text(value: str, given: str, _: Leeway) -> str | None:
     if given in _FLOATS:
         return f"CAST({_sql_whole(value, given)} AS VARCHAR)"
     return f"TRY(decode({value}))" if given == "BLOB" else None
+
+
+def _currency(value: pl.Expr, dtype: pl.DataType, _: Leeway) -> pl.Expr | None:
+    if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return None
+    text = value.cast(pl.String)
+    return pl.coalesce(text.str.extract(_CODE).str.to_uppercase(), text)
+
+
+def _sql_currency(value: str, given: str, leeway: Leeway) -> str | None:
+    text = _sql_text(value, given, leeway) if given == "VARCHAR" or given.startswith("ENUM") else None
+    code = f"upper(nullif(regexp_extract({text}, '{_CODE}', 1), ''))"
+    return None if text is None else f"coalesce({code}, {text})"
 
 
 def _id(value: pl.Expr, dtype: pl.DataType, leeway: Leeway) -> pl.Expr | None:
@@ -350,4 +367,5 @@ _RULES: Mapping[Kind, Rule] = {
     ),
     Kind.TIME: Rule("TIMESTAMP WITH TIME ZONE", "time in RFC 3339 with a zone", _time, _sql_time),
 }
+_CURRENCY = Rule("VARCHAR", "currency", _currency, _sql_currency)
 _MILLISECONDS = Rule("BIGINT", "whole number of milliseconds of 64 bits", _duration, _sql_duration)

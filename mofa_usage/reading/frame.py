@@ -1,6 +1,8 @@
 """Calls in a Polars frame: somebody's, or one made of records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from mofa_usage.errors import require
@@ -8,12 +10,14 @@ from mofa_usage.reading.columns import (
     CALL_COLUMNS,
     LABEL_COLUMNS,
     NAME_COLUMNS,
+    PRICES,
     CallColumn,
     needed_columns,
     origin,
 )
-from mofa_usage.reading.exact import STRICT, Leeway
+from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, label_counts, session_columns
+from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.rows import normalise
 from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.records import Agent, ChatSession, LLMApiCall, Provider
@@ -25,11 +29,19 @@ import polars as pl  # noqa: E402
 __all__ = ["FrameCalls", "frame_of_records"]
 
 
+_ROUNDED = "rounded prices"
+
+
 class FrameCalls:
     """The calls of a Polars frame. A lazy one is collected for each question, with what it needs."""
 
-    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, leeway: Leeway = STRICT) -> None:
-        self._frame = frame.lazy()
+    def __init__(
+        self,
+        frame: pl.DataFrame | pl.LazyFrame,
+        leeway: Leeway = STRICT,
+        mapping: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
+        self._frame = _named(frame.lazy(), mapping)
         self._leeway = leeway
         self._schema = self._frame.collect_schema()
         self._labels: tuple[str, ...] | None = None
@@ -47,6 +59,20 @@ class FrameCalls:
         """See `Calls`."""
         return self._selected(selection, ()).height
 
+    def rounded_prices(self, selection: Selection) -> int:
+        """See `Calls`."""
+        if not self._leeway.round_prices:
+            return 0
+        rounded = [
+            (strict.is_null() & pl.col(name).is_not_null()).cast(pl.Int64)
+            for name, dtype in self._schema.items()
+            if name in PRICES
+            and (strict := rule_of(CALL_COLUMNS[name]).polars(pl.col(name), dtype, STRICT)) is not None
+        ]
+        calls = FrameCalls(self._frame.with_columns(pl.sum_horizontal(rounded or [pl.lit(0)]).alias(_ROUNDED)))
+        batches = calls.batches(replace(selection, columns=(_ROUNDED,)))
+        return sum(int(batch[_ROUNDED].sum()) for batch in batches)
+
     def batches(self, selection: Selection, *, by_time: bool = False) -> Iterator[pl.DataFrame]:
         """See `Calls`."""
         columns = self.columns(selection)
@@ -61,6 +87,29 @@ class FrameCalls:
         sources = (origin(name, given) for name in needed_columns([*wanted, *beside], given))
         rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
         return selection.apply(normalise(rows, wanted, self._leeway))
+
+
+def _named(frame: pl.LazyFrame, mapping: Mapping[str, str | None]) -> pl.LazyFrame:
+    """The frame with its columns called as a frame of calls calls them: see `naming`."""
+    schema = frame.collect_schema()
+    inside = {name: [field.name for field in getattr(dtype, "fields", ())] for name, dtype in schema.items()}
+    names = paths(inside)
+    types = frame.head(0).select(pl.sql_expr(sql).alias(name) for name, sql in names.items()).collect_schema()
+
+    def fits(column: str, name: str) -> bool:
+        rule, dtype = rule_of(CALL_COLUMNS[column]), types[name]
+        return (
+            dtype == pl.Null() or isinstance(dtype, pl.Datetime) or rule.polars(pl.first(), dtype, STRICT) is not None
+        )
+
+    def sample(wanted: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
+        deciding = [pl.sql_expr(names[part]).cast(pl.Float64, strict=False) > 0 for part in parts]
+        rows = frame.filter(pl.any_horizontal(deciding)).head(VOTERS)
+        return rows.select(pl.sql_expr(names[name]).alias(name) for name in wanted).collect().to_dicts()
+
+    durations = [name for name, dtype in types.items() if isinstance(dtype, pl.Duration)]
+    found = name_columns(Given(names, durations, fits, sample), mapping)
+    return frame if found is None else frame.select(pl.sql_expr(sql).alias(name) for name, sql in found.items())
 
 
 def frame_of_records(

@@ -7,7 +7,7 @@ a notebook cell and inside a running event loop alike.
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from mofa_usage.errors import StoreConnectionError, UsageError, require
 from mofa_usage.reading.database import FLAVOURS, DatabaseCalls
 from mofa_usage.reading.drivers import MySqlServer, PostgresServer, SqliteFile
+from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
@@ -25,11 +26,22 @@ require("polars", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["Calls", "Source", "open_source"]
+__all__ = ["ArrowStream", "Calls", "Source", "open_source"]
 
-Source: TypeAlias = "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
-"""A database URL, an open store, a Parquet file, folder or pattern, a Polars frame or a DuckDB relation."""
 
+class ArrowStream(Protocol):
+    """What gives Arrow data by the PyCapsule interface: frames of pandas, Arrow tables and readers, and many more."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """See Arrow's documentation."""
+        ...
+
+
+Source: TypeAlias = "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | ArrowStream"
+"""A database URL, an open store, a Parquet file, folder or pattern, a Polars frame, a DuckDB relation, or what gives
+Arrow data, like a frame of pandas."""
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -55,14 +67,28 @@ class Calls(Protocol):
         """
         ...
 
+    def rounded_prices(self, selection: Selection) -> int:
+        """How many prices of the selected calls are rounded because that was asked for."""
+        ...
 
-def open_source(source: Source) -> Calls:
+
+def open_source(
+    source: Source, mapping: Mapping[str, str | None] | None = None, *, round_prices: bool = False
+) -> Calls:
     """The calls in a source.
+
+    Args:
+        source: where they are.
+        mapping: field -> column, where the column's name does not tell; a database's tables need none.
+        round_prices: round prices of more than ten places; those of a database, which may be doubles, always are.
 
     Raises:
         StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
         UsageError: something that holds no calls, or is no source.
     """
+    leeway, named = Leeway(round_prices=round_prices), mapping or {}
+    if named and (isinstance(source, Store) or (isinstance(source, str) and backend_of(source))):
+        raise UsageError("mapping is for files and frames; the columns of a database's tables are known")
     if isinstance(source, str) and backend_of(source):
         address = parse_url(source)
         if address.backend == "memory" or address.url.database == MEMORY_PATH:
@@ -75,17 +101,42 @@ def open_source(source: Source) -> Calls:
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
-        return open_parquet(source)
+        return open_parquet(source, leeway, named)
     if isinstance(source, Store):
         return _open_store(source)
     if isinstance(source, duckdb.DuckDBPyRelation):
-        return RelationCalls(lambda tz: source, borrowed=True)
+        return RelationCalls(lambda tz: source, leeway, named, borrowed=True)
     if isinstance(source, pl.DataFrame | pl.LazyFrame):
-        return FrameCalls(source)
+        return FrameCalls(source, leeway, named)
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+        return FrameCalls(_frame_of_arrow(source), leeway, named)
     raise UsageError(
         f"a {type(source).__name__} is no source of calls; give a database URL, an open store, a Parquet path, "
-        "a Polars frame or a DuckDB relation"
+        "a frame of Polars or pandas, an Arrow table or a DuckDB relation"
     )
+
+
+class _Capsule:
+    """Only the Arrow data of an object: Polars would take a pandas frame for one, and leave out its index."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._source.__arrow_c_stream__(requested_schema)
+
+
+def _frame_of_arrow(source: Any) -> pl.DataFrame:
+    """The frame that an object gives as Arrow data. An index of pandas that has a name is a column.
+
+    Raises:
+        UsageError: it gives none; pandas does not for objects of several kinds in one column.
+    """
+    try:
+        frame = pl.DataFrame(_Capsule(source) if hasattr(source, "__arrow_c_stream__") else source)
+    except Exception as error:
+        raise UsageError(f"the {type(source).__name__} cannot be read as Arrow data: {error}") from error
+    return frame.drop(name for name in frame.columns if _UNNAMED_INDEX.fullmatch(name))
 
 
 def _open_database(address: DatabaseUrl) -> Calls:

@@ -8,16 +8,19 @@ Files that `export_parquet` wrote say so in their metadata and are read as they 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from glob import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import (
     CALL_COLUMNS,
     LABEL_COLUMNS,
+    PRICES,
     call_column,
     completion,
     is_further,
@@ -29,6 +32,7 @@ from mofa_usage.reading.details import NUMBERS, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns
+from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.selection import Selection, offered
 
 require("duckdb", extra="analysis")
@@ -41,6 +45,9 @@ __all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "clocke
 SCHEMA_VERSION = "2"
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
+
+
+_ROUNDED = "rounded prices"
 
 
 class RelationCalls:
@@ -57,17 +64,24 @@ class RelationCalls:
         self,
         opened: Callable[[str], duckdb.DuckDBPyRelation],
         leeway: Leeway = STRICT,
+        mapping: Mapping[str, str | None] = MappingProxyType({}),
         *,
         canonical: bool = False,
         borrowed: bool = False,
     ) -> None:
         self._opened = opened
         self._borrowed = borrowed
-        relation = opened("UTC")
+        self._named = None if canonical and not mapping else _named(opened("UTC"), mapping)
+        relation = self._calls("UTC")
         self._types = dict(zip(relation.columns, map(str, relation.types), strict=True))
-        self._canonical = canonical
+        self._canonical = canonical and self._named is None
         self._leeway = leeway
         self._labels: tuple[str, ...] | None = None
+
+    def _calls(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """The relation, its columns called as a frame of calls calls them."""
+        relation = self._opened(tz)
+        return relation if self._named is None else relation.project(self._named)
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
         """The columns that the frame will have: those asked for, or those that there are.
@@ -86,7 +100,7 @@ class RelationCalls:
         text = 'CAST("labels" AS VARCHAR)'
         # What is no JSON is refused when the calls are read.
         keys = f"json_keys(CASE WHEN json_valid({text}) THEN {text} END)"
-        named = self._opened("UTC").project(f"unnest({keys}) AS name")
+        named = self._calls("UTC").project(f"unnest({keys}) AS name")
         with told():
             counts = named.aggregate("name, count(*) AS calls").fetchall()
         return label_columns(Counter({name: calls for name, calls in counts if name and name not in LABEL_COLUMNS}))
@@ -102,7 +116,7 @@ class RelationCalls:
         needed = needed_columns(list(dict.fromkeys((*columns, *selection.conditions))), self._types)
         if "id" in self._types and any(map(self._is_inside, needed)):
             needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
-        calls = self._opened(tz)
+        calls = self._calls(tz)
         for step in (self._taken_apart, self._numbers, self._exact):
             calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
         known = [name for name in needed if origin(name, self._types)]
@@ -121,6 +135,19 @@ class RelationCalls:
         with told():
             rows = self.relation(selection).aggregate("count(*)").fetchall()
         return int(rows[0][0])
+
+    def rounded_prices(self, selection: Selection) -> int:
+        """See `Calls`. The prices are read for it."""
+        if not self._leeway.round_prices or self._canonical:
+            return 0
+        prices = {name: given for name, given in self._types.items() if name in PRICES and given != '"NULL"'}
+        strict = {name: rule_of(CALL_COLUMNS[name]).sql(quoted(name), given, STRICT) for name, given in prices.items()}
+        rounded = (f"CAST({exact} IS NULL AND {quoted(name)} IS NOT NULL AS BIGINT)" for name, exact in strict.items())
+        counted = f'*, {" + ".join(("0", *rounded))} AS "{_ROUNDED}"'
+        calls = RelationCalls(lambda tz: self._calls(tz).project(counted))
+        with told():
+            rows = calls.relation(replace(selection, columns=(_ROUNDED,))).aggregate(f'sum("{_ROUNDED}")').fetchall()
+        return int(rows[0][0] or 0)
 
     def batches(self, selection: Selection, *, by_time: bool = False) -> Iterator[pl.DataFrame]:
         """The selected calls; `by_time` in ascending order of create_time and id."""
@@ -187,6 +214,31 @@ class RelationCalls:
         return completion(name, known)
 
 
+def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None]) -> str | None:
+    """The projection that calls columns as a frame of calls does, None where they are called so: see `naming`."""
+    inside = {
+        name: [field for field, _ in kind.children] if kind.id == "struct" else ()
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    }
+    names = paths(inside)
+    types = dict(zip(names, map(str, relation.project(", ".join(names.values())).types), strict=True))
+
+    def fits(column: str, name: str) -> bool:
+        given = types[name]
+        is_one = given == '"NULL"' or given.startswith("TIMESTAMP")
+        return is_one or rule_of(CALL_COLUMNS[column]).sql("x", given, STRICT) is not None
+
+    def sample(wanted: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
+        deciding = " OR ".join(f"TRY_CAST({names[part]} AS DOUBLE) > 0" for part in parts)
+        with told():
+            rows = relation.filter(deciding).limit(VOTERS).project(", ".join(names[name] for name in wanted)).fetchall()
+        return [dict(zip(wanted, row, strict=True)) for row in rows]
+
+    durations = [name for name, given in types.items() if given == "INTERVAL"]
+    found = name_columns(Given(names, durations, fits, sample), mapping)
+    return None if found is None else ", ".join(f"{sql} AS {quoted(name)}" for name, sql in found.items())
+
+
 def _conditions(selection: Selection) -> Iterator[str]:
     for column, value in selection.equal.items():
         text = value.replace("'", "''")
@@ -201,7 +253,9 @@ def _limit(selection: Selection) -> int:
     return 2**63 - 1 if selection.limit is None else selection.limit
 
 
-def open_parquet(path: str | Path) -> RelationCalls:
+def open_parquet(
+    path: str | Path, leeway: Leeway = STRICT, mapping: Mapping[str, str | None] = MappingProxyType({})
+) -> RelationCalls:
     """The calls in a Parquet file, in the files that a pattern (`*`, `**`, `?`) matches, or in a folder.
 
     Raises:
@@ -217,22 +271,42 @@ def open_parquet(path: str | Path) -> RelationCalls:
         canonical = marked == files
         # What somebody else wrote may differ from file to file; what we wrote does not.
         options = f"union_by_name = {not canonical}, hive_partitioning = false"
-        return RelationCalls(_ParquetFiles(f"{pattern}, {options}"), canonical=canonical)
+        opened = _ParquetFiles(f"{pattern}, {options}", {} if canonical else _durations(database, pattern))
+        return RelationCalls(opened, leeway, mapping, canonical=canonical)
+
+
+_MICROSECONDS = {"ns": "// 1000", "us": "", "ms": "* 1000", "s": "* 1000000"}
+
+
+def _durations(database: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, str]:
+    """The columns of durations, which are mere numbers to Parquet, as SQL that makes intervals of them.
+
+    pandas and Arrow leave their own types in the metadata of a file; the first file speaks for all.
+    """
+    first = database.sql(f"SELECT file_name FROM parquet_file_metadata({pattern}) LIMIT 1").fetchall()  # noqa: S608
+    schema = require("pyarrow.parquet", extra="analysis").read_schema(first[0][0])
+    units = {field.name: str(field.type)[9:-1] for field in schema if str(field.type).startswith("duration[")}
+    return {name: f"to_microseconds({quoted(name)} {_MICROSECONDS[unit]})" for name, unit in units.items()}
 
 
 class _ParquetFiles:
     """The relation of Parquet files, each with a cursor of its own. Pickled, it is what to read and not the reader."""
 
-    def __init__(self, files: str) -> None:
+    def __init__(self, files: str, replaced: Mapping[str, str]) -> None:
         self._files = files
+        self._replaced = replaced
         self._database = duckdb.connect()
 
     def __call__(self, tz: str) -> duckdb.DuckDBPyRelation:
         cursor = clocked_cursor(self._database, tz)
-        return cursor.sql(f"FROM read_parquet({self._files})")
+        relation = cursor.sql(f"FROM read_parquet({self._files})")
+        if not self._replaced:
+            return relation
+        replaced = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in self._replaced.items())
+        return relation.project(f"* REPLACE ({replaced})")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ParquetFiles, (self._files,)
+        return _ParquetFiles, (self._files, self._replaced)
 
 
 def _pattern(path: Path) -> str:

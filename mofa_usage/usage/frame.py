@@ -66,13 +66,16 @@ def load_usage(
     end: Moment | None = None,
     tz: str = "UTC",
     columns: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    round_prices: bool = False,
     progress: bool | None = None,
 ) -> "UsageFrame":
     """The calls of a source.
 
     Args:
-        source: A database URL, an open store, a Parquet file, folder or pattern, a Polars frame or lazy frame, or a
-            DuckDB relation. A database is read by a connection of our own, also that of a store.
+        source: A database URL, an open store, a Parquet file, folder or pattern, a frame of Polars (also lazy) or
+            pandas, an Arrow table or what else gives Arrow data, or a DuckDB relation. A database is read by a
+            connection of our own, also that of a store.
         filter: Only calls that meet it; both ends of its times are included. With its `limit` or `offset` the calls
             come newest first, else in no particular order.
         start: Only calls created at or after this: a datetime with a zone, a date, or ISO 8601 text. A date, and text
@@ -81,6 +84,12 @@ def load_usage(
         tz: The IANA time zone in which days and hours are counted.
         columns: Only these columns: of `mofa_usage.reading.columns.CALL_COLUMNS`, `labels.NAME`, `session.NAME` and
             further ones of the source; by default all that there are. An analysis says which ones it misses.
+        mapping: Field -> column of a file or frame, where the column's name does not tell, as in `import_calls`:
+            `{"model_name": "deployment", "labels.team": "cost_centre"}`. None as the column leaves a field out. Columns
+            are known by many names (`timestamp`, `model`, `input_tokens`, `cost`, ...); all others are kept as they
+            are, and are dimensions.
+        round_prices: Round prices of a file or frame that have more than ten decimal places, half to even, instead of
+            refusing them. `UsageFrame.rounded_prices` counts them.
         progress: True shows a progress bar on standard error, False does not; by default one appears when reading a
             database takes longer than a second and a person is watching.
 
@@ -95,14 +104,16 @@ def load_usage(
         MissingExtraError: the extra `analysis` is not installed.
     """
     selection = Selection.of(filter, start, end, tz, columns)
-    calls = open_source(source)
+    calls = open_source(source, mapping, round_prices=round_prices)
     if isinstance(calls, RelationCalls):
         with told():
             calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question
-        return UsageFrame(HeldRelation(calls, selection), tz=tz, start=selection.start, end=selection.end)
-    batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
-    frame = gather(batches) if columns is None else pl.concat(batches)
-    return UsageFrame(HeldFrame(frame), tz=tz, start=selection.start, end=selection.end)
+        held: HeldCalls = HeldRelation(calls, selection)
+    else:
+        batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
+        held = HeldFrame(gather(batches) if columns is None else pl.concat(batches))
+    rounded = calls.rounded_prices(selection)
+    return UsageFrame(held, tz=tz, start=selection.start, end=selection.end, rounded_prices=rounded)
 
 
 async def load_usage_async(
@@ -127,6 +138,7 @@ class UsageFrame:
     Attributes:
         tz: The IANA time zone of days and hours.
         start, end: The half-open range of times that was asked for, in UTC; None where it was open.
+        rounded_prices: How many prices were rounded when these calls were loaded.
     """
 
     def __init__(
@@ -136,17 +148,20 @@ class UsageFrame:
         tz: str = "UTC",
         start: datetime | None = None,
         end: datetime | None = None,
+        rounded_prices: int = 0,
     ) -> None:
         zone(tz)
         self.tz = tz
         self.start = start
         self.end = end
+        self.rounded_prices = rounded_prices
         self._held = calls
         self._looks = Looks()
         self._loading = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(UsageFrame, tz=self.tz, start=self.start, end=self.end), (self._held,)
+        made = partial(UsageFrame, tz=self.tz, start=self.start, end=self.end, rounded_prices=self.rounded_prices)
+        return made, (self._held,)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -194,7 +209,13 @@ class UsageFrame:
         first, last = time_range(start, end, zone(self.tz))
         inner_start = max((time for time in (first, self.start) if time is not None), default=None)
         inner_end = min((time for time in (last, self.end) if time is not None), default=None)
-        return UsageFrame(self._held.between(inner_start, inner_end), tz=self.tz, start=inner_start, end=inner_end)
+        return UsageFrame(
+            self._held.between(inner_start, inner_end),
+            tz=self.tz,
+            start=inner_start,
+            end=inner_end,
+            rounded_prices=self.rounded_prices,
+        )
 
     def export_parquet(self, path: str | os.PathLike[str], **options: Unpack[ExportOptions]) -> ExportSummary:
         """Write the calls to Parquet: see `mofa_usage.warehouse.export_parquet`, whose options these are.

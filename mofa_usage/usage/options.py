@@ -1,6 +1,6 @@
 """The options that several functions of a usage share, typed, so that an editor completes and mypy checks them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from mofa_usage.analysis import PeriodOptions
@@ -16,6 +16,8 @@ class LoadOptions(TypedDict, total=False):
     end: Moment | None
     tz: str
     columns: Sequence[str] | None
+    mapping: Mapping[str, str | None] | None
+    round_prices: bool
     progress: bool | None
 
 

@@ -1,0 +1,178 @@
+"""Which column of somebody's frame, Parquet file or relation is which column of a frame of calls.
+
+A column is found by the caller's mapping, else by its own name, else by a name that is known to mean it (`names.py`,
+and `mofa_usage.tokens` for counts), as an import finds it. A name inside a struct is a path: `usage.prompt_tokens`.
+What is left over stays under its own name, as a further column that is a dimension.
+
+A column is said as SQL that Polars and DuckDB share, because some have to be worked out: a duration in seconds, a
+prompt count that leaves out what came from a cache. Whether it does is decided by the rows that can decide, as many as
+`_VOTERS` of them, and where there are none by what the names mean.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mofa_usage.errors import UsageError
+from mofa_usage.names import FIELD_NAMES, milliseconds_of_unit, plain_name
+from mofa_usage.reading.columns import CALL_COLUMNS, JSON_COLUMNS, LABEL, LABEL_COLUMNS, call_column, quoted
+from mofa_usage.tokens import Readings, TokenValueError, find_usage, token_columns
+
+__all__ = ["VOTERS", "Given", "name_columns", "paths"]
+
+VOTERS = 10_000
+"""How many rows decide how tokens are read."""
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_CACHE = ("prompt_tokens_details.cached_tokens", "prompt_tokens_details.cache_write_tokens")
+_REASONING = "completion_tokens_details.reasoning_tokens"
+_DURATIONS = ("latency_ms", "time_to_first_token_ms")
+# What a field of an import is called in a frame, where that differs. Labels that every frame has are columns; others
+# (`labels.team`) stay what they are called in the source.
+_DETAILS = {f"{one.source}.{one.key}": name for name, one in CALL_COLUMNS.items() if one.key and one.source != "labels"}
+_COLUMNS = {
+    **_DETAILS,
+    **{f"{LABEL}{name}": name for name in LABEL_COLUMNS},
+    **{"labels.provider": "provider_name", "labels.agent": "agent_name"},
+    **{f"outcome.{name}": name for name in ("status", "error_message", "error_code")},
+}
+_FIELDS = {column: field for field, column in _DETAILS.items()}
+_COUNTS = {*_TOKENS, *(name for name in _FIELDS if name.endswith("_tokens"))}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a source has.
+
+    Attributes:
+        names: see `paths`.
+        durations: the columns whose type says the unit.
+        fits: whether a column of the frame (first) can be made of the type of a name of the source.
+        sample: some rows of the names (first), at most `VOTERS`, in which one of the others (second) is above 0.
+    """
+
+    names: Mapping[str, str]
+    durations: Collection[str]
+    fits: Callable[[str, str], bool]
+    sample: Callable[[Sequence[str], Sequence[str]], list[dict[str, Any]]]
+
+
+def paths(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Every name of a source as SQL: its columns, and what is inside those that are structs (name -> fields)."""
+    inside = {
+        f"{name}.{field}": f"{quoted(name)}.{quoted(field)}" for name, fields in columns.items() for field in fields
+    }
+    return inside | {name: quoted(name) for name in columns}
+
+
+def name_columns(given: Given, mapping: Mapping[str, str | None]) -> dict[str, str] | None:
+    """The columns of the frame, and further ones, each as SQL over the source's; None where all is named as it must be.
+
+    Args:
+        given: what the source has.
+        mapping: column of the frame, or field as an import knows it, to a name of the source; None leaves it out.
+
+    Raises:
+        UsageError: the mapping names a column that is not there, or that no frame has.
+    """
+    names, mapped = given.names, _mapped(given.names, mapping)
+    own = {name for name in names if name not in mapped and name not in mapped.values() and _is_own(name, names)}
+    chosen = {column: name for column, name in mapped.items() if column not in _COUNTS}
+    tokens = {column: name for column, name in mapped.items() if column in _COUNTS}
+    counts, counted = _counts(given, own, tokens)
+    used = {*own, *counted, *mapped.values()}
+    others = _by_name(given, [name for name in names if name not in used], {*own, *mapped})
+    chosen |= others
+    found = {name: names[name] for name in own}
+    found |= {column: _value(column, name, given) for column, name in chosen.items() if name is not None}
+    found |= counts
+    if not mapping and found.keys() == own:
+        return None
+    used |= {*others.values()}
+    kept = {name: sql for name, sql in names.items() if name not in used and name not in mapped and sql == quoted(name)}
+    return found | kept
+
+
+def _is_own(name: str, names: Mapping[str, str]) -> bool:
+    """Whether a column of the source is called what a frame calls it."""
+    return call_column(name) is not None and names[name] == quoted(name)
+
+
+def _value(column: str, name: str, given: Given) -> str:
+    factor = milliseconds_of_unit(name) if column in _DURATIONS and name not in given.durations else "1"
+    return given.names[name] if factor == "1" else f"({given.names[name]} * {factor})"
+
+
+def _mapped(names: Collection[str], mapping: Mapping[str, str | None]) -> dict[str, str | None]:
+    mapped: dict[str, str | None] = {}
+    for target, name in mapping.items():
+        column = _COLUMNS.get(target, target)
+        if call_column(column) is None:
+            close = difflib.get_close_matches(target, [*CALL_COLUMNS, *_COLUMNS], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(CALL_COLUMNS)}"
+            raise UsageError(f"mapping: no column is called {target!r}; {hint}")
+        if name is not None and name not in names:
+            raise UsageError(f"mapping: {target} is mapped to the column {name!r}; there are {', '.join(names)}")
+        mapped[column] = name
+    return mapped
+
+
+def _by_name(given: Given, free: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """Columns of the frame that are there under another known name; counts are not among them.
+
+    A name says little: what has a type that cannot be that column is taken for something else. But a time that lacks
+    its zone is refused and not overlooked.
+    """
+    by_plain_name: dict[str, list[str]] = {}
+    for name in free:
+        by_plain_name.setdefault(plain_name(name), []).append(name)
+    found: dict[str, str] = {}
+    for field, called in FIELD_NAMES.items():
+        column = _COLUMNS.get(field, field)
+        if column not in CALL_COLUMNS or column in (*known, *JSON_COLUMNS, *_COUNTS):
+            continue
+        there = (name for plain in called for name in by_plain_name.get(plain, ()) if name not in found.values())
+        for name in there:
+            if given.fits(column, name):
+                found[column] = name
+                break
+    return found
+
+
+def _counts(given: Given, own: Collection[str], mapped: Mapping[str, str | None]) -> tuple[dict[str, str], set[str]]:
+    """The counts of tokens that are not there as a frame calls them, and the source's columns that they are made of."""
+    names, is_ours = given.names, {"prompt_tokens", "completion_tokens"} <= set(own) and not mapped
+    known = token_columns(names)
+    candidates = [name for name, field in known.items() if field in (*_TOKENS, *_DETAILS)]
+    candidates += [name for name in mapped.values() if name is not None and name not in candidates]
+    fields = {_FIELDS.get(column, column): name for column, name in mapped.items()}
+    # Which column counts for which field is asked of a row that has a number in all of them.
+    usage = find_usage(dict.fromkeys(candidates, 1), fields)
+    if usage is None:
+        return {}, set()
+    counts = {field: names[name] for field, name in usage.names.items() if name in candidates}
+    parts = [name for field, name in usage.names.items() if field in (*_CACHE, _REASONING) and name in candidates]
+    readings = Readings()
+    for row in given.sample(candidates, parts) if parts and not is_ours else ():
+        try:
+            said = find_usage(row, fields)
+        except TokenValueError:
+            continue  # it will be refused by name
+        if said is not None:
+            readings.add(said)
+    reading = readings.of(usage)
+    if not reading.holds_cached and "prompt_tokens" in counts:
+        counts["prompt_tokens"] = _sum(counts["prompt_tokens"], [counts[part] for part in _CACHE if part in counts])
+    if not reading.holds_reasoning and "completion_tokens" in counts and _REASONING in counts:
+        counts["completion_tokens"] = _sum(counts["completion_tokens"], [counts[_REASONING]])
+    if {"prompt_tokens", "completion_tokens"} <= set(counts) and "total_tokens" in counts and not is_ours:
+        total = f"{counts['prompt_tokens']} + {counts['completion_tokens']}"
+        # Where the counts left something out, the total may do so too: it is their sum.
+        is_whole = reading.holds_cached and reading.holds_reasoning
+        counts["total_tokens"] = f"coalesce({counts['total_tokens']}, {total})" if is_whole else total
+    return {_COLUMNS.get(field, field): sql for field, sql in counts.items()}, {*usage.names.values()} & {*candidates}
+
+
+def _sum(whole: str, parts: Sequence[str]) -> str:
+    return " + ".join((whole, *(f"coalesce({part}, 0)" for part in parts)))
