@@ -12,10 +12,10 @@ print(result)  # 10,000 rows: 9,998 stored, 2 refused ...
 ```
 
 A source gives rows (`source.py`; files are `files.py` and the readers that it names, frames and SQL are `tables.py`).
-Columns are found by the mapping
-or by their names (`columns.py`, `names.py`), values are read exactly (`values.py`, `fields.py`: money never passes
-through a float), and what is missing is completed (`rows.py`). A row that is no valid call is refused with its line
-number and the reason (`rejects.py`); the others are stored, batch by batch, each batch in one transaction (`job.py`).
+Columns are found by the mapping or by their names (`columns.py`, `mofa_usage.names`), values are read exactly
+(`values.py`, `fields.py`: money never passes through a float), and what is missing is completed (`rows.py`). A row that
+is no valid call is refused with its line number and the reason (`rejects.py`); the others are stored, batch by batch,
+each batch in one transaction (`job.py`).
 
 What tokens mean is known to `mofa_usage.tokens`, how a call ended to `mofa_usage.outcomes`. How the counts of a source
 are to be read, and which spans of a trace repeat others, only all of its rows can say: so a source is read twice, a
