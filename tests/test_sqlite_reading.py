@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -358,5 +359,6 @@ def test_the_limit_uses_the_index(mixed: dict[str, Any]) -> None:
     path = mixed["url"].removeprefix("sqlite:")
     calls = DatabaseCalls(SqliteFile(path), FLAVOURS["sqlite"])
     statement = calls._statement(["id"], Selection(None, {}, None, None, 5), by_time=False)
-    plan = sqlite3.connect(path).execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
     assert any("SEARCH entity_llm_api_call USING INDEX by_time (create_time>?)" in row[3] for row in plan), plan
