@@ -21,7 +21,7 @@ A change makes a new record: `session.model_copy(update={"title": "New"})`, vali
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 from uuid import UUID
 
 from pydantic import (
@@ -42,6 +42,7 @@ from mofa_usage.details import (
     ToolResultContent,
     told_source,
 )
+from mofa_usage.fields import CallFields, FailedCallFields, MessageFields, SessionFields
 from mofa_usage.labels import NO_LABELS, CallLabels
 from mofa_usage.outcomes import status_of_code, used_nothing
 from mofa_usage.queries import QueryFilter, UsageStatistics
@@ -148,7 +149,7 @@ class LLMMessage(Record):
         user_id: UUID,
         role: MessageRole | str,
         content: MessageContent | str,
-        **fields: Any,
+        **fields: Unpack[MessageFields],
     ) -> Self:
         """A message of this moment with a new id. Plain text as `content` becomes `MessageContent(text=...)`."""
         if isinstance(content, str):
@@ -237,7 +238,7 @@ class LLMApiCall(Record):
         completion_tokens: int,
         request_time: datetime,
         response_time: datetime,
-        **fields: Any,
+        **fields: Unpack[CallFields],
     ) -> Self:
         """A call that was answered. Latency is the whole milliseconds between the two times, the rate of tokens per
         second follows from it (`None` below one millisecond), the total is prompt plus completion; any other field
@@ -269,7 +270,7 @@ class LLMApiCall(Record):
         error_code: str | None = None,
         status: ApiCallStatus | str | None = None,
         response_time: datetime | None = None,
-        **fields: Any,
+        **fields: Unpack[FailedCallFields],
     ) -> Self:
         """A call that was not answered, ended now unless `response_time` says when.
 
@@ -330,7 +331,7 @@ class ChatSession(Record):
     metadata: JsonObject = Field(default_factory=dict)
 
     @classmethod
-    def new(cls, user_id: UUID, agent_id: UUID, **fields: Any) -> Self:
+    def new(cls, user_id: UUID, agent_id: UUID, **fields: Unpack[SessionFields]) -> Self:
         """A session of this moment with a new id."""
         return cls.model_validate({"user_id": user_id, "agent_id": agent_id, **fields})
 

@@ -20,6 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[set[str], ...] = (
     {"errors", "progress", "values"},
     {"details", "labels", "outcomes", "queries"},
+    {"fields"},
     {"measures", "records", "tokens", "urls", "zones"},
     {"names", "pricing", "schema", "wording"},
     {"grammar"},
@@ -35,6 +36,7 @@ LAYERS: tuple[set[str], ...] = (
 WRITE_PATH = {
     "demo",
     "details",
+    "fields",
     "grammar",
     "importing",
     "labels",

@@ -144,7 +144,7 @@ async def reader_names(folder: Path) -> dict[str, Any]:
     usage = demo.generate_usage(calls=200, end=datetime(2026, 6, 1, tzinfo=UTC))
     await demo.write_usage(store, usage)
     session = mofa_usage.ChatSession.new(uuid.uuid4(), usage.calls[0].agent_id, title="an example")
-    ids = {"chat_session_id": session.id, "agent_id": session.agent_id, "user_id": session.user_id}
+    ids: dict[str, Any] = {"chat_session_id": session.id, "agent_id": session.agent_id, "user_id": session.user_id}
     messages = [mofa_usage.LLMMessage.new(**ids, role=role, content=role) for role in ("user", "assistant")]
     call = usage.calls[0].model_copy(update={"id": uuid.uuid4()})
     (folder / "export.csv").write_text(

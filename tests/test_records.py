@@ -7,7 +7,7 @@ import pickle
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -32,12 +32,16 @@ from mofa_usage import (
     ToolResultContent,
     UsageStatistics,
 )
+from mofa_usage.fields import CallFields, FailedCallFields, MessageFields, SessionFields
+from mofa_usage.records import Record
+from mofa_usage.stores.dialects import ConnectOptions, Options
 from mofa_usage.values import TOKEN_SOURCES, read_currency
 from tests import strategies
 from tests.proofs import trials
 from tests.samples import IDS, NIL, NOON, SECRET, agent, call, message, provider, session
 
 BUILDERS = [call, message, session, provider, agent]
+CALLER = ("chat_session_id", "agent_id", "user_id")
 RECORDS = st.one_of(
     strategies.messages(),
     strategies.api_calls(),
@@ -771,3 +775,23 @@ def test_records_can_be_in_sets() -> None:
 def test_the_success_rate_is_successes_by_calls() -> None:
     assert statistics(total_calls=8, success_count=6).success_rate == 0.75
     assert statistics(total_calls=3).success_rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "record", "named"),
+    [
+        (MessageFields, LLMMessage, {"chat_session_id", "agent_id", "user_id", "role", "content"}),
+        (CallFields, LLMApiCall, {*CALLER, "model_name", "prompt_tokens", "completion_tokens"}),
+        (FailedCallFields, LLMApiCall, {*CALLER, "model_name", "error_message", "error_code", "status"}),
+        (SessionFields, ChatSession, {"user_id", "agent_id"}),
+    ],
+)
+def test_constructors_name_every_field(fields: type, record: type[Record], named: set[str]) -> None:
+    assert set(fields.__annotations__) == set(record.model_fields) - named
+    may_be_none = {name for name, hint in get_type_hints(fields).items() if type(None) in get_args(hint)}
+    assert may_be_none == {name for name in get_type_hints(fields) if record.model_fields[name].default is None}
+
+
+def test_what_connects_takes_every_option() -> None:
+    hints, options = get_type_hints(ConnectOptions), get_type_hints(Options)
+    assert hints == options

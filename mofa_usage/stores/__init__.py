@@ -9,14 +9,14 @@ The URL names the backend. A backend's module, and the driver that it needs, is 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mofa_usage.stores.base import Connecting, Records, Store
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from mofa_usage.stores.dialects import Options, Retry
+    from mofa_usage.stores.dialects import ConnectOptions, Options, Retry
     from mofa_usage.stores.memory import InMemoryStore
     from mofa_usage.stores.mysql import MySqlStore
     from mofa_usage.stores.postgres import PostgresStore
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def connect(url: "str | sa.URL", **options: Any) -> Connecting[Store]:
+def connect(url: "str | sa.URL", **options: "Unpack[ConnectOptions]") -> Connecting[Store]:
     """Connect to the database that a URL names: `store = await ...`, or `async with ... as store` that closes it.
 
     Args:
@@ -79,7 +79,7 @@ def connect(url: "str | sa.URL", **options: Any) -> Connecting[Store]:
     return Connecting(open_store)
 
 
-def from_env(**options: Any) -> Connecting[Store]:
+def from_env(**options: "Unpack[ConnectOptions]") -> Connecting[Store]:
     """`connect` with the URL of the environment variable `DATABASE_URL`.
 
     Raises:

@@ -12,7 +12,7 @@ database does.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from mofa_usage.grammar import Grammar
 from mofa_usage.schema import Kind, TableSpec
 
 __all__ = [
+    "ConnectOptions",
     "Dialect",
     "Driver",
     "Failure",
@@ -79,6 +80,17 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0, it is {value}")
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The fields of `Options`, as keyword arguments of whatever connects."""
+
+    max_connections: int | None
+    create_tables: bool
+    connect_timeout: float
+    lock_timeout: float
+    statement_cache: bool
+    retry: Retry
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from math import fsum
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -31,7 +31,7 @@ from mofa_usage.records import (
 )
 from mofa_usage.stores.base import Connecting, Records, Store
 from mofa_usage.stores.checks import check_page, check_time
-from mofa_usage.stores.dialects import Options
+from mofa_usage.stores.dialects import ConnectOptions, Options
 from mofa_usage.urls import parse_url, url_from_env
 
 __all__ = ["InMemoryStore"]
@@ -299,7 +299,7 @@ class InMemoryStore(_MemoryRecords, Store):
         self._connected = True
 
     @classmethod
-    def connect(cls, url: str = "memory:", **options: Any) -> Connecting[Self]:
+    def connect(cls, url: str = "memory:", **options: Unpack[ConnectOptions]) -> Connecting[Self]:
         """A new, empty store, in the form in which the other stores are connected.
 
         The options are those of the other stores, so that a URL can be exchanged; here there is nothing to connect.
@@ -315,7 +315,7 @@ class InMemoryStore(_MemoryRecords, Store):
         return Connecting(make)
 
     @classmethod
-    def from_env(cls, **options: Any) -> Connecting[Self]:
+    def from_env(cls, **options: Unpack[ConnectOptions]) -> Connecting[Self]:
         """`connect` with the URL of the environment variable `DATABASE_URL`."""
 
         async def make() -> Self:

@@ -5,7 +5,7 @@ Its subclasses name a `Dialect` and nothing else.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self, Unpack
 
 import sqlalchemy as sa
 import stamina
@@ -15,7 +15,7 @@ from sqlalchemy.pool import Pool
 from mofa_usage.errors import PersistenceError, QueryError, StoreConnectionError
 from mofa_usage.stores.base import Connecting, Store
 from mofa_usage.stores.call_table import CallTable
-from mofa_usage.stores.dialects import Dialect, Options
+from mofa_usage.stores.dialects import ConnectOptions, Dialect, Options
 from mofa_usage.stores.migrations import prepare_tables
 from mofa_usage.stores.runner import PoolRunner
 from mofa_usage.stores.sql_records import SqlRecords
@@ -42,7 +42,7 @@ class SqlStore(SqlRecords, Store):
         """Where the database is. It holds the password; its `str` and `repr` do not show it."""
 
     @classmethod
-    def connect(cls, url: str | sa.URL, **options: Any) -> Connecting[Self]:
+    def connect(cls, url: str | sa.URL, **options: Unpack[ConnectOptions]) -> Connecting[Self]:
         """Connect to a database: `store = await ...`, or `async with ... as store` that closes it.
 
         Args:
@@ -56,7 +56,7 @@ class SqlStore(SqlRecords, Store):
         return Connecting(lambda: cls._open(url, Options(**options)))
 
     @classmethod
-    def from_env(cls, **options: Any) -> Connecting[Self]:
+    def from_env(cls, **options: Unpack[ConnectOptions]) -> Connecting[Self]:
         """`connect` with the URL of the environment variable `DATABASE_URL`."""
         return Connecting(lambda: cls._open(url_from_env(), Options(**options)))
 

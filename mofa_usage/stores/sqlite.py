@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from math import copysign
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_jsonable_python
@@ -31,6 +31,7 @@ from mofa_usage.stores.dialects import (
     LOCKED,
     REFUSED,
     ROLLED_BACK,
+    ConnectOptions,
     Dialect,
     Driver,
     Failure,
@@ -258,7 +259,7 @@ class SqliteStore(SqlStore):
         self._anchor = sqlite3.connect(self.path, uri=True, check_same_thread=False) if in_memory else None
 
     @classmethod
-    def in_memory(cls, **options: Any) -> Connecting[Self]:
+    def in_memory(cls, **options: Unpack[ConnectOptions]) -> Connecting[Self]:
         """A new, empty database in memory, one for all connections of the store and gone when it is closed."""
         return cls.connect("sqlite::memory:", **options)
 

@@ -82,7 +82,7 @@ WORKS: dict[str, Callable[[Store], Awaitable[None]]] = {
 async def test_what_is_running_comes_to_its_end(leak_free: str, name: str) -> None:
     """Either it is done, or it says that the store is closed."""
     for moment in (0.0, 0.005, 0.05):
-        store = await connect(leak_free, **({} if leak_free == "memory:" else {"max_connections": 2}))
+        store = await connect(leak_free, max_connections=None if leak_free == "memory:" else 2)
         await store.save_api_calls([call(n) for n in range(1_000)])
         tasks = [asyncio.ensure_future(WORKS[name](store)) for _ in range(5)]
         await asyncio.sleep(moment)
