@@ -1,7 +1,7 @@
 """What an analysis returns: a small Polars frame that can also be drawn."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import polars as pl
 
@@ -11,6 +11,7 @@ from mofa_usage.measures import measure_of_column
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from mofa_usage.plots import DrawOptions
     from mofa_usage.theme import Style
 
 __all__ = ["Breakdown"]
@@ -47,11 +48,19 @@ class Breakdown(pl.DataFrame):
         frame, self.currencies = state
         super().__setstate__(frame)
 
-    def draw(self, kind: str | None = None, *, theme: Literal["light", "dark"] = "light", **options: Any) -> "Figure":
+    def draw(
+        self,
+        kind: str | None = None,
+        *,
+        theme: Literal["light", "dark"] = "light",
+        styles: "Mapping[str, Style] | None" = None,
+        **options: "Unpack[DrawOptions]",
+    ) -> "Figure":
         """Draw it.
 
         `kind` names the picture; without it the columns decide (see `mofa_usage.plots.draw`, which also takes the
-        options). `theme` is "light" or "dark".
+        options). `theme` is "light" or "dark". `styles` are those of the names; by default they look as in every other
+        figure of the usage.
 
         Raises:
             MissingExtraError: Plotly is not installed.
@@ -62,9 +71,9 @@ class Breakdown(pl.DataFrame):
         from mofa_usage.plots import draw
 
         colored = self._categories()
-        if self.styles_of is not None and len(colored) == 1:
-            options = {"styles": self.styles_of(colored[0]), **options}
-        figure: Figure = draw(self, kind, theme=theme, **options)
+        if styles is None and self.styles_of is not None and len(colored) == 1:
+            styles = self.styles_of(colored[0])
+        figure: Figure = draw(self, kind, theme=theme, styles=styles, **options)
         return figure
 
     def _categories(self) -> list[str]:

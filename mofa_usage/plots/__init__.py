@@ -26,7 +26,7 @@ Figures have no width of their own and fill their place, from 360 pixels up; the
 from collections.abc import Callable, Mapping
 from inspect import signature
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict, Unpack
 
 import plotly.graph_objects as go
 import polars as pl
@@ -56,8 +56,28 @@ __all__ = [
 ]
 
 
+class TopOptions(TypedDict, total=False):
+    """How many groups are drawn, those with most calls."""
+
+    top: int
+
+
+class LineOptions(TopOptions, total=False):
+    """Which percentile is drawn where there is a line for each group, such as "p95"."""
+
+    percentile: str
+
+
+class DrawOptions(LineOptions, total=False):
+    """What the figures take among them; which of it one takes, it says itself."""
+
+    measure: str | None
+    by: str | None
+    dimension: str | None
+
+
 def latency_over_time(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Any
+    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
 ) -> go.Figure:
     """Percentiles of the latency per period; with a further dimension p95 for each group.
 
@@ -67,7 +87,7 @@ def latency_over_time(
 
 
 def ttft_over_time(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Any
+    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
 ) -> go.Figure:
     """Percentiles of the time to first token per period; with a further dimension p95 for each group.
 
@@ -83,7 +103,7 @@ def latency_distribution(
     *,
     theme: look.Theme = "light",
     styles: Styles | None = None,
-    **options: Any,
+    **options: Unpack[TopOptions],
 ) -> go.Figure:
     """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
 
@@ -101,7 +121,7 @@ def ttft_distribution(
     *,
     theme: look.Theme = "light",
     styles: Styles | None = None,
-    **options: Any,
+    **options: Unpack[TopOptions],
 ) -> go.Figure:
     """Percentiles of the time to first token of each group on one line, or the histogram of a frame of bins.
 
@@ -119,7 +139,7 @@ def _binned(frame: pl.DataFrame) -> bool:
 
 
 def token_rate(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Any
+    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
 ) -> go.Figure:
     """Tokens per second: over time when the frame has a time bucket, else a line for each group.
 
@@ -127,7 +147,7 @@ def token_rate(
     `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.rows.percentiles_by`.
     """
     columns = shape(frame)
-    drawing = percentiles_over_time if columns.time or columns.cycles else percentiles_by
+    drawing: Callable[..., go.Figure] = percentiles_over_time if columns.time or columns.cycles else percentiles_by
     return drawing(frame, "token_rate", theme=theme, styles=styles, **options)
 
 
@@ -156,7 +176,7 @@ def draw(
     *,
     theme: look.Theme = "light",
     styles: Styles | None = None,
-    **options: Any,
+    **options: Unpack[DrawOptions],
 ) -> go.Figure:
     """The figure that fits the columns of a frame, or the one called `kind` (a name of `KINDS`), with its `options`.
 
@@ -168,9 +188,8 @@ def draw(
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no figure {kind!r}; there are: {', '.join(KINDS)}")
     drawing = KINDS[kind] if kind else _fitting(frame)
-    if "styles" in signature(drawing).parameters:
-        options["styles"] = styles
-    return drawing(frame, theme=theme, **options)
+    looks = {"styles": styles} if "styles" in signature(drawing).parameters else {}
+    return drawing(frame, theme=theme, **looks, **options)
 
 
 def _fitting(frame: pl.DataFrame) -> Callable[..., go.Figure]:
