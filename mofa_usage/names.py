@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from mofa_usage.tokens.names import plain_name
 
-__all__ = ["FIELD_NAMES", "milliseconds_of_unit", "plain_name"]
+__all__ = ["DURATIONS", "FIELD_NAMES", "milliseconds_of_unit", "plain_name"]
 
 _UNITS: Mapping[str, str] = {
     **dict.fromkeys(("ms", "millis", "milliseconds"), "1"),
@@ -28,6 +28,13 @@ _UNITS: Mapping[str, str] = {
     **dict.fromkeys(("ns", "nanos", "nanoseconds"), "0.000001"),
 }
 _IN_SECONDS = ("time_to_first_chunk", "gen_ai_server_time_to_first_token", "gen_ai_client_operation_duration")
+
+
+DURATIONS = (
+    *("latency", "duration", "response_time", "elapsed", "elapsed_time", "execution_time"),
+    *("total_latency", "total_duration", "request_duration", "request_latency"),
+)
+"""What the duration of a call is called, before the unit."""
 
 
 def _with_units(*stems: str) -> Iterator[str]:
@@ -68,8 +75,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "calculated_output_cost",
         "price_details.currency": "currency price_currency cost_currency",
         "latency_ms": [
-            *_with_units("latency", "duration", "response_time", "elapsed", "elapsed_time", "execution_time"),
-            *_with_units("total_latency", "total_duration", "request_duration", "request_latency"),
+            *_with_units(*DURATIONS),
             "gen_ai_client_operation_duration",
         ],
         "time_to_first_token_ms": [

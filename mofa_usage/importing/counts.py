@@ -48,8 +48,11 @@ def token_fields(
         parts = {} if whole is None else dict(found or {})
         if name == "completion_tokens_details" and source != "provider":
             parts["token_source"] = source
-        if parts or name in own:
-            fields[name] = _merged(own.get(name, {}), parts)
+        fixed = dict(defaults.get(name, {})) | {
+            target.partition(".")[2]: value for target, value in defaults.items() if target.startswith(f"{name}.")
+        }
+        if parts or fixed or name in own:
+            fields[name] = fixed | _merged(own.get(name, {}), parts)
     return fields
 
 

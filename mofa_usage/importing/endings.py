@@ -27,6 +27,7 @@ def ending_of(said: Mapping[str, Any], default: ApiCallStatus | None) -> Outcome
     Raises:
         ValueRefusedError: what the row says is no status that anybody knows.
     """
+    said = {name: value for name, value in said.items() if name != "status" or not isinstance(value, Mapping)}
     status = said.get("status")
     if isinstance(status, str) and status in _OWN:
         return Outcome(_OWN[status], _text(said.get("error_message", said.get("error"))), _text(said.get("error_code")))

@@ -147,7 +147,7 @@ class _Document:
     def _fill(self) -> bool:
         """Read on: as much again as there is, so that beginning anew with a value costs no more than reading it."""
         rest = self._text[self._at :]
-        more = self._read(max(_FILL, len(rest)))
+        more = self._read(max(_FILL, min(len(rest), LONGEST - len(rest))))
         self._text, self._at = rest + more, 0
         return bool(more)
 

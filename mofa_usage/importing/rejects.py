@@ -41,7 +41,8 @@ class RejectReason:
     places: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"refused {self.count:,}: {self.reason} ({self.where}; {self.example})"
+        example = "" if self.example == self.reason else f"; {self.example}"
+        return f"refused {self.count:,}: {self.reason} ({self.where}{example})"
 
     @property
     def where(self) -> str:

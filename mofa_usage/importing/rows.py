@@ -55,9 +55,12 @@ UNKNOWN_MODEL = "unknown"
 _NIL_IDS = {name: NIL_UUID for name in LLMApiCall.model_fields if name.endswith("_id") and field_kind(name) is UUID}
 _VALUES_IN_MESSAGE = re.compile(r" \([^()]*\)")
 _MOST_SHAPES = 1_000  # sets of names of JSON rows that are remembered
+_SAID_BY_ABSENCE = ("labels.operation", "labels.retried")  # of a chat, of an attempt that was not tried again
 _MAY_BE_EMPTY = {name for name in LLMApiCall.model_fields if field_kind(name) is str}
 _TOKEN_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _LABELS_OF_TERMS = {"service_tier": "service_tier"}
+# Only our own exports have all of these.
+_OURS = {*TOKEN_FIELDS, *_TOKEN_DETAILS, "request_message_id", "response_message_id"}
 _KEEP = "(--contradictions keep stores it as it is)"
 # A row that says none of these and no tokens is some other line of a log.
 _SAYS_A_CALL = {
@@ -165,9 +168,11 @@ class CallBuilder:
             return  # it is refused when it is built
         if usage is not None:
             self._readings.add(usage)
-        span, parent = (self._first(row, target) for target in ("span.id", "span.parent"))
-        if span is not None:
-            self._spans.add(span, parent, _raw_tokens(usage))
+        bindings = self._bindings_of(row)
+        if "span.id" in bindings and "span.parent" in bindings:
+            span, parent = (_first(row, bindings[target]) for target in ("span.id", "span.parent"))
+            if span is not None:
+                self._spans.add(span, parent, _raw_tokens(usage))
 
     def tokens_read(self) -> tuple[str, ...]:
         """How token counts were read where that was a question, a sentence each."""
@@ -213,12 +218,6 @@ class CallBuilder:
 
     # Values
 
-    def _first(self, row: Mapping[str, Any], target: str) -> Any:
-        """The value of a field as the row has it, with its column and its converter; None when it has none."""
-        binding = self._bindings_of(row).get(target)
-        values = () if binding is None else ((look_up(row, name)) for name, _ in binding.columns)
-        return next((value for value in values if binding is not None and not binding.is_missing(value)), None)
-
     def _said(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the row says: field -> converted value, without what it does not say."""
         said: dict[str, Any] = {}
@@ -232,12 +231,19 @@ class CallBuilder:
                     said[target] = value
                     self._note(target, name)
                     break
+                if target in _SAID_BY_ABSENCE:
+                    self.columns_used.add(name)
         return said
 
     def _note(self, target: str, name: str) -> None:
         self.columns_used.add(name)
         if not target.startswith(("time.", "span.")):
             self.used.setdefault(target.removeprefix("outcome."), name)
+
+    def _note_tokens(self, usage: ReportedUsage) -> None:
+        self.columns_used.update(usage.names.values())
+        for field, name in usage.names.items():
+            self.used.setdefault(field, name)
 
     def _fields_of(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that stand for themselves: all but tokens and how the call ended."""
@@ -253,6 +259,8 @@ class CallBuilder:
                     data[field] = value.id
                 if value.name is not None:
                     names[LABEL_OF_ID[field]] = value.name
+            elif target == "labels.served_model" and value == completed.get("model_name"):
+                continue  # the model that was asked for answered
             elif key:
                 whole = data.setdefault(field, {})
                 if whole.get(key) is None:  # keys complete what the whole does not say
@@ -274,6 +282,10 @@ class CallBuilder:
             data[name] = self._defaults.get(name) if value is None else value
 
     def _add_tokens(self, data: dict[str, Any], said: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        own = self._own_details(row)
+        if row.keys() >= _OURS and not any(map(is_token_target, self._mapping)):
+            data |= self._own_tokens(row, own)
+            return
         try:
             usage = find_usage(row, self._mapping)
         except TokenValueError as error:
@@ -283,12 +295,10 @@ class CallBuilder:
             raise RowRefusedError("no call: it says neither a model nor tokens, a price or an error")
         counts = None
         if usage is not None:
+            self._note_tokens(usage)
             counts = count_tokens(usage, self._readings.of(usage))
             if counts.contradiction is not None and not self._keeps_contradictions:
                 raise RowRefusedError(f"{counts.contradiction_kind} {_KEEP}", f"{counts.contradiction} {_KEEP}")
-            self.columns_used.update(usage.names.values())
-            for field, name in usage.names.items():
-                self.used.setdefault(field, name)
             for term, label in _LABELS_OF_TERMS.items():
                 if isinstance(value := usage.terms.get(term), str):
                     data["labels"].setdefault(label, value)
@@ -297,7 +307,18 @@ class CallBuilder:
             unused = TOKEN_FIELDS[:2]
         elif data["labels"].get("operation") == "embeddings":
             unused = ("completion_tokens",)
-        data |= token_fields(counts, own=self._own_details(row), defaults=self._token_defaults, unused=unused)
+        data |= token_fields(counts, own=own, defaults=self._token_defaults, unused=unused)
+
+    def _own_tokens(self, row: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The tokens of a call that was exported from a store: as they are, with null for what is not known."""
+        counts: dict[str, int] = {}
+        for name in TOKEN_FIELDS:
+            self._note(name, name)
+            if not convert.is_missing(value := row[name]):
+                counts[name] = _converted(name, name, convert.to_count, value)
+        prompt, completion, total = TOKEN_FIELDS
+        known = {prompt: 0, completion: 0} | counts
+        return {total: known[prompt] + known[completion], **known, **own}
 
     def _check_span(self, said: Mapping[str, Any], usage: ReportedUsage | None) -> None:
         tokens = _raw_tokens(usage)
@@ -314,6 +335,12 @@ class CallBuilder:
                 found[target] = _converted(target, str(name), self._fields.converter(target, target), value)
                 self._note(target, str(name))
         return found
+
+
+def _first(row: Mapping[str, Any], binding: _Binding) -> Any:
+    """The first value of a field that is there, as the row has it."""
+    values = (look_up(row, name) for name, _ in binding.columns)
+    return next((value for value in values if not binding.is_missing(value)), None)
 
 
 def _raw_tokens(usage: ReportedUsage | None) -> tuple[int, int] | None:
@@ -342,8 +369,6 @@ def _complete(data: dict[str, Any], said: Mapping[str, Any]) -> None:
     for name, nil in _NIL_IDS.items():
         data.setdefault(name, nil)
     data.setdefault("model_name", UNKNOWN_MODEL)
-    if data["labels"].get("served_model") == data["model_name"]:
-        del data["labels"]["served_model"]
     start, end, first_token = data["create_time"], said.get("time.end"), said.get("time.first_token")
     if "latency_ms" not in data and end is not None:
         _set_duration(data, "latency_ms", start, end)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mofa_usage.importing.names import DURATIONS, plain_name
 from mofa_usage.importing.rejects import RejectReason
 
 __all__ = ["ImportResult"]
@@ -61,8 +62,9 @@ class ImportResult:
         """How many rows became what, in one line."""
         parts = [f"{self.stored:,} stored"]
         if self.replaced:
-            equal = "all" if self.unchanged == self.replaced else f"{self.unchanged:,}"
-            parts.append(f"{self.replaced:,} replaced" + (f" ({equal} by the same)" if self.unchanged else ""))
+            some = "" if self.unchanged == self.replaced else f"{self.unchanged:,} of them "
+            equal = f" ({some}equal to what was there already)" if self.unchanged else ""
+            parts.append(f"{self.replaced:,} replaced{equal}")
         parts.append(f"{self.rejected:,} refused")
         where = f" in {len(self.sources):,} files" if len(self.sources) > 1 else ""
         return f"{_count(self.rows, 'row')}{where}: {', '.join(parts)}"
@@ -72,8 +74,8 @@ class ImportResult:
         if self.start and self.end:
             yield f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
         if self.zoneless_times:
-            zoneless = _count(self.zoneless_times, "time")
-            yield f"{zoneless} had no zone and were read as {self.tz} (--tz says another)"
+            was = "was" if self.zoneless_times == 1 else "were"
+            yield f"{_count(self.zoneless_times, 'time')} had no zone and {was} read as {self.tz} (--tz says another)"
         for sentence in self.tokens_read:
             yield f"{sentence} (--tokens says otherwise)"
         if self.unknown_tokens:
@@ -84,6 +86,9 @@ class ImportResult:
             yield "no column names the model (-m model_name=COLUMN, or -d model_name=NAME)"
         if self.ignored:
             yield f"not used: {', '.join(self.ignored)} (-m FIELD=COLUMN uses one)"
+        for name in self.ignored:
+            if plain_name(name) in DURATIONS:
+                yield f"{name} does not say its unit (-m latency_ms={name} if it is milliseconds)"
 
     def _rejects_note(self) -> Iterator[str]:
         if self.rejects_path is not None and self.rejected:
