@@ -66,7 +66,11 @@ async def test_a_span_that_says_it_is_no_call_is_none(
 
 
 async def test_the_reason_is_said(tmp_path: Path) -> None:
-    spans = [span("a", None, 3, 3), span("b", "a", 3, 3), span("c", None, **{"openinference.span.kind": "TOOL"})]
+    spans = [
+        span("a", None, 3, 3),
+        span("b", "a", 3, 3),
+        span("c", None, None, None, **{"openinference.span.kind": "TOOL"}),
+    ]
     result, _ = await imported(write_jsonl(tmp_path / "spans.jsonl", *spans))
     assert sorted(reason.reason for reason in result.reasons) == [
         "a roll-up of its children: its tokens are those of the spans beneath it",

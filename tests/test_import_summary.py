@@ -253,7 +253,7 @@ async def test_the_summary_names_the_options_that_help(tmp_path: Path) -> None:
         "(--tokens says otherwise)",
         "no column names the model (-m model_name=COLUMN, or -d model_name=NAME)",
         "not used: latency, note (-m FIELD=COLUMN uses one)",
-        "latency does not say its unit (-m latency_ms=latency if it is milliseconds)",
+        "latency does not say its unit (-m latency_ms=latency if it is milliseconds, else --sql)",
         "refused 1: total_price has more than 10 decimal places; --round-prices (round_prices) rounds "
         "(line 3; total_price has more than 10 decimal places; --round-prices (round_prices) rounds: "
         "'0.12345678901' in column 'cost')",

@@ -154,10 +154,12 @@ def _what_next(url: str) -> None:
 
 
 def import_(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="FILE", help="CSV, JSON lines (either may be .gz) or Parquet; sample:azure-code is one we ship."
+            metavar="FILE...",
+            help="CSV, JSON or Parquet, text also as .gz, .bz2, .xz or .zst; - is standard input; "
+            "sample:azure-code is one we ship.",
         ),
     ],
     url: Url = None,
@@ -171,12 +173,33 @@ def import_(
         list[str] | None,
         typer.Option("--default", "-d", metavar="FIELD=VALUE", help="A field's value where a row has none. Repeat."),
     ] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            "--sql", metavar="QUERY", help="Store the answer of a query over the files, which are its table calls."
+        ),
+    ] = None,
     file_format: Annotated[
-        str | None, typer.Option("--format", help="csv, jsonl or parquet, when the name does not tell.")
+        str | None,
+        typer.Option("--format", help="csv, jsonl or parquet, when neither the name nor what is inside tells."),
     ] = None,
     tz: Annotated[
         str, typer.Option("--tz", metavar="ZONE", help="Zone of times that have none, for example Europe/Berlin.")
     ] = "UTC",
+    tokens: Annotated[
+        str,
+        typer.Option(
+            "--tokens",
+            metavar="auto|inclusive|exclusive",
+            help="Whether prompt counts hold the cached tokens; auto finds it out for each file.",
+        ),
+    ] = "auto",
+    contradictions: Annotated[
+        str,
+        typer.Option(
+            "--contradictions", metavar="refuse|keep", help="Rows whose counts of tokens contradict each other."
+        ),
+    ] = "refuse",
     rejects: Annotated[
         Path | None, typer.Option("--rejects", metavar="FILE", help="Write refused rows there (.csv or .jsonl).")
     ] = None,
@@ -188,26 +211,34 @@ def import_(
         bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")
     ] = False,
 ) -> None:
-    """Store the calls of a file.
+    """Store the calls of files.
 
-    Known column names are found by themselves: ours, OpenAI's, Anthropic's, OpenTelemetry's, LiteLLM's and those of
-    the Azure traces. Rows that are no calls are refused with their line numbers, the others are stored; doing it
-    twice stores them once. The exit code is 1 when every row was refused.
+    What columns and counts of tokens mean is known of the usual providers and tools: OpenAI, Anthropic, Gemini,
+    Bedrock, OpenTelemetry, LiteLLM, Langfuse and others, and of what this program exports. Rows that are no calls are
+    refused with their line numbers, the others are stored; doing it twice stores them once. The exit code is 1 when
+    every row was refused.
 
     [bold]mofa-usage import sample:azure-code --url sqlite:usage.db[/bold]
 
     [bold]mofa-usage import log.jsonl.gz -m create_time=when -m prompt_tokens=usage.input -d model_name=gpt-4.1[/bold]
 
     [bold]mofa-usage import calls.csv -m prompt_tokens_details.cached_tokens=hits --rejects refused.csv[/bold]
+
+    [bold]zcat old.gz | mofa-usage import - logs/*.jsonl -d labels.team=search --tokens exclusive[/bold]
+
+    [bold]mofa-usage import usage.csv --sql "SELECT *, seconds * 1000 AS latency_ms FROM calls"[/bold]
     """
     result = asyncio.run(
         _import(
             _lasting(database_url(url)),
-            _file(source),
+            [_file(source) for source in sources],
+            sql=sql,
             mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
             defaults=_pairs("--default", defaults),
             format=file_format,
             tz=tz,
+            tokens=tokens,
+            contradictions=contradictions,
             batch_size=batch_size,
             rejects=rejects,
             round_prices=round_prices,
@@ -217,7 +248,7 @@ def import_(
     from mofa_usage.cli.tables import import_summary
 
     console().print(import_summary(result))
-    if result.rows and not result.stored:
+    if result.rows and result.rejected == result.rows:
         raise typer.Exit(1)
 
 
@@ -231,8 +262,10 @@ def _lasting(url: str) -> str:
     return url
 
 
-def _file(source: str) -> Path:
-    """The file that FILE names; looked for before a database is made for it."""
+def _file(source: str) -> str | Path:
+    """The file that FILE names, or - for standard input; looked for before a database is made for it."""
+    if source == "-":
+        return source
     scheme, colon, name = source.partition(":")
     if colon and scheme == "sample":
         from mofa_usage.demo.sample import sample_path
@@ -244,12 +277,12 @@ def _file(source: str) -> Path:
     return path
 
 
-async def _import(url: str, source: Path, **options: Any) -> "ImportResult":
+async def _import(url: str, sources: Sequence[str | Path], **options: Any) -> "ImportResult":
     from mofa_usage.importing import import_calls
     from mofa_usage.stores import connect
 
     async with connect(url) as store:
-        return await import_calls(store, source, **options)
+        return await import_calls(store, sources, **options)
 
 
 def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, str]:

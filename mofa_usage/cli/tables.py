@@ -181,17 +181,14 @@ def _value(row: Mapping[str, Any], measure: str, column: str, currency: str | No
 
 def import_summary(result: "ImportResult") -> "RenderableType":
     """What an import did, and why rows were refused."""
-    first, *others = str(result).splitlines()
-    notes = [line for line in others if not line.startswith("refused ")]
-    parts: list[RenderableType] = [Text(first, style="bold"), *map(Text, notes)]
+    notes = (Text(visible(note)) for note in (*result.notes(), *result.rejects_note()))
+    parts: list[RenderableType] = [Text(result.headline, style="bold"), *notes]
     if result.reasons:
         table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        unit = "rows" if result.format == "parquet" else "lines"
-        for title in ("refused", "reason", unit, "for example"):
+        for title in ("refused", "reason", "where", "for example"):
             table.add_column(title, justify="right" if title == "refused" else "left", overflow="fold")
         for reason in result.reasons:
-            lines = ", ".join(map(str, reason.lines)) + (", ..." if reason.count > len(reason.lines) else "")
             example = reason.example if reason.example != reason.reason else ""
-            table.add_row(count(reason.count), Text(reason.reason), lines, Text(example))
+            table.add_row(count(reason.count), *map(Text, map(visible, (reason.reason, reason.where, example))))
         parts += ["", table]
     return Group(*parts)

@@ -226,7 +226,11 @@ class CallBuilder:
                 value = look_up(row, name)
                 if binding.is_missing(value):
                     continue
-                value = _converted(target, name, converter, value)
+                try:
+                    value = _converted(target, name, converter, value)
+                except RowRefusedError:
+                    self.columns_used.add(name)  # it was meant to be
+                    raise
                 if value is not None:
                     said[target] = value
                     self._note(target, name)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mofa_usage.importing.names import DURATIONS, plain_name
 from mofa_usage.importing.rejects import RejectReason
+from mofa_usage.names import DURATIONS, plain_name
 
 __all__ = ["ImportResult"]
 
@@ -55,7 +55,7 @@ class ImportResult:
     rounded_prices: int
 
     def __str__(self) -> str:
-        return "\n".join((self.headline, *self.notes(), *map(str, self.reasons), *self._rejects_note()))
+        return "\n".join((self.headline, *self.notes(), *map(str, self.reasons), *self.rejects_note()))
 
     @property
     def headline(self) -> str:
@@ -88,9 +88,10 @@ class ImportResult:
             yield f"not used: {', '.join(self.ignored)} (-m FIELD=COLUMN uses one)"
         for name in self.ignored:
             if plain_name(name) in DURATIONS:
-                yield f"{name} does not say its unit (-m latency_ms={name} if it is milliseconds)"
+                yield f"{name} does not say its unit (-m latency_ms={name} if it is milliseconds, else --sql)"
 
-    def _rejects_note(self) -> Iterator[str]:
+    def rejects_note(self) -> Iterator[str]:
+        """Where the refused rows are, if they were written anywhere."""
         if self.rejects_path is not None and self.rejected:
             yield f"the refused rows are in {self.rejects_path}"
 
