@@ -30,6 +30,11 @@ async def test_a_parent_with_the_sum_of_its_children_is_a_roll_up(tmp_path: Path
     assert await totals(tmp_path, *spans[::order]) == (2, 2952, 100, 1)
 
 
+async def test_a_root_may_lack_the_key_of_its_parent(tmp_path: Path) -> None:
+    root = {name: value for name, value in span("a", None, 2952, 100).items() if name != "parent_id"}
+    assert await totals(tmp_path, root, span("b", "a", 1476, 50), span("c", "a", 1476, 50)) == (2, 2952, 100, 1)
+
+
 async def test_roll_ups_of_roll_ups_through_spans_without_tokens(tmp_path: Path) -> None:
     spans = [
         span("root", None, 30, 3),

@@ -169,10 +169,10 @@ class CallBuilder:
         if usage is not None:
             self._readings.add(usage)
         bindings = self._bindings_of(row)
-        if "span.id" in bindings and "span.parent" in bindings:
-            span, parent = (_first(row, bindings[target]) for target in ("span.id", "span.parent"))
-            if span is not None:
-                self._spans.add(span, parent, _raw_tokens(usage))
+        if "span.id" in bindings and (span := _first(row, bindings["span.id"])) is not None:
+            # A root may lack the key of its parent.
+            parent = _first(row, bindings["span.parent"]) if "span.parent" in bindings else None
+            self._spans.add(span, parent, _raw_tokens(usage))
 
     def tokens_read(self) -> tuple[str, ...]:
         """How token counts were read where that was a question, a sentence each."""
