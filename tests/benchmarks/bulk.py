@@ -8,7 +8,7 @@ ten without a price, one in two with reasoning tokens, two seconds from call to 
 import sqlite3
 from typing import Any
 
-from mofa_usage.schema import API_CALL
+from mofa_usage.schema import API_CALL_UNLABELLED
 from mofa_usage.stores import connect
 
 NUMBERS = """
@@ -67,7 +67,7 @@ async def fill(url: str, rows: int) -> str:
     """Make our tables at the URL and put calls in; the kind of database that it is."""
     async with connect(url) as store:
         kind = store.backend_name
-        insert = f"INSERT INTO entity_llm_api_call ({', '.join(API_CALL.columns)}) {SELECT[kind]}"
+        insert = f"INSERT INTO entity_llm_api_call ({', '.join(API_CALL_UNLABELLED.columns)}) {SELECT[kind]}"
         statement = insert.replace(":rows", str(rows))
         if kind == "sqlite":
             _insert_sqlite(url.removeprefix("sqlite:"), statement)
