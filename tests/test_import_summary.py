@@ -13,7 +13,7 @@ import pytest
 from mofa_usage.errors import ConstraintError, UsageError
 from mofa_usage.importing import import_calls
 from mofa_usage.records import NIL_UUID, LLMApiCall, QueryFilter
-from mofa_usage.stores import InMemoryStore, connect
+from mofa_usage.stores import InMemoryStore, Store, connect
 from tests.imports import CALL, GOOD, HEADER, imported, write, write_jsonl
 
 # Refused rows
@@ -201,6 +201,14 @@ async def test_what_replaced_an_earlier_call_is_counted(tmp_path: Path, url: str
         assert "1 stored, 4 replaced (3 of them equal to what was there already), 0 refused" in str(result)
         tokens = {call.id.int: call.completion_tokens for call in await store.query_api_calls()}
     assert tokens == {1: 2, 2: 2, 3: 2, 4: 9, 5: 2, 6: 2}
+
+
+async def test_every_store_gives_back_what_is_equal(tmp_path: Path, store: Store) -> None:
+    more = {"cost": "0.1234567891", "tokens_per_second": 1.1, "error_message": "é\n", "team": "a", "duration_ms": 5}
+    rows = [CALL | {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 3, "x": [1.5]}} | more, CALL]
+    source = write_jsonl(tmp_path / "a.jsonl", *rows)
+    assert (await import_calls(store, source)).stored == 2
+    assert (await import_calls(store, source)).unchanged == 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 10])

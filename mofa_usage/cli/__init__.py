@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import data, views
+from mofa_usage.cli import data, imports, views
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.errors import MofaUsageError, UsageError
 from mofa_usage.wording import visible
@@ -50,7 +50,7 @@ def _help(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-for _command in (data.demo, data.import_, views.summary, views.report, data.export, views.notebook, data.migrate):
+for _command in (data.demo, imports.import_, views.summary, views.report, data.export, views.notebook, data.migrate):
     app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that write: `demo`, `import`, `export` and `migrate`."""
+"""The commands that write: `demo`, `export` and `migrate`."""
 
 import asyncio
 import gc
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mofa_usage.demo import DemoUsage
-    from mofa_usage.importing import ImportResult
 
-__all__ = ["demo", "export", "import_", "migrate"]
+__all__ = ["demo", "export", "migrate"]
 
 _SQL_DIALECTS = {"postgres": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
@@ -151,152 +150,6 @@ def _what_next(url: str) -> None:
         "mofa-usage import YOUR_CALLS.csv --url sqlite:usage.db",
     ):
         shown.print(f"  {command}", soft_wrap=True, markup=False)
-
-
-def import_(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...",
-            help="CSV, JSON or Parquet, text also as .gz, .bz2, .xz or .zst; - is standard input; "
-            "sample:azure-code is one we ship.",
-        ),
-    ],
-    url: Url = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", "-m", metavar="FIELD=COLUMN", help="Which column a field is, where its name does not tell. Repeat."
-        ),
-    ] = None,
-    defaults: Annotated[
-        list[str] | None,
-        typer.Option("--default", "-d", metavar="FIELD=VALUE", help="A field's value where a row has none. Repeat."),
-    ] = None,
-    sql: Annotated[
-        str | None,
-        typer.Option(
-            "--sql", metavar="QUERY", help="Store the answer of a query over the files, which are its table calls."
-        ),
-    ] = None,
-    file_format: Annotated[
-        str | None,
-        typer.Option("--format", help="csv, jsonl or parquet, when neither the name nor what is inside tells."),
-    ] = None,
-    tz: Annotated[
-        str, typer.Option("--tz", metavar="ZONE", help="Zone of times that have none, for example Europe/Berlin.")
-    ] = "UTC",
-    tokens: Annotated[
-        str,
-        typer.Option(
-            "--tokens",
-            metavar="auto|inclusive|exclusive",
-            help="Whether prompt counts hold the cached tokens; auto finds it out for each file.",
-        ),
-    ] = "auto",
-    contradictions: Annotated[
-        str,
-        typer.Option(
-            "--contradictions", metavar="refuse|keep", help="Rows whose counts of tokens contradict each other."
-        ),
-    ] = "refuse",
-    rejects: Annotated[
-        Path | None, typer.Option("--rejects", metavar="FILE", help="Write refused rows there (.csv or .jsonl).")
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows per transaction.")] = 5_000,
-    round_prices: Annotated[
-        bool, typer.Option("--round-prices", help="Round prices with more than 10 decimals instead of refusing them.")
-    ] = False,
-    text_ids: Annotated[
-        bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")
-    ] = False,
-) -> None:
-    """Store the calls of files.
-
-    What columns and counts of tokens mean is known of the usual providers and tools: OpenAI, Anthropic, Gemini,
-    Bedrock, OpenTelemetry, LiteLLM, Langfuse and others, and of what this program exports. Rows that are no calls are
-    refused with their line numbers, the others are stored; doing it twice stores them once. The exit code is 1 when
-    every row was refused.
-
-    [bold]mofa-usage import sample:azure-code --url sqlite:usage.db[/bold]
-
-    [bold]mofa-usage import log.jsonl.gz -m create_time=when -m prompt_tokens=usage.input -d model_name=gpt-4.1[/bold]
-
-    [bold]mofa-usage import calls.csv -m prompt_tokens_details.cached_tokens=hits --rejects refused.csv[/bold]
-
-    [bold]zcat old.gz | mofa-usage import - logs/*.jsonl -d labels.team=search --tokens exclusive[/bold]
-
-    [bold]mofa-usage import usage.csv --sql "SELECT *, seconds * 1000 AS latency_ms FROM calls"[/bold]
-    """
-    result = asyncio.run(
-        _import(
-            _lasting(database_url(url)),
-            [_file(source) for source in sources],
-            sql=sql,
-            mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
-            defaults=_pairs("--default", defaults),
-            format=file_format,
-            tz=tz,
-            tokens=tokens,
-            contradictions=contradictions,
-            batch_size=batch_size,
-            rejects=rejects,
-            round_prices=round_prices,
-            text_ids=text_ids,
-        )
-    )
-    from mofa_usage.cli.tables import import_summary
-
-    console().print(import_summary(result))
-    if result.rows and result.rejected == result.rows:
-        raise typer.Exit(1)
-
-
-def _lasting(url: str) -> str:
-    """The URL of a database that is still there when the command has ended."""
-    from mofa_usage.urls import MEMORY_PATH, parse_url
-
-    backend, parsed = parse_url(url)
-    if backend == "memory" or (backend == "sqlite" and parsed.database == MEMORY_PATH):
-        raise UsageError(f"{url} is in memory: what is imported would be gone when the command ends")
-    return url
-
-
-def _file(source: str) -> str | Path:
-    """The file that FILE names, or - for standard input; looked for before a database is made for it."""
-    if source == "-":
-        return source
-    scheme, colon, name = source.partition(":")
-    if colon and scheme == "sample":
-        from mofa_usage.demo.sample import sample_path
-
-        return sample_path(name)
-    path = Path(source)
-    if not path.exists():
-        raise UsageError(f"there is no file {source}")
-    return path
-
-
-async def _import(url: str, sources: Sequence[str | Path], **options: Any) -> "ImportResult":
-    from mofa_usage.importing import import_calls
-    from mofa_usage.stores import connect
-
-    async with connect(url) as store:
-        return await import_calls(store, sources, **options)
-
-
-def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
-    """`["a=b"]` as a dict; what is after the `=` may be empty and may hold another `=`."""
-    found: dict[str, str] = {}
-    for pair in pairs or ():
-        field, equals, value = pair.partition("=")
-        field = field.strip()
-        if not field or not equals:
-            raise UsageError(f"{option} takes FIELD=VALUE, not {pair!r}")
-        if field in found:
-            raise UsageError(f"{option}: {field} is given twice")
-        found[field] = value
-    return found
 
 
 def export(
