@@ -217,10 +217,9 @@ def test_import_reads_several_files_and_standard_input(shell: Shell) -> None:
     row = '{"timestamp": "2026-05-01T12:00:00Z", "model": "m", "input_tokens": %d, "output_tokens": 1, "cached": 2}\n'
     (shell.folder / "a.jsonl").write_text(row % 1 + "oops\n")
     (shell.folder / "b.json").write_text(f"[{row % 2}, {row % 2}]")
+    command = [str(PROGRAM), "import", "a.jsonl", "-", "b.json", "-u", "sqlite:usage.db"]
     done = subprocess.run(
-        [PROGRAM, "import", "a.jsonl", "-", "b.json", "-u", "sqlite:usage.db"],
-        **{"cwd": shell.folder, "env": shell.environment, "input": row % 3},
-        **{"capture_output": True, "text": True, "check": False},
+        command, cwd=shell.folder, env=shell.environment, input=row % 3, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("5 rows in 3 files: 4 stored, 1 refused\n")

@@ -20,10 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mofa_usage.demo import generate_usage, write_usage
 from mofa_usage.demo.sample import sample_path
 from mofa_usage.importing import import_calls
 from mofa_usage.records import NIL_UUID, LLMApiCall, QueryFilter
 from mofa_usage.stores import InMemoryStore, connect
+from mofa_usage.warehouse import export_parquet
 from tests import strategies
 from tests.imports import GOOD, HEADER, imported, imported_one, write
 from tests.proofs import trials
@@ -102,6 +104,26 @@ async def test_what_was_written_comes_back_equal(tmp_path: Path, format_name: st
     result, found = await imported(path)
     assert result.reasons == ()
     assert {call.id: call for call in found} == {call.id: call for call in calls}
+
+
+async def test_an_export_comes_back_with_the_names_that_were_joined_to_it(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path / 'usage.db'}"
+    async with connect(url) as store:
+        usage = generate_usage(calls=300, days=3)
+        await write_usage(store, usage)
+        labels = {"feature": "x", "attempt": "2", "operation": "embeddings"}
+        none: dict[str, Any] = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
+        none |= {"prompt_tokens_details": None, "completion_tokens_details": {"token_source": "none"}}
+        await store.save_api_calls([call.model_copy(update={"labels": labels}) for call in usage.calls[:50]])
+        await store.save_api_calls([call.model_copy(update=none) for call in usage.calls[50:60]])
+        calls = {call.id: call for call in await store.query_api_calls()}
+    export_parquet(url, tmp_path / "usage.parquet")
+    result, found = await imported(tmp_path / "usage.parquet")
+    assert (result.tokens_read, result.ignored) == ((), ("agent_code",))
+    assert len(found) == len(calls)
+    for call in found:
+        joined = {name: call.labels[name] for name in ("agent", "provider")}
+        assert call == calls[call.id].model_copy(update={"labels": {**joined, **calls[call.id].labels}})
 
 
 # Once and only once

@@ -61,6 +61,10 @@ _TOKEN_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _LABELS_OF_TERMS = {"service_tier": "service_tier"}
 # Only our own exports have all of these.
 _OURS = {*TOKEN_FIELDS, *_TOKEN_DETAILS, "request_message_id", "response_message_id"}
+_OUR_PARTS = (
+    *("cached_tokens", "cache_write_tokens", "prompt_audio_tokens"),
+    *("reasoning_tokens", "completion_audio_tokens", "token_source"),
+)
 _KEEP = "(--contradictions keep stores it as it is)"
 # A row that says none of these and no tokens is some other line of a log.
 _SAYS_A_CALL = {
@@ -162,6 +166,8 @@ class CallBuilder:
 
     def survey(self, row: Mapping[str, Any]) -> None:
         """Learn from `row` how tokens are read and which spans there are, before any row is built."""
+        if self._is_ours(row):
+            return
         try:
             usage = find_usage(row, self._mapping)
         except TokenValueError:
@@ -287,7 +293,7 @@ class CallBuilder:
 
     def _add_tokens(self, data: dict[str, Any], said: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         own = self._own_details(row)
-        if row.keys() >= _OURS and not any(map(is_token_target, self._mapping)):
+        if self._is_ours(row):
             data |= self._own_tokens(row, own)
             return
         try:
@@ -313,8 +319,13 @@ class CallBuilder:
             unused = ("completion_tokens",)
         data |= token_fields(counts, own=own, defaults=self._token_defaults, unused=unused)
 
+    def _is_ours(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row was exported from a store, and its tokens are to be taken from where they are then."""
+        return row.keys() >= _OURS and not any(map(is_token_target, self._mapping))
+
     def _own_tokens(self, row: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The tokens of a call that was exported from a store: as they are, with null for what is not known."""
+        self.columns_used.update(_OUR_PARTS)  # they repeat what the details say
         counts: dict[str, int] = {}
         for name in TOKEN_FIELDS:
             self._note(name, name)
