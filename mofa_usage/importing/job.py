@@ -4,7 +4,7 @@ The survey is a pass over the rows that finds out what no single row says: how t
 spans repeat others. A table whose columns leave no such question is not surveyed.
 
 Whether a call is new is asked of the store once for a batch, before it is saved. One that is there and equal is not
-written again, so that a second import of a file costs a reading only.
+written again: it is read and compared, which may take as long as writing did.
 """
 
 import asyncio
