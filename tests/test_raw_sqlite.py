@@ -121,6 +121,7 @@ async def test_what_may_be_none_may_be_null_and_nothing_else(ours: Database, tab
     optional = {name for name, field in fields.items() if field.default is None}
     if table in {"entity_llm_message", "entity_chat_session"}:
         optional |= {"tenant_id", "metadata"} & fields.keys()  # MoFA leaves them out
+    optional |= {"labels"} & fields.keys()  # older calls have none
     nullable = {row["name"] for row in ours.run(f"PRAGMA table_info({table})") if not row["notnull"]}
     assert nullable - {"id"} == optional
 
@@ -188,6 +189,7 @@ async def test_a_call_is_written_as_the_contract_says(ours: Database) -> None:
         "time_to_first_token_ms": None,
         "tokens_per_second": 35.5,
         "api_response_id": None,
+        "labels": None,
         "create_time": "2026-03-01T12:00:00.123456+00:00",
         "update_time": "2026-03-01T12:00:01.000000+00:00",
     }
