@@ -14,6 +14,7 @@ from mofa_usage.errors import (
     NotFoundError,
     PersistenceError,
     QueryError,
+    RecordingError,
     SerializationError,
     StoreConnectionError,
     UsageError,
@@ -22,6 +23,7 @@ from mofa_usage.errors import (
 if TYPE_CHECKING:
     from mofa_usage.importing import ImportResult, import_calls
     from mofa_usage.pricing import Price, PriceBook
+    from mofa_usage.recording import Recorder, RecorderStats
     from mofa_usage.records import (
         NIL_UUID,
         Agent,
@@ -74,6 +76,8 @@ _HOMES = {
     "PriceDetails": "mofa_usage.records",
     "Provider": "mofa_usage.records",
     "QueryFilter": "mofa_usage.records",
+    "Recorder": "mofa_usage.recording",
+    "RecorderStats": "mofa_usage.recording",
     "SqliteStore": "mofa_usage.stores",
     "Store": "mofa_usage.stores",
     "TokenDetails": "mofa_usage.records",
@@ -115,6 +119,9 @@ __all__ = [
     "Provider",
     "QueryError",
     "QueryFilter",
+    "Recorder",
+    "RecorderStats",
+    "RecordingError",
     "SerializationError",
     "SqliteStore",
     "Store",

@@ -8,6 +8,7 @@ MofaUsageError
 │   ├── SerializationError        a value cannot be written, or a stored row is no record
 │   ├── NotFoundError             what was to be changed is not there
 │   └── ConstraintError           a key, foreign key or check of the database is violated
+├── RecordingError                a recorder cannot accept what it was given
 ├── UsageError (also ValueError)  an analysis, picture, import or export was asked for wrongly
 └── MissingExtraError (also ImportError)   an optional part is not installed
 ```
@@ -26,6 +27,7 @@ __all__ = [
     "NotFoundError",
     "PersistenceError",
     "QueryError",
+    "RecordingError",
     "SerializationError",
     "StoreConnectionError",
     "UsageError",
@@ -68,6 +70,13 @@ class NotFoundError(PersistenceError):
 
 class ConstraintError(PersistenceError):
     """A primary key, unique key, foreign key or check of the database is violated."""
+
+
+class RecordingError(MofaUsageError):
+    """A recorder cannot accept records: it is closed, its outbox is full or cannot be written, they are too large.
+
+    None of what was given together has been accepted.
+    """
 
 
 class UsageError(MofaUsageError, ValueError):

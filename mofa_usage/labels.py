@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from mofa_usage.values import MAX_INT, check_text
 
-__all__ = ["NO_LABELS", "RESERVED", "CallLabels", "Labels"]
+__all__ = ["NO_LABELS", "RESERVED", "CallLabels", "Labels", "check_label"]
 
 _NAME_LENGTH = 100
 
@@ -83,7 +83,12 @@ one asked for. `user`, `session`, `agent`: names.
 """
 
 
-def _check_label(name: object, value: object) -> None:
+def check_label(name: object, value: object) -> None:
+    """Refuse what is no label.
+
+    Raises:
+        ValueError: with the name and the rule.
+    """
     if not isinstance(name, str):
         raise ValueError(f"the name {name!r} is of kind {type(name).__name__}, names of labels are text")
     if not 0 < len(name) <= _NAME_LENGTH:
@@ -118,7 +123,7 @@ def _to_labels(value: object, info: ValidationInfo) -> Labels:
     if not isinstance(value, Mapping):
         raise ValueError(f"labels are a mapping of text to text, not of kind {type(value).__name__}")
     for name, item in value.items():
-        _check_label(name, item)
+        check_label(name, item)
     return Labels(value) if value else NO_LABELS
 
 

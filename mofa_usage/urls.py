@@ -17,14 +17,15 @@ slashes.
 
 import os
 import re
-import ssl
 from pathlib import Path
-from typing import NamedTuple, Self
-
-import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from mofa_usage.errors import StoreConnectionError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import sqlalchemy as sa
 
 __all__ = [
     "KNOWN_URLS",
@@ -34,6 +35,7 @@ __all__ = [
     "backend_of",
     "holds_password",
     "parse_url",
+    "sqlite_path",
     "url_from_env",
 ]
 
@@ -58,7 +60,7 @@ class DatabaseUrl(NamedTuple):
     """A backend's name and its URL; for SQLite `url.database` is the path, as Python's `open` takes it."""
 
     backend: str
-    url: sa.URL
+    url: "sa.URL"
 
     def located(self) -> "DatabaseUrl":
         """The same with the paths of its files made absolute, so that it stays so wherever the process goes."""
@@ -86,7 +88,7 @@ class MySqlOptions(NamedTuple):
     sslrootcert: str | None
 
     @classmethod
-    def of(cls, url: sa.URL) -> Self:
+    def of(cls, url: "sa.URL") -> Self:
         """Read them.
 
         Raises:
@@ -107,7 +109,7 @@ class MySqlOptions(NamedTuple):
             raise StoreConnectionError(f"sslmode is disable, require, verify-ca or verify-full, not {asked}")
         return cls(socket, mode, authority)
 
-    def tls(self) -> ssl.SSLContext | None:
+    def tls(self) -> "ssl.SSLContext | None":
         """How Python's drivers are to use TLS; None for not at all.
 
         Raises:
@@ -115,6 +117,8 @@ class MySqlOptions(NamedTuple):
         """
         if self.sslmode == "disable":
             return None
+        import ssl
+
         try:
             context = ssl.create_default_context(cafile=self.sslrootcert)
         except OSError as error:
@@ -136,13 +140,16 @@ def holds_password(url: str) -> bool:
     return _PASSWORD.search(url) is not None
 
 
-def parse_url(url: str | sa.URL) -> DatabaseUrl:
+def parse_url(url: "str | sa.URL") -> DatabaseUrl:
     """Read a database URL.
 
     Raises:
         StoreConnectionError: it names no backend that we know, or cannot be read. The message does not repeat it,
             since it may hold a password.
     """
+    import sqlalchemy as sa  # an agent that has delivered nothing yet has not loaded it
+    from sqlalchemy.exc import ArgumentError
+
     text = url.render_as_string(hide_password=False) if isinstance(url, sa.URL) else url
     scheme, colon, rest = text.partition(":")
     backend = backend_of(text)
@@ -152,7 +159,7 @@ def parse_url(url: str | sa.URL) -> DatabaseUrl:
     if backend == "memory":
         return DatabaseUrl(backend, sa.URL.create("memory"))
     if backend == "sqlite":
-        return DatabaseUrl(backend, sa.URL.create("sqlite", database=_sqlite_path(rest)))
+        return DatabaseUrl(backend, sa.URL.create("sqlite", database=sqlite_path(rest)))
     try:
         parsed = sa.make_url(text)
     except (ArgumentError, ValueError):
@@ -169,7 +176,12 @@ def parse_url(url: str | sa.URL) -> DatabaseUrl:
     return DatabaseUrl(backend, parsed)
 
 
-def _sqlite_path(rest: str) -> str:
+def sqlite_path(rest: str) -> str:
+    """The path that a `sqlite:` URL names, given what is behind the colon.
+
+    Raises:
+        StoreConnectionError: there are parameters behind it.
+    """
     if rest.startswith("///"):
         path = rest[3:]
     elif rest.startswith("//"):

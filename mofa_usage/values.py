@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_core import to_json
@@ -43,6 +43,7 @@ __all__ = [
     "exact_price",
     "read_currency",
     "read_json",
+    "text_uuid",
     "to_utc",
 ]
 
@@ -52,6 +53,7 @@ _PRICE_PLACES = Decimal(1).scaleb(-10)
 _PRICE_CONTEXT = Context(prec=60)
 _JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
 _JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
+_TEXT_IDS = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/text-id")
 
 
 class ApiCallStatus(StrEnum):
@@ -93,6 +95,13 @@ def check_text(value: str) -> str:
 def _check_secret(value: SecretStr) -> SecretStr:
     check_text(value.get_secret_value())
     return value
+
+
+def text_uuid(field: str, text: str) -> UUID:
+    """The UUID that stands for a text among the ids of a field: version 5, the same whoever asks for it, so that what
+    is recorded for the user "alice" and what is imported for her have one `user_id`.
+    """
+    return uuid5(uuid5(_TEXT_IDS, field), text.strip())
 
 
 def to_utc(value: datetime) -> datetime:

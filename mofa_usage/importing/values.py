@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
+
+from mofa_usage.values import text_uuid
 
 from mofa_usage.values import read_json
 
@@ -42,7 +44,6 @@ _PLACES = 10  # of money
 _MONEY_STEP = Decimal(1).scaleb(-_PLACES)
 _SURE_DIGITS = 15  # of a double
 _NOISY_DIGITS = (16, 17)  # that its shortest text may have
-_TEXT_IDS = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/text-id")
 
 # Seconds, milliseconds, microseconds and nanoseconds since 1970 are told apart by size: each range is the years 1973 to
 # 5138. Below it lies what is more likely a date written without dashes.
@@ -198,7 +199,7 @@ def text_id(field: str, value: object) -> UUID:
     try:
         return to_uuid(value)
     except ValueRefusedError:
-        return uuid5(uuid5(_TEXT_IDS, field), to_text(value).strip())
+        return text_uuid(field, to_text(value))
 
 
 def to_time(value: object, zone: tzinfo) -> tuple[datetime, bool]:

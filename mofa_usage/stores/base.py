@@ -104,6 +104,10 @@ class Records(ABC):
         found = [await self.get_api_call(call_id) for call_id in dict.fromkeys(call_ids)]
         return [call for call in found if call is not None]
 
+    async def _keeps_labels(self) -> bool:
+        """Whether the labels of calls can be saved: a table that MoFA made may have no column for them."""
+        return True
+
     @abstractmethod
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002 (the contract's name)
         """The API calls that meet every condition of the filter, newest first; all of them without one.

@@ -4,6 +4,7 @@ For tests and first steps, and the reference that every other store is compared 
 contract means. It is written to be obviously right, so a query looks at every call.
 """
 
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class _MemoryRecords(Records):
 
     def __init__(self, tables: _Tables) -> None:
         self._tables = tables
+        self._lock = threading.Lock()  # a recorder saves from a thread of its own
 
     def _open_tables(self) -> _Tables:
         return self._tables
@@ -93,17 +95,18 @@ class _MemoryRecords(Records):
         return _own(table[key]) if key in table else None
 
     async def save_message(self, message: LLMMessage) -> None:
-        self._open_tables().messages[message.id] = _own(message)
+        await self.save_messages([message])
 
     async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
         saved = {message.id: _own(message) for message in messages}
-        self._open_tables().messages.update(saved)
+        with self._lock:
+            self._open_tables().messages.update(saved)
 
     async def get_message(self, message_id: UUID) -> LLMMessage | None:
         return self._get(self._open_tables().messages, message_id)
 
     async def get_session_messages(self, session_id: UUID) -> list[LLMMessage]:
-        found = [one for one in self._open_tables().messages.values() if one.chat_session_id == session_id]
+        found = [one for one in list(self._open_tables().messages.values()) if one.chat_session_id == session_id]
         return [_own(message) for message in sorted(found, key=lambda one: (one.create_time, one.id))]
 
     async def get_session_messages_paginated(self, session_id: UUID, offset: int, limit: int) -> list[LLMMessage]:
@@ -111,24 +114,25 @@ class _MemoryRecords(Records):
         return (await self.get_session_messages(session_id))[offset : offset + limit]
 
     async def count_session_messages(self, session_id: UUID) -> int:
-        return sum(one.chat_session_id == session_id for one in self._open_tables().messages.values())
+        return sum(one.chat_session_id == session_id for one in list(self._open_tables().messages.values()))
 
     async def delete_message(self, message_id: UUID) -> bool:
         return self._open_tables().messages.pop(message_id, None) is not None
 
     async def delete_session_messages(self, session_id: UUID) -> int:
         messages = self._open_tables().messages
-        gone = [one.id for one in messages.values() if one.chat_session_id == session_id]
+        gone = [one.id for one in list(messages.values()) if one.chat_session_id == session_id]
         for message_id in gone:
             del messages[message_id]
         return len(gone)
 
     async def save_api_call(self, call: LLMApiCall) -> None:
-        self._open_tables().calls[call.id] = _own(call)
+        await self.save_api_calls([call])
 
     async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
         saved = {call.id: _own(call) for call in calls}
-        self._open_tables().calls.update(saved)
+        with self._lock:
+            self._open_tables().calls.update(saved)
 
     async def get_api_call(self, call_id: UUID) -> LLMApiCall | None:
         return self._get(self._open_tables().calls, call_id)
@@ -143,7 +147,7 @@ class _MemoryRecords(Records):
         }
         found = [
             call
-            for call in self._open_tables().calls.values()
+            for call in list(self._open_tables().calls.values())
             if all(getattr(call, column) == value for column, value in equal.items())
             and (query.start_time is None or call.create_time >= query.start_time)
             and (query.end_time is None or call.create_time <= query.end_time)
@@ -190,22 +194,23 @@ class _MemoryRecords(Records):
     async def cleanup_old_records(self, before: datetime) -> int:
         before = check_time("before", before)
         calls = self._open_tables().calls
-        gone = [call.id for call in calls.values() if call.create_time < before]
+        gone = [call.id for call in list(calls.values()) if call.create_time < before]
         for call_id in gone:
             del calls[call_id]
         return len(gone)
 
     async def create_session(self, session: ChatSession) -> None:
-        sessions = self._open_tables().sessions
-        if session.id in sessions:
-            raise ConstraintError(f"there is a session {session.id} already")
-        sessions[session.id] = _own(session)
+        with self._lock:
+            sessions = self._open_tables().sessions
+            if session.id in sessions:
+                raise ConstraintError(f"there is a session {session.id} already")
+            sessions[session.id] = _own(session)
 
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         return self._get(self._open_tables().sessions, session_id)
 
     async def get_user_sessions(self, user_id: UUID) -> list[ChatSession]:
-        found = [one for one in self._open_tables().sessions.values() if one.user_id == user_id]
+        found = [one for one in list(self._open_tables().sessions.values()) if one.user_id == user_id]
         return [_own(one) for one in sorted(found, key=lambda one: (one.update_time, one.id), reverse=True)]
 
     async def update_session(self, session: ChatSession) -> None:
@@ -359,7 +364,8 @@ class InMemoryStore(_MemoryRecords, Store):
             yield transaction
         finally:
             transaction.over = True
-        self._commit(before, transaction._tables)
+        with self._lock:
+            self._commit(before, transaction._tables)
 
     def _commit(self, before: _Tables, after: _Tables) -> None:
         """Make the changes of a transaction those of the store, unless they violate a key by now."""

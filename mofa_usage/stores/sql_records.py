@@ -207,6 +207,9 @@ class SqlRecords(Records):
             found += map(read, await self._runner.run(work, "looking for API calls"))
         return found
 
+    async def _keeps_labels(self) -> bool:
+        return await self._calls.spec(self._runner) is API_CALL
+
     async def query_api_calls(self, filter: QueryFilter | None = None) -> list[LLMApiCall]:  # noqa: A002
         query = filter or QueryFilter()
         spec = await self._calls.spec(self._runner)

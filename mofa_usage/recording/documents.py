@@ -1,0 +1,131 @@
+"""What is accepted at once is one document of JSON, and how it becomes records again when it is delivered.
+
+```python
+document = {
+    "sessions": [{"id": session_id, "user_id": user_id, "agent_id": agent_id, "title": "ticket-7"}],
+    "messages": [{"id": message_id, "chat_session_id": session_id, "role": "user", "content": {"text": "Hi"}}],
+    "calls": [{"id": call_id, "model_name": "gpt-4o", "status": "success", "prompt_tokens": 12}],
+}
+```
+
+Each list holds the fields of records as JSON, or as what JSON is made of by pydantic (UUIDs, datetimes, decimals). That
+is all that happens on the caller's thread: making validated records takes five times as long, and waits until delivery.
+A record that is not valid then is dead, and the others of its document are not. Every record needs its own `id`, which
+makes it the same one however often it is delivered.
+
+`checked` says that the fields come from records, which were validated when they were made.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from mofa_usage.errors import UsageError
+from mofa_usage.records import ChatSession, LLMApiCall, LLMMessage, Record
+
+__all__ = ["KINDS", "Item", "Unreadable", "document_of", "read_call", "read_document", "records_in", "write_document"]
+
+KINDS: Mapping[str, type[Record]] = {"sessions": ChatSession, "messages": LLMMessage, "calls": LLMApiCall}
+"""The lists of a document, in the order in which they are saved: what others refer to comes first."""
+
+_KIND_OF = {record: kind for kind, record in KINDS.items()}
+_STORED = {"stored": True}  # what a record may hold that was read from a table is not judged again
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A record of a document: its kind, its fields as they were accepted, and the record that they make."""
+
+    kind: str
+    fields: Any
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a document holds that is no record, and why; `kind` is empty where it is the whole document."""
+
+    kind: str
+    fields: Any
+    reason: str
+
+
+def document_of(records: Iterable[Record]) -> dict[str, Any]:
+    """The document of these records.
+
+    Raises:
+        UsageError: one is of another kind. A `Provider`, for example, holds a key, which has no place in a file.
+    """
+    document: dict[str, Any] = {"checked": True}
+    for record in records:
+        kind = _KIND_OF.get(type(record))
+        if kind is None:
+            raise UsageError(
+                "record() takes calls, messages and sessions (LLMApiCall, LLMMessage, ChatSession), not a "
+                f"{type(record).__name__}"
+            )
+        document.setdefault(kind, []).append(record)
+    return document
+
+
+def records_in(document: Mapping[str, Any]) -> int:
+    """How many records a document holds.
+
+    Raises:
+        ValueError: it is no document.
+    """
+    for kind in document.keys() - {"checked"}:
+        if kind not in KINDS or not isinstance(document[kind], list):
+            raise ValueError(f"a document has lists of {', '.join(KINDS)}, not {kind!r}")
+    return sum(len(document[kind]) for kind in KINDS if kind in document)
+
+
+def write_document(document: Mapping[str, Any]) -> bytes:
+    """A document as JSON.
+
+    Raises:
+        ValueError: something in it is no JSON. The message does not repeat it.
+    """
+    try:
+        return to_json(document, inf_nan_mode="constants")
+    except Exception as error:  # an object's own serializer may raise anything
+        raise ValueError(f"it is no JSON: {type(error).__name__}") from None
+
+
+def read_document(body: bytes) -> Iterator[Item | Unreadable]:
+    """The records of a document, and what in it is none."""
+    try:
+        document = from_json(body)
+        records_in(document)
+    except (ValueError, AttributeError, TypeError) as error:
+        yield Unreadable("", body.decode(errors="replace"), f"not a document: {error}")
+        return
+    context = _STORED if document.get("checked") else None
+    for kind, record in KINDS.items():
+        for fields in document.get(kind, ()):
+            yield _read(kind, record, fields, context)
+
+
+def read_call(fields: Any) -> LLMApiCall | None:
+    """The call that these fields make; None where they make none."""
+    try:
+        item = _read("calls", LLMApiCall, fields, None)
+    except Exception:
+        return None
+    return item.record if isinstance(item, Item) and isinstance(item.record, LLMApiCall) else None
+
+
+def _read(kind: str, record: type[Record], fields: Any, context: Any) -> Item | Unreadable:
+    if not isinstance(fields, dict) or "id" not in fields:
+        return Unreadable(kind, fields, "it has no id")
+    try:
+        return Item(kind, fields, record.model_validate_json(to_json(fields), context=context))
+    except ValidationError as error:
+        lines: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
+        reasons = (f"{'.'.join(map(str, line['loc'])) or kind}: {line['msg']}" for line in lines)
+        return Unreadable(kind, fields, "; ".join(reasons))
+    except ValueError as error:
+        return Unreadable(kind, fields, str(error))

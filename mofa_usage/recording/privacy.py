@@ -1,0 +1,64 @@
+"""What of a message may be kept: decided before anything touches the disk."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mofa_usage.records import LLMMessage, MessageContent
+
+__all__ = ["Privacy", "Redact"]
+
+Redact = Callable[[MessageContent], MessageContent | str | None]
+"""What is kept of a content; None leaves the message out."""
+
+_log = logging.getLogger(__name__)
+
+
+class Privacy:
+    """Decides what is kept of messages. A redaction that raises keeps nothing of the content, and is counted."""
+
+    def __init__(self, *, capture: bool, redact: Redact | None) -> None:
+        self._capture = capture
+        self._redact = redact
+        self._lock = threading.Lock()
+        self.dropped = 0
+
+    def begin_anew(self) -> None:
+        """In a child that was forked: it counts from 0."""
+        self._lock = threading.Lock()
+        self.dropped = 0
+
+    def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The document with what may be kept of its messages; the same where that is all of them."""
+        if "messages" not in document or (self._capture and self._redact is None):
+            return document
+        kept = {kind: records for kind, records in document.items() if kind != "messages"}
+        if self._capture:
+            redacted = [self._redacted(message) for message in document["messages"]]
+            if messages := [message for message in redacted if message is not None]:
+                kept["messages"] = messages
+        return kept
+
+    def _redacted(self, message: Any) -> Any:
+        is_record = isinstance(message, LLMMessage)
+        content = self._of(message.content if is_record else message.get("content"))
+        if content is None:
+            return None
+        return message.model_copy(update={"content": content}) if is_record else {**message, "content": content}
+
+    def _of(self, content: Any) -> MessageContent | None:
+        assert self._redact is not None  # noqa: S101 (for the type checker)
+        try:
+            whole = content if isinstance(content, MessageContent) else MessageContent.model_validate(content)
+            left = self._redact(whole)
+            if left is None or isinstance(left, MessageContent):
+                return left
+            return MessageContent(text=left)
+        except Exception as error:
+            with self._lock:
+                self.dropped += 1
+                is_first = self.dropped == 1
+            if is_first:  # not the error itself, which may hold what was to be hidden
+                _log.warning("redact raised %s: such contents are dropped (said once)", type(error).__name__)
+            return MessageContent()

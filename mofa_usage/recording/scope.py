@@ -1,0 +1,214 @@
+"""Whose calls they are: a scope says it for all that is recorded inside it, and counts what they use.
+
+```python
+from mofa_usage import Recorder
+
+with Recorder("sqlite:usage.db") as recorder, recorder.scope(user="alice", labels={"feature": "search"}) as scope:
+    ...                                    # calls of recorded clients
+    if (scope.usage.cost or 0) > 1:        # at once, whatever the database does
+        raise RuntimeError("that is enough")
+```
+
+Scopes live in context variables: each task has its own, `asyncio.to_thread` and new tasks take theirs along; a new
+`Thread` and an executor's do not, and there the integration is given the scope. They nest: inner ones win, labels
+merge, and a call counts in all that it is in.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from mofa_usage.errors import UsageError
+from mofa_usage.labels import RESERVED, Labels, check_label
+from mofa_usage.recording.documents import read_call
+from mofa_usage.recording.pricing import Pricing
+from mofa_usage.records import NIL_UUID, LLMApiCall
+from mofa_usage.values import text_uuid
+
+__all__ = ["Identity", "Scope", "ScopeUsage", "checked_labels", "current_scope"]
+
+_FIELDS = {"user": "user_id", "session": "chat_session_id", "agent": "agent_id", "tenant": "tenant_id"}
+_OWN = frozenset(RESERVED) - {"environment"}
+_UUID_LENGTH = 36
+_UNCOUNTED = 20_000  # calls that may wait to be counted by the thread that delivers, or by who asks
+
+_scope: ContextVar["Scope | None"] = ContextVar("mofa_usage.recording.scope", default=None)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose calls they are. Ids that nobody gave are nil."""
+
+    user_id: UUID = NIL_UUID
+    chat_session_id: UUID = NIL_UUID
+    agent_id: UUID = NIL_UUID
+    tenant_id: UUID = NIL_UUID
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def within(self, names: Mapping[str, UUID | str | None], labels: Mapping[str, str]) -> "Identity":
+        """The same with what is given in place of what was; text becomes an id and a label."""
+        ids = {column: getattr(self, column) for column in _FIELDS.values()}
+        merged = {**self.labels, **labels}
+        for name, value in names.items():
+            if value is None:
+                continue
+            merged.pop(name, None)
+            ids[_FIELDS[name]], label = _identified(name, value)
+            if label is not None:
+                merged[name] = label
+        return Identity(**ids, labels=MappingProxyType(merged))
+
+
+def _identified(name: str, value: UUID | str) -> tuple[UUID, str | None]:
+    if isinstance(value, UUID):
+        return value, None
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{name} is a UUID or a text that is not empty, not {type(value).__name__} {value!r:.40}")
+    if len(value) == _UUID_LENGTH:
+        try:
+            return UUID(value), None
+        except ValueError:
+            pass
+    return text_uuid(_FIELDS[name], value), checked_labels({"name": value})["name"]
+
+
+def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Labels of one's own.
+
+    Raises:
+        UsageError: one is no label, or one that the recorder itself sets.
+    """
+    for name, value in (labels or {}).items():
+        if name in _OWN:
+            hint = f"scope({name}=...)" if name in _FIELDS else "what records the call"
+            raise UsageError(f"the label {name!r} is set by {hint}, not among labels of your own")
+        try:
+            check_label(name, value)
+        except ValueError as error:
+            raise UsageError(f"labels: {error}") from None
+    return Labels(labels or {})
+
+
+@dataclass(frozen=True)
+class ScopeUsage:
+    """What was recorded in a scope so far.
+
+    `costs` are exact sums of the `priced_calls` whose price is known, by currency. Tokens are those that are known.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    priced_calls: int = 0
+    costs: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The cost where all priced calls are in one currency, else None; None where no call has a price."""
+        return next(iter(self.costs.values())) if len(self.costs) == 1 else None
+
+
+class _Counted:
+    """A call that is counted in the scopes it is in, but made a record and priced once."""
+
+    def __init__(self, fields: Any, pricing: Pricing) -> None:
+        self._fields, self._pricing = fields, pricing
+        self._call: LLMApiCall | None = None
+        self._is_read = False
+
+    def call(self) -> LLMApiCall | None:
+        """The call with its price; None where its fields make no call."""
+        if not self._is_read:
+            fields = self._fields
+            call = fields if isinstance(fields, LLMApiCall) else read_call(fields)
+            self._call = None if call is None else self._pricing.priced(call)
+            self._fields, self._is_read = None, True
+        return self._call
+
+
+class Scope:
+    """Whose calls they are, as long as the `with` block lasts; and their usage, afterwards too."""
+
+    def __init__(self, owner: object, identity: Identity) -> None:
+        self.identity = identity
+        self._owner = owner
+        self._outer: Scope | None = None
+        self._token: Token[Scope | None] | None = None
+        self._uncounted: deque[_Counted] = deque()
+        self._lock = threading.RLock()
+        self._usage = ScopeUsage()
+
+    def __enter__(self) -> Self:
+        if self._token is not None:
+            raise UsageError("a scope is entered once: ask the recorder for another one")
+        self._outer = _scope.get()
+        self._token = _scope.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._token is not None:
+                _scope.reset(self._token)
+        except ValueError:
+            pass  # left in another context than entered: a generator that somebody abandoned
+
+    @property
+    def usage(self) -> ScopeUsage:
+        """What was recorded in it so far, and in scopes inside it."""
+        with self._lock:
+            while self._uncounted:
+                self._count(self._uncounted.popleft().call())
+            return self._usage
+
+    def _count(self, call: LLMApiCall | None) -> None:
+        if call is None:
+            return
+        usage, costs, source = self._usage, dict(self._usage.costs), call.token_source
+        prompt = 0 if source in ("none", "completion_only") else call.prompt_tokens
+        completion = 0 if source in ("none", "partial") else call.completion_tokens
+        if call.total_price is not None and call.currency is not None:
+            costs[call.currency] = costs.get(call.currency, Decimal(0)) + call.total_price
+        self._usage = ScopeUsage(
+            calls=usage.calls + 1,
+            prompt_tokens=usage.prompt_tokens + prompt,
+            completion_tokens=usage.completion_tokens + completion,
+            total_tokens=usage.total_tokens + call.total_tokens,
+            priced_calls=usage.priced_calls + (call.total_price is not None),
+            costs=costs,
+        )
+
+    def add(self, calls: list[Any], pricing: Pricing) -> None:
+        """Count calls here and in the scopes around."""
+        counted = [_Counted(call, pricing) for call in calls]
+        scope: Scope | None = self
+        while scope is not None:
+            scope._uncounted.extend(counted)
+            if len(scope._uncounted) > _UNCOUNTED:
+                _ = scope.usage
+            scope = scope.outer(self._owner)
+
+    def begin_anew(self) -> None:
+        """In a child that was forked: the lock may be held by a thread that is not there."""
+        self._lock = threading.RLock()
+
+    def outer(self, owner: object) -> "Scope | None":
+        """The next scope around it of the same recorder."""
+        scope = self._outer
+        while scope is not None and scope._owner is not owner:
+            scope = scope._outer
+        return scope
+
+
+def current_scope(owner: object) -> Scope | None:
+    """The innermost scope of a recorder in this context."""
+    scope = _scope.get()
+    return scope if scope is None or scope._owner is owner else scope.outer(owner)
