@@ -67,5 +67,6 @@ class AccountFile:
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; nothing is kept after that."""
+        file, self._file = self._file, -1
+        os.close(file)

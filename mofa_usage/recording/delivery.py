@@ -157,6 +157,7 @@ class Delivery:
         self._asleep = False
         self._hurried = False
         self._stopping = False
+        self._given_up = False
         self._failed_through = 0
         self.retried = 0
         self.is_looking = work.outbox is not None  # whether there may be more that others left
@@ -190,6 +191,7 @@ class Delivery:
         if self._work.own is not None and self._work.own.waiting:
             self._thread.join(max(timeout, 0.0))
         if self._thread.is_alive():
+            self._given_up = True  # it may not have begun yet, or not be where it can be cancelled
             self._call(lambda: self._task.cancel() if self._task else None)
             self._thread.join(2.0)
 
@@ -225,7 +227,7 @@ class Delivery:
     async def _rounds(self, deliverer: _Deliverer, left: "_Left") -> None:
         pause = _FIRST_PAUSE
         own = self._work.own
-        while True:
+        while not self._given_up:
             self._hurried = False
             try:
                 worked = own is not None and await deliverer.deliver(own)

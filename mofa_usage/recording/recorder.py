@@ -124,11 +124,10 @@ class Recorder:
         self._pricing = Pricing(prices)
         self._base = Identity(tenant_id=tenant_id, labels=checked_labels(labels))
         self._fsync = fsync
-        is_in_memory = outbox is False or (outbox is None and not self._target.lasts)
-        self._outbox = (
-            None if is_in_memory else Outbox(default_folder(self._target) if outbox in (None, False) else outbox)
-        )
-        self._limit = max_waiting_bytes or (_MEMORY_LIMIT if is_in_memory else _DISK_LIMIT)
+        if outbox is None and self._target.lasts:
+            outbox = default_folder(self._target)
+        self._outbox = Outbox(outbox) if isinstance(outbox, str | os.PathLike) else None
+        self._limit = max_waiting_bytes or (_MEMORY_LIMIT if self._outbox is None else _DISK_LIMIT)
         self._refused = 0
         self._has_told = False
         self._begin()

@@ -82,6 +82,8 @@ class _Files(Backlog):
             os.close(file)
 
     def settle(self, batch: Batch, settled: Settled) -> None:
+        if self._held is None:
+            return  # it took so long that the files are somebody else's by now
         for number, dead in settled.dead.items():
             place = batch.frames[number].start
             self._outbox.bury(self._owner, Letter(batch.segment, place, len(dead), dead))

@@ -1,0 +1,176 @@
+"""The commands about what recorders have accepted and not delivered: `outbox status`, `drain` and `dead`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mofa_usage.cli.options import Url, announce, console, database_url
+from mofa_usage.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mofa_usage.recording.outbox import DeadLetter, Outbox
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="outbox",
+    no_args_is_help=True,
+    help="What recorders have accepted and not delivered yet, and what can never be saved.",
+)
+_dead = typer.Typer(name="dead", no_args_is_help=True, help="Records that no database took, with the reasons.")
+app.add_typer(_dead)
+
+Folder = Annotated[
+    Path | None, typer.Option("--outbox", metavar="FOLDER", help="The outbox; all of this user's unless given.")
+]
+
+
+@app.command()
+def status(
+    folder: Folder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object for each outbox.")] = False,
+) -> None:
+    """How many records each outbox has accepted, delivered, and still holds.
+
+    The numbers are counted from the files: accepted = delivered + waiting + dead.
+
+    [bold]mofa-usage outbox status[/bold]
+    """
+    boxes = _boxes(folder)
+    surveys = [(box, box.survey()) for box in boxes]
+    if as_json:
+        for box, survey in surveys:
+            numbers = {name: value for name, value in vars(survey).items() if name != "oldest_waiting"}
+            oldest = None if survey.oldest_waiting is None else survey.oldest_waiting.isoformat()
+            typer.echo(json.dumps({"outbox": str(box.folder), **numbers, "oldest_waiting": oldest}))
+        return
+    if not surveys:
+        console().print("no outbox: nothing has been recorded by this user, or all into memory")
+        return
+    table = _table("outbox", "accepted", "delivered", "waiting", "dead", "unpriced", "labels dropped")
+    for column in ("MB", "oldest waiting", "running"):
+        table.add_column(column, justify="right")
+    for box, survey in surveys:
+        names = ("accepted", "delivered", "waiting", "dead", "unpriced", "labels_dropped")
+        oldest = "" if survey.oldest_waiting is None else survey.oldest_waiting.isoformat(" ", "seconds")
+        table.add_row(
+            box.folder.name,
+            *(f"{getattr(survey, name):,}" for name in names),
+            f"{survey.size / 1e6:,.2f}",
+            oldest,
+            str(survey.alive),
+        )
+    console().print(table)
+
+
+@app.command()
+def drain(
+    url: Url = None,
+    folder: Folder = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Give up after so many seconds.")] = None,
+) -> None:
+    """Deliver what ended processes have left in an outbox: that of the database, or the one that --outbox names.
+
+    An outbox knows no password, so the database is given here. What running processes hold, they deliver themselves.
+
+    [bold]mofa-usage outbox drain --url postgres://user:password@host/name[/bold]
+    """
+    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.targets import default_folder, target_of
+    from mofa_usage.recording.waiting import drain as deliver
+
+    target = database_url(url)
+    box = _existing(folder) if folder is not None else Outbox(default_folder(target_of(target)))
+    before = box.survey()
+    try:
+        deliver(box, target, timeout=timeout)
+    except TimeoutError:
+        announce(box.folder, f": {box.survey().waiting:,} records still wait, the time is up")
+        raise typer.Exit(1) from None
+    after = box.survey()
+    rest = f"; {after.waiting:,} wait in running processes" if after.waiting else ""
+    dead = f", {after.dead:,} are dead letters" if after.dead else ""
+    announce(box.folder, f": {after.delivered - before.delivered:,} records delivered{dead}{rest}")
+
+
+@_dead.command("list")
+def list_dead(folder: Folder = None) -> None:
+    """Show the records that no database took, with the reasons.
+
+    [bold]mofa-usage outbox dead list[/bold]
+    """
+    from mofa_usage.wording import visible
+
+    table = _table("outbox")
+    for column in ("kind", "id", "reason"):
+        table.add_column(column)
+    for box in _boxes(folder):
+        for letter in box.dead():
+            for one in letter.records:
+                record = one["record"] if isinstance(one["record"], dict) else {}
+                table.add_row(box.folder.name, one["kind"], str(record.get("id", "")), visible(one["reason"]))
+    if not table.row_count:
+        console().print("no dead records")
+        return
+    console().print(table)
+
+
+@_dead.command("retry")
+def retry_dead(folder: Folder = None) -> None:
+    """Let dead records wait again, after what was in their way is gone; the next process, or drain, delivers them.
+
+    [bold]mofa-usage outbox dead retry[/bold]
+    """
+    from mofa_usage.recording.waiting import retry_dead as accept
+
+    for box in _boxes(folder):
+        announce(box.folder, f": {accept(box, box.dead()):,} records wait again")
+
+
+@_dead.command("export")
+def export_dead(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write JSON lines, a record each.")],
+    folder: Folder = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write dead records as JSON lines: kind, reason and fields. They hold messages, so only you can read the file.
+
+    [bold]mofa-usage outbox dead export dead.jsonl[/bold]
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; --overwrite replaces it")
+    letters: list[DeadLetter] = [letter for box in _boxes(folder) for letter in box.dead()]
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(one)}\n" for letter in letters for one in letter.records)
+    announce(path, f": {sum(letter.count for letter in letters):,} dead records")
+
+
+def _boxes(folder: Path | None) -> "list[Outbox]":
+    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.waiting import the_users_folders
+
+    return [_existing(folder)] if folder is not None else [Outbox(path) for path in the_users_folders()]
+
+
+def _existing(folder: Path) -> "Outbox":
+    from mofa_usage.recording.outbox import Outbox
+
+    if not folder.is_dir():
+        raise UsageError(f"there is no outbox {folder}")
+    return Outbox(folder)
+
+
+def _table(first: str, *numbers: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column(first)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    return table
