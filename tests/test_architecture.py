@@ -206,6 +206,27 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not {"sqlalchemy", "pydantic", *HEAVY} & set(loaded)
 
 
+def test_recording_loads_no_database_until_something_is_delivered(tmp_path: Path) -> None:
+    loaded = python(
+        "import sys\nfrom mofa_usage import LLMApiCall, Recorder\n"
+        f"recorder = Recorder('postgres://me@127.0.0.1:1/none', outbox='{tmp_path}/outbox')\n"
+        "with recorder.scope(user='alice'):\n"
+        "    print(*sys.modules)\n"
+        "recorder.close(0)\n"
+    ).split()
+    assert "mofa_usage.recording" in loaded
+    assert not {"asyncio", "sqlalchemy", "genai_prices", *HEAVY} & set(loaded)
+
+
+def test_importing_the_recorder_takes_little_more_than_the_records() -> None:
+    """15 ms beyond them on a machine that is not busy; here as a part of what the records take, which is busy alike."""
+    beyond = python(
+        "import time\nbegun = time.process_time()\nimport mofa_usage.records\nrecords = time.process_time()\n"
+        "import mofa_usage.recording\nprint((time.process_time() - records) / (records - begun))"
+    )
+    assert float(beyond) < 0.3
+
+
 def test_importing_the_package_takes_less_than_150_ms() -> None:
     """Processor time beyond the interpreter's own, the least of five: other work on the machine does not count."""
 

@@ -1,4 +1,4 @@
-"""Databases that are down, locked, older or stricter: all is delivered in the end, and what never can be blocks nothing."""
+"""Databases that are down, locked, older or stricter: all is delivered in the end, and no bad record is in the way."""
 
 import asyncio
 import json
@@ -59,14 +59,6 @@ class Strange(InMemoryStore):
     async def create_session(self, session: ChatSession) -> None:
         self._check([session.title])
         await super().create_session(session)
-
-
-def record_some(recorder: Recorder, store: Strange, bad: str | None = None, of: int = 40) -> None:
-    """Record calls, one of them of that text, while the database is down, so that they make one batch."""
-    store.down = StoreConnectionError("down")
-    for n in range(of):
-        recorder.record(call(n, error_message=bad if n == of // 3 else None))
-    store.down = None
 
 
 @pytest.mark.parametrize("down", [StoreConnectionError("x"), QueryError("x", transient=True), OSError(111, "refused")])

@@ -300,10 +300,10 @@ def test_fsync_is_waited_for_by_who_wants_it(url: str, folder: Path, monkeypatch
 
 
 def test_ids_are_the_callers(url: str, folder: Path) -> None:
-    with Recorder(url, outbox=folder, prices=None, tenant_id=UUID(int=7), labels={"team": "a"}) as recorder:
-        with recorder.scope(user="alice"):
-            one = call(0)
-            recorder.record(one)
+    one = call(0)
+    recorder = Recorder(url, outbox=folder, prices=None, tenant_id=UUID(int=7), labels={"team": "a"})
+    with recorder, recorder.scope(user="alice"):
+        recorder.record(one)
     (found,) = calls_in(url)
     assert isinstance(found, LLMApiCall)
     assert found == one
