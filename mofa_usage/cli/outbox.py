@@ -10,9 +10,7 @@ from mofa_usage.cli.options import Url, announce, console, database_url
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from mofa_usage.recording.outbox import DeadLetter, Outbox
+    from mofa_usage.recording.outbox import DeadLetter, Outbox, Survey
 
 __all__ = ["app"]
 
@@ -51,20 +49,23 @@ def status(
     if not surveys:
         console().print("no outbox: nothing has been recorded by this user, or all into memory")
         return
-    table = _table("outbox", "accepted", "delivered", "waiting", "dead", "unpriced", "labels dropped")
-    for column in ("MB", "oldest waiting", "running"):
-        table.add_column(column, justify="right")
     for box, survey in surveys:
-        names = ("accepted", "delivered", "waiting", "dead", "unpriced", "labels_dropped")
-        oldest = "" if survey.oldest_waiting is None else survey.oldest_waiting.isoformat(" ", "seconds")
-        table.add_row(
-            box.folder.name,
-            *(f"{getattr(survey, name):,}" for name in names),
-            f"{survey.size / 1e6:,.2f}",
-            oldest,
-            str(survey.alive),
-        )
-    console().print(table)
+        announce(box.folder, _sentence(survey))
+
+
+def _sentence(survey: "Survey") -> str:
+    said = [
+        f"\n  {survey.accepted:,} records accepted = {survey.delivered:,} delivered + {survey.waiting:,} waiting + "
+        f"{survey.dead:,} dead",
+        f"\n  {survey.size / 1e6:,.2f} MB, processes at work: {survey.alive}",
+    ]
+    if survey.oldest_waiting is not None:
+        said.append(f"\n  the oldest waits since {survey.oldest_waiting.isoformat(' ', 'seconds')}")
+    if survey.unpriced:
+        said.append(f"\n  delivered without a price: {survey.unpriced:,}")
+    if survey.labels_dropped:
+        said.append(f"\n  delivered without their labels: {survey.labels_dropped:,}; mofa-usage migrate makes a column")
+    return "".join(said)
 
 
 @app.command()
@@ -105,9 +106,11 @@ def list_dead(folder: Folder = None) -> None:
     """
     from mofa_usage.wording import visible
 
-    table = _table("outbox")
-    for column in ("kind", "id", "reason"):
-        table.add_column(column)
+    from rich.table import Table
+
+    table = Table(box=None)
+    for column in ("outbox", "kind", "id", "reason"):
+        table.add_column(column, overflow="fold")
     for box in _boxes(folder):
         for letter in box.dead():
             for one in letter.records:
@@ -164,13 +167,3 @@ def _existing(folder: Path) -> "Outbox":
     if not folder.is_dir():
         raise UsageError(f"there is no outbox {folder}")
     return Outbox(folder)
-
-
-def _table(first: str, *numbers: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None)
-    table.add_column(first)
-    for number in numbers:
-        table.add_column(number, justify="right")
-    return table

@@ -1,10 +1,13 @@
 """What is accepted at once is one document of JSON, and how it becomes records again when it is delivered.
 
 ```python
+from uuid import uuid4
+
+whose = {"chat_session_id": uuid4(), "user_id": uuid4(), "agent_id": uuid4()}
+tokens = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
 document = {
-    "sessions": [{"id": session_id, "user_id": user_id, "agent_id": agent_id, "title": "ticket-7"}],
-    "messages": [{"id": message_id, "chat_session_id": session_id, "role": "user", "content": {"text": "Hi"}}],
-    "calls": [{"id": call_id, "model_name": "gpt-4o", "status": "success", "prompt_tokens": 12}],
+    "messages": [{"id": uuid4(), **whose, "role": "user", "content": {"text": "Hi"}}],
+    "calls": [{"id": uuid4(), **whose, "model_name": "gpt-4o", "status": "success", **tokens}],
 }
 ```
 
