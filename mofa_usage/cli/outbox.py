@@ -104,9 +104,9 @@ def list_dead(folder: Folder = None) -> None:
 
     [bold]mofa-usage outbox dead list[/bold]
     """
-    from mofa_usage.wording import visible
-
     from rich.table import Table
+
+    from mofa_usage.wording import visible
 
     table = Table(box=None)
     for column in ("outbox", "kind", "id", "reason"):

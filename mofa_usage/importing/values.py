@@ -13,9 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 from uuid import UUID
 
-from mofa_usage.values import text_uuid
-
-from mofa_usage.values import read_json
+from mofa_usage.values import read_json, text_uuid
 
 __all__ = [
     "ValueRefusedError",

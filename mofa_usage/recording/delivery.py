@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from mofa_usage.errors import QueryError
+from mofa_usage.errors import MofaUsageError, QueryError
 from mofa_usage.recording.backlog import Backlog, Batch, Dead, Settled
 from mofa_usage.recording.documents import Item, Unreadable, read_document
 from mofa_usage.recording.outbox import Outbox
@@ -75,8 +75,8 @@ class _Deliverer:
         backlog.settle(batch, settled)
         self._failures.clear()
         if dead := batch.lost + sum(map(len, settled.dead.values())):
-            first = next((one.reason for many in settled.dead.values() for one in many), "damaged")
-            _log.warning("%d records can never be saved and are dead letters, the first because: %s", dead, first)
+            where = "mofa-usage outbox dead list" if backlog.lasts else "nothing any more: there is no outbox"
+            _log.warning("%d records can never be saved and are dead letters; why, says %s", dead, where)
         return True
 
     async def _save(self, backlog: Backlog, batch: Batch) -> Settled:
@@ -219,7 +219,8 @@ class Delivery:
         try:
             await self._rounds(deliverer, left)
         finally:
-            left.release()
+            with suppress(OSError):
+                left.release()
             with suppress(Exception):
                 async with asyncio.timeout(2):
                     await deliverer.close()
@@ -275,7 +276,9 @@ class Delivery:
         return True
 
     def _tell(self, error: Exception) -> None:
-        said = f"{type(error).__name__}: {error}"
+        # What is not ours may repeat what it was given.
+        why = str(error) if isinstance(error, MofaUsageError | OSError) else "see the log at level DEBUG"
+        said = f"{type(error).__name__}: {why}"
         if self.problem is None:
             where = self._work.target.name
             _log.warning("%s takes nothing now, it is tried again; nothing is lost meanwhile: %s", where, said)

@@ -27,10 +27,11 @@ class Lock:
 
     def release(self, *, remove: bool = False) -> None:
         """Let others have it; `remove` takes the file away with it."""
-        if remove:
-            self._path.unlink(missing_ok=True)  # while nobody else can have it
-        _HELD.discard(str(self._path))
-        os.close(self._file)
+        with _FOLDERS:
+            if remove:
+                self._path.unlink(missing_ok=True)  # while nobody else can have it
+            _HELD.discard(str(self._path))
+            os.close(self._file)
 
 
 def _lockf(file: int, *, wait: bool) -> bool:
@@ -47,8 +48,11 @@ def _lockf(file: int, *, wait: bool) -> bool:
 
 def hold(path: Path) -> Lock | None:
     """Lock a file, which is made if it is missing; None if somebody else has it, in this process or another."""
-    if str(path) in _HELD:
-        return None
+    with _FOLDERS:
+        return None if str(path) in _HELD else _hold(path)
+
+
+def _hold(path: Path) -> Lock | None:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         locked = _lockf(file, wait=False) and _is_at(path, file)

@@ -308,12 +308,14 @@ class Outbox:
 
     def survey(self) -> Survey:
         """What the files say of this moment; of processes that are at work, of a moment of each."""
-        with exclusive(self.folder / "folder.lock"):
+        for _ in range(_TRIES):
             sums = self._sums()
             left = {owner: self._left(owner) for owner in self.owners()}
             accounts = {owner: one.account for owner, one in left.items()}
             letters = [one for one in self._letters() if _counts(one, set(sums.moving), accounts)]
-            alive = sum(1 for owner in left if not self._has_ended(owner))
+            if self._sums() == sums:
+                break  # else something became a part of the sums while we looked
+        alive = sum(1 for owner in left if not self._has_ended(owner))
         oldest = [one.oldest for one in left.values() if one.oldest is not None]
         return Survey(
             accepted=sums.accepted - sums.moved + sum(one.accepted for one in left.values()),
@@ -329,7 +331,10 @@ class Outbox:
         )
 
     def _has_ended(self, owner: str) -> bool:
-        lock = hold(self.folder / f"{owner}.lock")
+        path = self.folder / f"{owner}.lock"
+        if not path.exists():
+            return True
+        lock = hold(path)
         if lock is None:
             return False
         lock.release()

@@ -121,10 +121,13 @@ class _Files(Backlog):
         if self._account_file is not None:
             self._account_file.close()
         held, self._held = self._held, None
-        if is_done:
-            self._outbox.fold(self._owner, self._account, held)
-        else:
-            held.release()
+        try:
+            if is_done:
+                self._outbox.fold(self._owner, self._account, held)
+                return
+        except OSError as error:  # a full disk: somebody else will find that there is nothing left
+            _log.warning("the files of %s in %s cannot be put away: %s", self._owner, self.where, error)
+        held.release()
 
     def _oldest(self) -> datetime | None:
         ends, account = self._ends(), self._account
