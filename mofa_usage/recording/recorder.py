@@ -387,6 +387,7 @@ class Recorder:
         backlog = self._backlog
         if isinstance(backlog, OwnBacklog):
             backlog.abandon()
+        processes.keep(self._target, self._deliverer)
         self._target = self._target.again()
         self._refused = 0
         self._pricing.begin_anew()
