@@ -61,7 +61,6 @@ class _Deliverer:
         self._target = target
         self._pricing = pricing
         self._saver: Saver | None = None
-        self._has_loaded = False
         self._failures: Counter[tuple[int, int, int, int]] = Counter()
 
     async def deliver(self, backlog: Backlog) -> bool:
@@ -73,20 +72,13 @@ class _Deliverer:
         batch = backlog.take(_RECORDS, _BYTES)
         if batch is None:
             return False
-        settled = await self._save_loaded(backlog, batch) if batch.frames else Settled()
+        settled = await self._save(backlog, batch) if batch.frames else Settled()
         backlog.settle(batch, settled)
         self._failures.clear()
         if dead := batch.lost + sum(map(len, settled.dead.values())):
             where = "mofa-usage outbox dead list" if backlog.lasts else "nothing any more: there is no outbox"
             _log.warning("%d records can never be saved and are dead letters; why, says %s", dead, where)
         return True
-
-    async def _save_loaded(self, backlog: Backlog, batch: Batch) -> Settled:
-        if self._has_loaded:
-            return await self._save(backlog, batch)
-        with loading():  # whatever it comes to, the driver and the prices are imported by then
-            self._has_loaded = True
-            return await self._save(backlog, batch)
 
     async def _save(self, backlog: Backlog, batch: Batch) -> Settled:
         dead: dict[int, list[Dead]] = {}
@@ -223,6 +215,9 @@ class Delivery:
 
     async def _main(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        with loading():
+            self._work.target.load()
+            self._work.pricing.load()
         deliverer = _Deliverer(self._work.target, self._work.pricing)
         left = _Left(self._work.outbox, self._work.own)
         try:

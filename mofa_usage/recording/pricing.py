@@ -42,6 +42,10 @@ class Pricing:
         """In a child that was forked: the lock may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
+    def load(self) -> None:
+        """Open the book now."""
+        self._opened()
+
     def _opened(self) -> "PriceBook | None":
         if not self._is_open:
             with self._lock:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 __all__ = ["keep", "loading", "register", "unregister"]
 
-_FORK_SECONDS = 1.0  # that a fork waits at most
+_FORK_SECONDS = 10.0  # that a fork waits at most, on a machine that has little time
 
 
 class _Recording(Protocol):

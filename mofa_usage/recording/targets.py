@@ -5,8 +5,10 @@ database is only asked for its URL, and the thread connects itself when there is
 is used as it is: it can be, from any thread.
 """
 
+import importlib
 import os
 import re
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ from mofa_usage.urls import KNOWN_URLS, MEMORY_PATH, backend_of, sqlite_path, ur
 __all__ = ["Target", "default_folder", "state_folder", "target_of"]
 
 _CONNECTIONS = 2
+_MODULES = {
+    "sqlite": ("mofa_usage.stores.sqlite", "aiosqlite", "sqlalchemy.dialects.sqlite.aiosqlite"),
+    "postgres": ("mofa_usage.stores.postgres", "asyncpg", "sqlalchemy.dialects.postgresql.asyncpg"),
+    "mysql": ("mofa_usage.stores.mysql", "aiomysql", "sqlalchemy.dialects.mysql.aiomysql"),
+}
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -37,6 +44,13 @@ class Target:
         self._given = store
         self._options = options
         self._opened: Store | None = None
+
+    def load(self) -> None:
+        """Import what `open` needs; what is not installed, `open` says."""
+        backend = None if self._url is None else backend_of(self._url)
+        for module in _MODULES.get(backend or "", ()):
+            with suppress(ImportError):
+                importlib.import_module(module)
 
     async def open(self) -> Store:
         """The store, connected once."""
