@@ -1,0 +1,91 @@
+"""From what was handed over to what a record holds: done at delivery, so that it costs the caller nothing.
+
+An integration hands over a call with the provider's usage as it is. Here it becomes counts, details and labels.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from mofa_usage.tokens import TokenCounts, TokenValueError, read_tokens
+from mofa_usage.values import exact_price
+
+__all__ = ["completed"]
+
+_TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
+
+
+def completed(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a call for `LLMApiCall.model_validate`, of a call as `Observer` hands it over.
+
+    `usage` becomes the counts and their details, and what prices follow from becomes labels; a cost that the provider
+    names becomes the price. A call without `usage` comes back as it is.
+    """
+    if "usage" not in call:
+        return dict(call)
+    fields = dict(call)
+    usage = fields.pop("usage")
+    labels = dict(fields.get("labels") or {})
+    counts = _counts(usage)
+    if counts is not None:
+        for term in _TERMS:
+            if (said := counts.terms.get(term)) is not None:
+                labels.setdefault(term, str(said))
+    fields["labels"] = labels
+    fields |= _tokens(counts, has_completion=labels.get("operation") != "embeddings")
+    fields |= _rate(fields)
+    if isinstance(usage, Mapping) and (price := _price(usage.get("cost"))) is not None:
+        fields |= {"total_price": price, "price_details": {"currency": "USD", "price_source": "provider"}}
+    return fields
+
+
+def _counts(usage: Any) -> TokenCounts | None:
+    if not isinstance(usage, Mapping):
+        return None
+    try:
+        return read_tokens({"usage": usage})
+    except TokenValueError:
+        return None  # a count that is none says nothing
+
+
+def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, Any]:
+    prompt = None if counts is None else counts.prompt_tokens
+    completion = None if counts is None else counts.completion_tokens
+    if completion is None and prompt is not None and not has_completion:
+        completion = 0
+    source = {
+        (True, True): "provider" if counts is None or counts.token_source != "estimated" else "estimated",
+        (True, False): "partial",
+        (False, True): "completion_only",
+        (False, False): "none",
+    }[prompt is not None, completion is not None]
+    completion_details = dict(counts.completion_details) if counts is not None else {}
+    if source != "provider":
+        completion_details["token_source"] = source
+    return {
+        "prompt_tokens": prompt or 0,
+        "completion_tokens": completion or 0,
+        "total_tokens": (prompt or 0) + (completion or 0),
+        "prompt_tokens_details": (dict(counts.prompt_details) or None) if counts is not None else None,
+        "completion_tokens_details": completion_details or None,
+    }
+
+
+def _rate(fields: Mapping[str, Any]) -> dict[str, Any]:
+    latency, completion = fields.get("latency_ms"), fields["completion_tokens"]
+    details = fields["completion_tokens_details"] or {}
+    if fields["status"] != "success" or not latency or details.get("token_source") in ("partial", "none"):
+        return {}
+    return {"tokens_per_second": completion / timedelta(milliseconds=latency).total_seconds()}
+
+
+def _price(cost: Any) -> Decimal | None:
+    """A cost in US dollars, as OpenRouter puts it into the usage."""
+    if isinstance(cost, bool) or not isinstance(cost, int | float | str | Decimal):
+        return None
+    try:
+        price = exact_price(Decimal(str(cost)), rounded=True)
+    except InvalidOperation:
+        return None
+    return price if price is not None and 0 <= price < 100_000 else None

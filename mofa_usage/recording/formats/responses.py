@@ -1,0 +1,171 @@
+"""OpenAI's responses: a list of items goes in and comes out, and one answer may be several of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mofa_usage.recording.conversations import Said
+from mofa_usage.recording.formats.answers import (
+    Answer,
+    arguments_of,
+    mapping,
+    mappings,
+    role_of,
+    said_parts,
+    text_or_none,
+)
+
+__all__ = ["RESPONSES"]
+
+_TEXTS = ("input_text", "output_text", "text", "refusal")
+_CALLS = ("function_call", "custom_tool_call")
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+_FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+
+
+class _Responses:
+    operation = None
+    is_checked = True
+
+    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
+        said = []
+        if isinstance(instructions := body.get("instructions"), str) and instructions:
+            said.append(Said("system", {"text": instructions}))
+        given = body.get("input")
+        if isinstance(given, str):
+            return [*said, Said("user", {"text": given})]
+        return [*said, *_messages(mappings(given))]
+
+    def reader(self) -> "_Reader":
+        return _Reader()
+
+
+RESPONSES = _Responses()
+
+
+def _messages(items: Sequence[Mapping[str, Any]]) -> list[Said]:
+    """The messages of a list of items: what the model said at once is one message."""
+    said: list[Said] = []
+    output: list[Mapping[str, Any]] = []
+    for item in items:
+        kind, role = item.get("type"), item.get("role")
+        if role == "assistant" or (role is None and kind not in (*_RESULTS, "item_reference", None)):
+            output.append(item)
+            continue
+        _close(output, said)
+        if kind in _RESULTS:
+            text, is_text = item.get("output"), isinstance(item.get("output"), str)
+            content = {} if is_text else said_parts(text, _TEXTS)
+            result = {"tool_call_id": item.get("call_id") or "", "content": text if is_text else content.pop("text", "")}
+            said.append(Said("tool", {**content, "tool_result": result}))
+        elif role is not None:
+            said.append(Said(role_of(role), said_parts(item.get("content"), _TEXTS)))
+    _close(output, said)
+    return said
+
+
+def _close(output: list[Mapping[str, Any]], said: list[Said]) -> None:
+    if output and (content := _content(output)):
+        said.append(Said("assistant", content))
+    output.clear()
+
+
+def _content(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    words, calls, reasoning = [], [], []
+    for item in items:
+        kind = item.get("type")
+        if kind in _CALLS:
+            calls.append(
+                {
+                    "id": item.get("call_id") or item.get("id") or "",
+                    "name": item.get("name") or "",
+                    "arguments": arguments_of(item.get("arguments", item.get("input"))),
+                }
+            )
+        elif kind == "reasoning":
+            reasoning += [part["text"] for part in mappings(item.get("summary")) if isinstance(part.get("text"), str)]
+        elif kind in (None, "message"):
+            content = item.get("content")
+            parts = content if isinstance(content, str) else mappings(content)
+            words += [parts] if isinstance(parts, str) else [_word(part) for part in parts]
+    said: dict[str, Any] = {}
+    if text := "".join(words):
+        said["text"] = text
+    if calls:
+        said["tool_calls"] = calls
+    if reasoning:
+        said["reasoning"] = "\n".join(reasoning)
+    return said
+
+
+def _word(part: Mapping[str, Any]) -> str:
+    return text_or_none(part.get("text")) or text_or_none(part.get("refusal")) or ""
+
+
+class _Reader:
+    """Reads a response, or its events: the final one repeats all, and without it the pieces are what is known."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+        self._items: dict[Any, dict[str, Any]] = {}
+        self._pieces: dict[Any, list[str]] = {}
+        self._output: Sequence[Mapping[str, Any]] | None = None
+
+    def add(self, data: Mapping[str, Any]) -> None:
+        kind = data.get("type")
+        if not isinstance(kind, str):
+            self._add_response(data, is_final=True)
+        elif kind == "error":
+            self.answer.error = data.get("error") or {key: data.get(key) for key in ("message", "code")}
+            self.answer.is_complete = self.answer.is_done = True
+        elif kind.endswith(".delta"):
+            self._add_delta(kind, data)
+        elif kind.startswith("response.output_item."):
+            item = dict(mapping(data.get("item")))
+            self._items[data.get("output_index")] = item
+            if kind == "response.output_item.done":
+                self._pieces.pop(data.get("output_index"), None)  # the item says it all
+        elif isinstance(response := data.get("response"), Mapping):
+            self._add_response(response, is_final=kind in _FINAL)
+
+    def _add_delta(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.answer.has_content = True
+        if kind in ("response.output_text.delta", "response.refusal.delta") or kind.endswith("_call_input.delta"):
+            self._piece(data)
+        elif kind == "response.function_call_arguments.delta":
+            self._piece(data)
+
+    def _piece(self, data: Mapping[str, Any]) -> None:
+        if isinstance(piece := data.get("delta"), str):
+            self._pieces.setdefault(data.get("output_index"), []).append(piece)
+
+    def _add_response(self, response: Mapping[str, Any], *, is_final: bool) -> None:
+        answer = self.answer
+        answer.response_id = response.get("id") or answer.response_id
+        answer.model = response.get("model") or answer.model
+        answer.service_tier = response.get("service_tier") or answer.service_tier
+        if isinstance(usage := response.get("usage"), Mapping):
+            answer.usage = usage
+        if not is_final:
+            return
+        if response.get("error"):
+            answer.error = response["error"]
+        elif response.get("status") == "failed":
+            answer.error = {"code": "failed", "message": "the response failed"}
+        answer.is_cancelled = response.get("status") == "cancelled"
+        if isinstance(output := response.get("output"), list):
+            self._output = mappings(output)
+        answer.is_complete = answer.is_done = "output" in response or answer.error is not None
+
+    def content(self) -> dict[str, Any] | None:
+        if self._output is not None:
+            return _content(self._output) or None
+        items = []
+        for index in sorted(self._items.keys() | self._pieces.keys(), key=str):
+            item = self._items.get(index) or {"type": "message"}
+            pieces = "".join(self._pieces.get(index, ()))
+            if pieces and item.get("type") in _CALLS:
+                item = {**item, "arguments": pieces}
+            elif pieces:
+                item = {**item, "content": pieces}
+            items.append(item)
+        return _content(items) or None

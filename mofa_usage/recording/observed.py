@@ -1,0 +1,400 @@
+"""What an SDK did, as it is observed: the seam between the integrations and the recorder.
+
+An integration observes requests, and attempts at them, each by what it sees of it. When an attempt has ended, the
+`Observer` puts together a document and hands it over:
+
+```
+Observer.request(...)  ──> Request          one of the user's calls of the SDK, whose scope is that of now
+    .attempt()         ──>     Attempt      one HTTP request, or what stands for it; the one before was tried again
+        .answered(...)                      status and headers
+        .add(data)                          a JSON document of the answer: the whole, or an event of a stream
+        .end(error)                         once; how it ended. A stream may end long after its request was answered
+    .end(error)                             the SDK tries no more
+```
+
+A document is a dict of JSON values, UUIDs and datetimes: `{"messages": [...], "calls": [...]}`. The messages have the
+fields of `LLMMessage`; the calls those of `LLMApiCall`, but instead of tokens the `usage` of the provider, which
+`completed` reads at delivery. What was said comes with the last attempt; those before it come as soon as it is known
+that they were tried again.
+
+Nothing here waits, and nothing raises into the user's call.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from mofa_usage.recording.conversations import Conversations, Place, Said
+from mofa_usage.recording.failures import (
+    CLOSED,
+    TRUNCATED,
+    UNREADABLE,
+    Failure,
+    failure_of,
+    failure_said,
+    plain_text,
+)
+from mofa_usage.recording.formats.answers import Answer, Format
+from mofa_usage.values import MAX_INT, ApiCallStatus
+
+__all__ = ["Attempt", "Document", "HandOver", "Observer", "Request", "Scope"]
+
+_log = logging.getLogger(__name__)
+_NIL = UUID(int=0)
+_REFUSED_USAGE = {"prompt_tokens": 0, "completion_tokens": 0}
+_MODEL_LENGTH = 600
+
+Document = dict[str, list[dict[str, Any]]]
+
+
+class Scope(Protocol):
+    """Whose calls they are: what the recorder's scope says at the moment. Without a session no messages are saved."""
+
+    @property
+    def chat_session_id(self) -> UUID:
+        """Nil without a session."""
+
+    @property
+    def agent_id(self) -> UUID:
+        """Nil without an agent."""
+
+    @property
+    def user_id(self) -> UUID:
+        """Nil without a user."""
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Nil without a tenant."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels of every call."""
+
+
+HandOver = Callable[[Document, Scope], None]
+"""Takes a document and the scope of its request, from any thread; it neither waits nor raises."""
+
+
+class Observer:
+    """What integrations report to; one for each recorder, so that its clients know of each other's conversations.
+
+    Args:
+        scope: the scope of the moment.
+        hand_over: where documents go.
+        captures_content: whether messages are among them.
+    """
+
+    def __init__(self, scope: Callable[[], Scope], hand_over: HandOver, *, captures_content: bool = True) -> None:
+        self._scope = scope
+        self._hand_over = hand_over
+        self._has_complained = False
+        self.captures_content = captures_content
+        self.conversations = Conversations()
+
+    def request(
+        self, form: Format, body: Mapping[str, Any], *, provider: str, model: str = "", secrets: Sequence[str] = ()
+    ) -> "Request":
+        """A call of the SDK begins.
+
+        Args:
+            form: how the request and its answer look.
+            body: the request, which is read when it ends.
+            provider: who is asked; a label.
+            model: the model that is asked for, where the body does not say.
+            secrets: keys, which no message of an error may show.
+        """
+        return Request(self, form, body, self._scope(), provider=provider, model=model, secrets=secrets)
+
+    def hand_over(self, document: Document, scope: Scope) -> None:
+        """Give a document to the recorder."""
+        self._hand_over(document, scope)
+
+    def complain(self, error: Exception) -> None:
+        """Recording went wrong; the user's call goes on. Said once."""
+        if not self._has_complained:
+            self._has_complained = True
+            _log.warning("a call could not be observed (said once): %s", type(error).__name__, exc_info=error)
+
+
+class Request:
+    """One call of the SDK, which may take several attempts."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        form: Format,
+        body: Mapping[str, Any],
+        scope: Scope,
+        *,
+        provider: str,
+        model: str,
+        secrets: Sequence[str],
+    ) -> None:
+        self.observer = observer
+        self.form = form
+        self.body = body
+        self.secrets = secrets
+        self._scope = scope
+        self._provider = provider
+        self._model = model
+        self._id: UUID | None = None
+        self._attempts = 0
+        self._pending: Attempt | None = None  # it has ended, and may yet be tried again
+        self._is_open = True
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for; empty where nobody says."""
+        asked = self.body.get("model")
+        return plain_text((asked if isinstance(asked, str) and asked else self._model)[:_MODEL_LENGTH])
+
+    def attempt(self) -> "Attempt":
+        """It is sent, for the first time or again."""
+        self._attempts += 1
+        if (tried := self._pending) is not None:
+            self._pending = None
+            self._report(tried, was_retried=True)
+        return Attempt(self, self._attempts)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The SDK tries no more. `error` is what the user gets, and says more of the last attempt than it does."""
+        self._is_open = False
+        if (last := self._pending) is not None:
+            self._pending = None
+            if error is not None:
+                last.explain(error)
+            self._report(last, was_retried=False)
+
+    def ended(self, attempt: "Attempt") -> None:
+        """An attempt is over."""
+        if self._is_open:
+            self._pending = attempt
+        else:
+            self._report(attempt, was_retried=False)
+
+    def _report(self, attempt: "Attempt", *, was_retried: bool) -> None:
+        try:
+            self.observer.hand_over(self._document(attempt, was_retried=was_retried), self._scope)
+        except Exception as error:
+            self.observer.complain(error)
+
+    def _document(self, attempt: "Attempt", *, was_retried: bool) -> Document:
+        scope = self._scope
+        whose = {
+            "chat_session_id": scope.chat_session_id,
+            "agent_id": scope.agent_id,
+            "user_id": scope.user_id,
+            "tenant_id": scope.tenant_id,
+        }
+        messages: list[dict[str, Any]] = []
+        place, response = self._place(), None
+        self._id = self._id or (place.last if place is not None else None) or uuid7()
+        if place is not None and not was_retried:
+            for new in place.new:
+                times = {"create_time": attempt.started, "update_time": attempt.started}
+                content = _plain(new.said.content)
+                messages.append(
+                    {"id": new.id, **whose, "parent_message_id": new.parent, "role": new.said.role, "content": content}
+                    | times
+                )
+            if (said := attempt.content()) is not None:
+                response = self.observer.conversations.answer(
+                    scope.chat_session_id, place.last, Said("assistant", said)
+                )
+                times = {"create_time": attempt.ended_at, "update_time": attempt.ended_at}
+                messages.append(
+                    {"id": response, **whose, "parent_message_id": place.last, "role": "assistant", "content": _plain(said)}
+                    | times
+                )
+        call = {
+            "id": uuid7(),
+            **whose,
+            "request_message_id": self._id,
+            "response_message_id": response or _NIL,
+            **attempt.fields(),
+        }
+        call["labels"] = self._labels(attempt, was_retried=was_retried)
+        further = [_further(call, usage) for usage in attempt.answer.further]
+        return {"messages": messages, "calls": [call, *further]}
+
+    def _place(self) -> Place | None:
+        """Where the messages of the request stand; None where none are saved."""
+        session = self._scope.chat_session_id
+        if session == _NIL or not self.observer.captures_content:
+            return None
+        return self.observer.conversations.place(session, self.form.said(self.body))
+
+    def _labels(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, str]:
+        answer = attempt.answer
+        labels = {**self._scope.labels, "provider": self._provider}
+        if self.form.operation is not None:
+            labels["operation"] = self.form.operation
+        if self._attempts > 1:
+            labels["attempt"] = str(attempt.number)
+        if was_retried:
+            labels |= {"retried": "true", "attempt": str(attempt.number)}
+        if answer.model and answer.model != self.model:
+            labels["served_model"] = plain_text(str(answer.model))
+        if answer.service_tier:
+            labels["service_tier"] = plain_text(str(answer.service_tier))
+        if attempt.request_id:
+            labels["request_id"] = attempt.request_id
+        return labels
+
+
+class Attempt:
+    """One attempt at a request: what is seen of it, until it ends."""
+
+    def __init__(self, request: Request, number: int) -> None:
+        self.number = number
+        self.request_id: str | None = None
+        self.http_status: int | None = None
+        self.started = datetime.now(UTC)
+        self._request = request
+        self._reader = request.form.reader()
+        self._is_read = False
+        self._failure: Failure | None = None
+        self._start = time.perf_counter()
+        self._first: float | None = None
+        self._last: float | None = None
+        self._is_stream = False
+        self._once = threading.Lock()
+
+    @property
+    def answer(self) -> Answer:
+        """What is known of the answer."""
+        return self._reader.answer
+
+    def complain(self, error: Exception) -> None:
+        """Recording went wrong; the user's call goes on."""
+        self._request.observer.complain(error)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self._once.locked()
+
+    def answered(self, http_status: int, *, request_id: str | None = None, is_stream: bool = False) -> None:
+        """The server has answered; the body of a stream is still to come."""
+        self._last = time.perf_counter()
+        self._is_stream = is_stream
+        self.http_status = http_status
+        self.request_id = plain_text(request_id) if request_id else None
+
+    def add(self, data: Any) -> None:
+        """A JSON document of the answer has come. What cannot be read is left out."""
+        if self.has_ended or not isinstance(data, Mapping):
+            return
+        self._is_read = True
+        if self._is_stream:
+            self._last = time.perf_counter()
+        answer = self._reader.answer
+        try:
+            self._reader.add(data)
+        except (AttributeError, TypeError, ValueError) as error:
+            self._request.observer.complain(error)
+            return
+        if self._is_stream:
+            if self._first is None and answer.has_content:
+                self._first = self._last
+            if answer.is_done:
+                self.end()
+
+    def refused(self, http_status: int, body: Any, name: str) -> None:
+        """The server has answered with an error. `name` is its code where the body says none."""
+        self._failure = failure_said(http_status, body, name=name, secrets=self._request.secrets)
+        self._finish()
+
+    def end(self, error: BaseException | None = None, *, was_closed: bool = False) -> None:
+        """It is over. What comes later is no part of it.
+
+        Args:
+            error: what was raised instead of an answer, or in the midst of a stream. An answer that is there and
+                that the SDK refuses (cut off by its length, against a schema) is one: it is billed.
+            was_closed: the user wanted no more of the stream.
+        """
+        if self.has_ended:
+            return
+        answer = self._reader.answer
+        if answer.error is not None:
+            self._failure = failure_said(None, answer.error, name="error", secrets=self._request.secrets)
+        elif error is not None and (self._is_stream or not answer.is_complete):
+            self._failure = failure_of(error, secrets=self._request.secrets)
+        elif answer.is_cancelled:
+            self._failure = Failure(ApiCallStatus.CANCELLED, "cancelled", "the provider says that it was cancelled")
+        elif not answer.is_complete and self._is_stream:
+            self._failure = CLOSED if was_closed else TRUNCATED
+        elif not answer.is_complete and self._request.form.is_checked:
+            self._failure = UNREADABLE
+        self._finish()
+
+    def explain(self, error: BaseException) -> None:
+        """The user gets this error for it, which says more than what was seen; but an answer stays one."""
+        if self._failure is not None and self._failure.status is not ApiCallStatus.CANCELLED:
+            said = failure_of(error, secrets=self._request.secrets)
+            if said.status is not ApiCallStatus.CANCELLED:  # it came later, while waiting for the next attempt
+                self._failure = said
+
+    def _finish(self) -> None:
+        if self._once.acquire(blocking=False):
+            if self._last is None or self._failure is not None:
+                self._last = time.perf_counter()
+            self._request.ended(self)
+
+    @property
+    def _seconds(self) -> float:
+        return max(0.0, (self._last or self._start) - self._start)
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended, by the clock that it began with: clocks are set in between."""
+        return self.started + timedelta(seconds=self._seconds)
+
+    def content(self) -> dict[str, Any] | None:
+        """What the model said, as far as it got."""
+        return self._reader.content()
+
+    def fields(self) -> dict[str, Any]:
+        """What a record of the call says of this attempt."""
+        failure, answer = self._failure, self.answer
+        usage = answer.usage
+        if usage is None and failure is not None and failure.was_refused:
+            usage = _REFUSED_USAGE
+        first = None if self._first is None else min(int((self._first - self._start) * 1000), MAX_INT)
+        response_id = answer.response_id
+        return {
+            "model_name": self._request.model or plain_text(str(answer.model or "unknown")),
+            "status": "success" if failure is None else failure.status.value,
+            "error_code": None if failure is None else failure.code,
+            "error_message": None if failure is None else failure.message,
+            "usage": usage,
+            "latency_ms": min(int(self._seconds * 1000), MAX_INT),
+            "time_to_first_token_ms": first,
+            "api_response_id": plain_text(response_id) if isinstance(response_id, str) else None,
+            "create_time": self.started,
+            "update_time": self.ended_at,
+        }
+
+
+def _further(call: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of its own for what is billed apart: no time of it is known but that of the whole."""
+    apart = {"id": uuid7(), "usage": usage, "latency_ms": None, "time_to_first_token_ms": None}
+    labels = {**call["labels"], "operation": str(usage.get("type") or "further")}
+    return {**call, **apart, "labels": labels, "response_message_id": _NIL}
+
+
+def _plain(value: Any) -> Any:
+    """JSON as a record takes it."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, Mapping):
+        return {plain_text(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

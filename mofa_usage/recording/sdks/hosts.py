@@ -1,0 +1,28 @@
+"""Who is behind an address: many providers speak another's language, and are asked by another's client."""
+
+__all__ = ["provider_at"]
+
+_HOSTS = {
+    "api.anthropic.com": "anthropic",
+    "api.cerebras.ai": "cerebras",
+    "api.deepseek.com": "deepseek",
+    "api.fireworks.ai": "fireworks",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral",
+    "api.openai.com": "openai",
+    "api.perplexity.ai": "perplexity",
+    "api.together.ai": "together",
+    "api.together.xyz": "together",
+    "api.x.ai": "x-ai",
+    "cognitiveservices.azure.com": "azure",
+    "generativelanguage.googleapis.com": "google",
+    "openai.azure.com": "azure",
+    "openrouter.ai": "openrouter",
+    "services.ai.azure.com": "azure",
+}
+
+
+def provider_at(host: str, default: str) -> str:
+    """The provider of a host; `default`, whose language is spoken there, of one that nobody knows."""
+    name = host.lower().rstrip(".")
+    return next((provider for known, provider in _HOSTS.items() if name == known or name.endswith("." + known)), default)
