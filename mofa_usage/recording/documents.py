@@ -16,6 +16,8 @@ is all that happens on the caller's thread: making validated records takes five 
 A record that is not valid then is dead, and the others of its document are not. Every record needs its own `id`, which
 makes it the same one however often it is delivered.
 
+A call may have the provider's `usage` instead of tokens: `completing.py` reads it, at delivery too.
+
 `checked` says that the fields come from records, which were validated when they were made.
 """
 
@@ -27,6 +29,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from mofa_usage.errors import UsageError
+from mofa_usage.recording.completing import completed
 from mofa_usage.records import ChatSession, LLMApiCall, LLMMessage, Record
 
 __all__ = ["KINDS", "Item", "Unreadable", "document_of", "read_call", "read_document", "records_in", "write_document"]
@@ -125,7 +128,8 @@ def _read(kind: str, record: type[Record], fields: Any, context: Any) -> Item | 
     if not isinstance(fields, dict) or "id" not in fields:
         return Unreadable(kind, fields, "it has no id")
     try:
-        return Item(kind, fields, record.model_validate_json(to_json(fields), context=context))
+        whole = completed(fields) if kind == "calls" else fields
+        return Item(kind, fields, record.model_validate_json(to_json(whole), context=context))
     except ValidationError as error:
         lines: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
         reasons = (f"{'.'.join(map(str, line['loc'])) or kind}: {line['msg']}" for line in lines)

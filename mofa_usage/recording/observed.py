@@ -12,10 +12,9 @@ Observer.request(...)  ──> Request          one of the user's calls of the S
     .end(error)                             the SDK tries no more
 ```
 
-A document is a dict of JSON values, UUIDs and datetimes: `{"messages": [...], "calls": [...]}`. The messages have the
-fields of `LLMMessage`; the calls those of `LLMApiCall`, but instead of tokens the `usage` of the provider, which
-`completed` reads at delivery. What was said comes with the last attempt; those before it come as soon as it is known
-that they were tried again.
+In a document (`documents.py`) calls have the fields of `LLMApiCall`, but instead of tokens the `usage` of the
+provider, which `completing.py` reads at delivery. What was said comes with the last attempt; those before it come as
+soon as it is known that they were tried again.
 
 Nothing here waits, and nothing raises into the user's call.
 """
@@ -23,14 +22,14 @@ Nothing here waits, and nothing raises into the user's call.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from mofa_usage.recording.conversations import Conversations, Place, Said
+from mofa_usage.recording.conversations import Conversations, Place, Placed, Said
 from mofa_usage.recording.failures import (
     CLOSED,
     TRUNCATED,
@@ -41,66 +40,51 @@ from mofa_usage.recording.failures import (
     plain_text,
 )
 from mofa_usage.recording.formats.answers import Answer, Format
+from mofa_usage.recording.scope import Identity, Scope, current_scope
+from mofa_usage.records import NIL_UUID
 from mofa_usage.values import MAX_INT, ApiCallStatus
 
-__all__ = ["Attempt", "Document", "HandOver", "Observer", "Request", "Scope"]
+__all__ = ["Attempt", "Observer", "Recording", "Request"]
 
 _log = logging.getLogger(__name__)
-_NIL = UUID(int=0)
 _REFUSED_USAGE = {"prompt_tokens": 0, "completion_tokens": 0}
 _MODEL_LENGTH = 600
 
-Document = dict[str, list[dict[str, Any]]]
 
-
-class Scope(Protocol):
-    """Whose calls they are: what the recorder's scope says at the moment. Without a session no messages are saved."""
+class Recording(Protocol):
+    """What an observer needs of a `Recorder`."""
 
     @property
-    def chat_session_id(self) -> UUID:
-        """Nil without a session."""
+    def identity(self) -> Identity:
+        """Whose calls are recorded here and now."""
 
     @property
-    def agent_id(self) -> UUID:
-        """Nil without an agent."""
+    def captures_content(self) -> bool:
+        """Whether messages are kept."""
 
-    @property
-    def user_id(self) -> UUID:
-        """Nil without a user."""
-
-    @property
-    def tenant_id(self) -> UUID:
-        """Nil without a tenant."""
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels of every call."""
-
-
-HandOver = Callable[[Document, Scope], None]
-"""Takes a document and the scope of its request, from any thread; it neither waits nor raises."""
+    def hand_over(self, document: dict[str, Any], scope: Scope | None = None, *, wait: bool = True) -> bool:
+        """Accept a document, from any thread; never raises."""
 
 
 class Observer:
-    """What integrations report to; one for each recorder, so that its clients know of each other's conversations.
+    """What integrations report to; one for each recorder, so that its clients know of each other's conversations."""
 
-    Args:
-        scope: the scope of the moment.
-        hand_over: where documents go.
-        captures_content: whether messages are among them.
-    """
-
-    def __init__(self, scope: Callable[[], Scope], hand_over: HandOver, *, captures_content: bool = True) -> None:
-        self._scope = scope
-        self._hand_over = hand_over
-        self._has_complained = False
-        self.captures_content = captures_content
+    def __init__(self, recorder: Recording) -> None:
+        self.recorder = recorder
         self.conversations = Conversations()
+        self._has_complained = False
 
     def request(
-        self, form: Format, body: Mapping[str, Any], *, provider: str, model: str = "", secrets: Sequence[str] = ()
+        self,
+        form: Format,
+        body: Mapping[str, Any],
+        *,
+        provider: str,
+        model: str = "",
+        secrets: Sequence[str] = (),
+        is_async: bool = False,
     ) -> "Request":
-        """A call of the SDK begins.
+        """A call of the SDK begins, in the scope of now.
 
         Args:
             form: how the request and its answer look.
@@ -108,12 +92,9 @@ class Observer:
             provider: who is asked; a label.
             model: the model that is asked for, where the body does not say.
             secrets: keys, which no message of an error may show.
+            is_async: the event loop must not wait for the disk.
         """
-        return Request(self, form, body, self._scope(), provider=provider, model=model, secrets=secrets)
-
-    def hand_over(self, document: Document, scope: Scope) -> None:
-        """Give a document to the recorder."""
-        self._hand_over(document, scope)
+        return Request(self, form, body, provider=provider, model=model, secrets=secrets, is_async=is_async)
 
     def complain(self, error: Exception) -> None:
         """Recording went wrong; the user's call goes on. Said once."""
@@ -130,17 +111,19 @@ class Request:
         observer: Observer,
         form: Format,
         body: Mapping[str, Any],
-        scope: Scope,
         *,
         provider: str,
         model: str,
         secrets: Sequence[str],
+        is_async: bool,
     ) -> None:
         self.observer = observer
         self.form = form
         self.body = body
         self.secrets = secrets
-        self._scope = scope
+        self._scope = current_scope(observer.recorder)
+        self._identity = observer.recorder.identity
+        self._is_async = is_async
         self._provider = provider
         self._model = model
         self._id: UUID | None = None
@@ -180,59 +163,62 @@ class Request:
 
     def _report(self, attempt: "Attempt", *, was_retried: bool) -> None:
         try:
-            self.observer.hand_over(self._document(attempt, was_retried=was_retried), self._scope)
+            document = self._document(attempt, was_retried=was_retried)
+            self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async)
         except Exception as error:
             self.observer.complain(error)
 
-    def _document(self, attempt: "Attempt", *, was_retried: bool) -> Document:
-        scope = self._scope
-        whose = {
-            "chat_session_id": scope.chat_session_id,
-            "agent_id": scope.agent_id,
-            "user_id": scope.user_id,
-            "tenant_id": scope.tenant_id,
-        }
-        messages: list[dict[str, Any]] = []
-        place, response = self._place(), None
+    def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
+        place = self._place()
         self._id = self._id or (place.last if place is not None else None) or uuid7()
+        document: dict[str, Any] = {}
+        response = None
         if place is not None and not was_retried:
-            for new in place.new:
-                times = {"create_time": attempt.started, "update_time": attempt.started}
-                content = _plain(new.said.content)
-                messages.append(
-                    {"id": new.id, **whose, "parent_message_id": new.parent, "role": new.said.role, "content": content}
-                    | times
-                )
-            if (said := attempt.content()) is not None:
-                response = self.observer.conversations.answer(
-                    scope.chat_session_id, place.last, Said("assistant", said)
-                )
-                times = {"create_time": attempt.ended_at, "update_time": attempt.ended_at}
-                messages.append(
-                    {"id": response, **whose, "parent_message_id": place.last, "role": "assistant", "content": _plain(said)}
-                    | times
-                )
+            document["sessions"] = [self._session(attempt)]
+            document["messages"] = [self._message(new, attempt.started) for new in place.new]
+            if (content := attempt.content()) is not None:
+                said = Said("assistant", content)
+                response = self.observer.conversations.answer(self._identity.chat_session_id, place.last, said)
+                document["messages"].append(self._message(Placed(response, place.last, said), attempt.ended_at))
         call = {
             "id": uuid7(),
-            **whose,
+            **self._whose(),
             "request_message_id": self._id,
-            "response_message_id": response or _NIL,
+            "response_message_id": response or NIL_UUID,
             **attempt.fields(),
+            "labels": self._labels(attempt, was_retried=was_retried),
         }
-        call["labels"] = self._labels(attempt, was_retried=was_retried)
-        further = [_further(call, usage) for usage in attempt.answer.further]
-        return {"messages": messages, "calls": [call, *further]}
+        document["calls"] = [call, *(_further(call, usage) for usage in attempt.answer.further)]
+        return document
+
+    def _whose(self) -> dict[str, Any]:
+        identity = self._identity
+        return {
+            "chat_session_id": identity.chat_session_id,
+            "agent_id": identity.agent_id,
+            "user_id": identity.user_id,
+            "tenant_id": identity.tenant_id,
+        }
+
+    def _session(self, attempt: "Attempt") -> dict[str, Any]:
+        whose = self._whose()
+        title, times = self._identity.labels.get("session"), _times(attempt.started)
+        return {"id": whose.pop("chat_session_id"), **whose, **({"title": title} if title else {}), **times}
+
+    def _message(self, placed: Placed, at: datetime) -> dict[str, Any]:
+        said = {"role": placed.said.role, "content": _plain(placed.said.content)}
+        return {"id": placed.id, **self._whose(), "parent_message_id": placed.parent, **said, **_times(at)}
 
     def _place(self) -> Place | None:
         """Where the messages of the request stand; None where none are saved."""
-        session = self._scope.chat_session_id
-        if session == _NIL or not self.observer.captures_content:
+        session = self._identity.chat_session_id
+        if session == NIL_UUID or not self.observer.recorder.captures_content:
             return None
         return self.observer.conversations.place(session, self.form.said(self.body))
 
     def _labels(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, str]:
         answer = attempt.answer
-        labels = {**self._scope.labels, "provider": self._provider}
+        labels = {**self._identity.labels, "provider": self._provider}
         if self.form.operation is not None:
             labels["operation"] = self.form.operation
         if self._attempts > 1:
@@ -382,11 +368,15 @@ class Attempt:
         }
 
 
+def _times(at: datetime) -> dict[str, Any]:
+    return {"create_time": at, "update_time": at}
+
+
 def _further(call: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
     """A call of its own for what is billed apart: no time of it is known but that of the whole."""
     apart = {"id": uuid7(), "usage": usage, "latency_ms": None, "time_to_first_token_ms": None}
     labels = {**call["labels"], "operation": str(usage.get("type") or "further")}
-    return {**call, **apart, "labels": labels, "response_message_id": _NIL}
+    return {**call, **apart, "labels": labels, "response_message_id": NIL_UUID}
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,11 @@ class Privacy:
         self._lock = threading.Lock()
         self.dropped = 0
 
+    @property
+    def captures(self) -> bool:
+        """Whether anything of a message is kept."""
+        return self._capture
+
     def begin_anew(self) -> None:
         """In a child that was forked: it counts from 0."""
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
@@ -17,6 +17,7 @@ from mofa_usage.errors import MofaUsageError, RecordingError
 from mofa_usage.recording import processes
 from mofa_usage.recording.backlog import Backlog, MemoryBacklog
 from mofa_usage.recording.documents import document_of, records_in, write_document
+from mofa_usage.recording.observed import Observer
 from mofa_usage.recording.outbox import Outbox
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.privacy import Privacy, Redact
@@ -38,6 +39,8 @@ _DISK_LIMIT, _MEMORY_LIMIT = 2**30, 64 * 2**20
 _CLOSE_SECONDS = 5.0
 _EXIT_SECONDS = 3.0
 _POLL = 0.01  # seconds, in which an event loop looks whether all is delivered
+
+_Client = TypeVar("_Client")
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +125,7 @@ class Recorder:
         self._target = target_of(target)
         self._privacy = Privacy(capture=capture_content, redact=redact)
         self._pricing = Pricing(prices)
+        self._observer = Observer(self)
         self._base = Identity(tenant_id=tenant_id, labels=checked_labels(labels))
         self._fsync = fsync
         if outbox is None and self._target.lasts:
@@ -250,6 +254,24 @@ class Recorder:
         """Whose calls are recorded here and now."""
         scope = current_scope(self)
         return self._base if scope is None else scope.identity
+
+    @property
+    def captures_content(self) -> bool:
+        """Whether messages are kept."""
+        return self._privacy.captures
+
+    def wrap(self, client: _Client) -> _Client:
+        """The same client, recorded: OpenAI's, Anthropic's and others (`mofa_usage.recording.sdks`).
+
+        It behaves as before. What is made of it later (`with_options`, ...) is recorded too; a client that is recorded
+        already is left as it is.
+
+        Raises:
+            UsageError: nobody here records such clients, or not in the installed version of their SDK.
+        """
+        from mofa_usage.recording.sdks import wrap
+
+        return wrap(client, self._observer)
 
     # Delivering
 

@@ -179,7 +179,9 @@ class _Call:
         stream._iterator = tapped(stream._iterator, body, hidden)
 
 
-def _call_of(client: Any, kind: Kind, observer: Observer, options: Any, *, is_stream: bool) -> _Call | None:
+def _call_of(
+    client: Any, kind: Kind, observer: Observer, options: Any, *, is_stream: bool, is_async: bool
+) -> _Call | None:
     """What is to be seen of a call; None where it is none of a model."""
     try:
         if options.method.lower() != "post" or (form := kind.form_of(options.url.partition("?")[0])) is None:
@@ -187,7 +189,8 @@ def _call_of(client: Any, kind: Kind, observer: Observer, options: Any, *, is_st
         body = options.json_data if isinstance(options.json_data, Mapping) else {}
         if isinstance(further := getattr(options, "extra_json", None), Mapping):
             body = {**body, **further}
-        request = observer.request(form, body, provider=kind.provider_of(client), secrets=kind.secrets_of(client))
+        provider, secrets = kind.provider_of(client), kind.secrets_of(client)
+        request = observer.request(form, body, provider=provider, secrets=secrets, is_async=is_async)
         return _Call(client, kind, request, options, is_stream=is_stream)
     except Exception as error:
         observer.complain(error)
@@ -198,7 +201,7 @@ def _hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
     send = getattr(plain, kind.sending)
 
     def request(self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        call = _call_of(self, kind, observer, options, is_stream=stream)
+        call = _call_of(self, kind, observer, options, is_stream=stream, is_async=False)
         token = _CURRENT.set(call)
         try:
             if call is None:
@@ -236,7 +239,7 @@ def _async_hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
     send = getattr(plain, kind.sending)
 
     async def request(self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        call = _call_of(self, kind, observer, options, is_stream=stream)
+        call = _call_of(self, kind, observer, options, is_stream=stream, is_async=True)
         token = _CURRENT.set(call)
         try:
             if call is None:
