@@ -9,11 +9,18 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mofa_usage.tokens import TokenCounts, TokenValueError, read_tokens
-from mofa_usage.values import exact_price
+from mofa_usage.values import TokenSource, exact_price
 
 __all__ = ["completed"]
 
 _TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
+
+_SOURCES: Mapping[tuple[bool, bool], TokenSource] = {  # by what is known: of the prompt, of the completion
+    (True, True): "provider",
+    (True, False): "partial",
+    (False, True): "completion_only",
+    (False, False): "none",
+}
 
 
 def completed(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,12 +61,7 @@ def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, An
     completion = None if counts is None else counts.completion_tokens
     if completion is None and prompt is not None and not has_completion:
         completion = 0
-    source = {
-        (True, True): "provider" if counts is None or counts.token_source != "estimated" else "estimated",
-        (True, False): "partial",
-        (False, True): "completion_only",
-        (False, False): "none",
-    }[prompt is not None, completion is not None]
+    source = _SOURCES[prompt is not None, completion is not None]
     completion_details = dict(counts.completion_details) if counts is not None else {}
     if source != "provider":
         completion_details["token_source"] = source

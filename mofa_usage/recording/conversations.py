@@ -26,13 +26,13 @@ from them, and one that stays the same is saved once per session.
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 __all__ = ["Conversations", "Place", "Placed", "Said"]
 
-_REMEMBERED = 10_000  # answers: some 3 MB
+_REMEMBERED = 20_000  # messages: some 5 MB
 
 
 class Said(NamedTuple):
@@ -51,7 +51,7 @@ class Placed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The new messages of a request, oldest first, and the id of the last message that it ends with; None without any."""
+    """The new messages of a request, oldest first, and the id of the message that it ends with; None without any."""
 
     new: Sequence[Placed]
     last: UUID | None
@@ -63,7 +63,7 @@ class Conversations:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[bytes, UUID] = {}  # by session and what they say
-        self._ids: dict[UUID, None] = {}  # theirs, oldest first
+        self._saved: dict[UUID, None] = {}  # messages of any role, oldest first
 
     def place(self, session: UUID, history: Sequence[Said]) -> Place:
         """The new messages of a request whose whole history is this."""
@@ -92,18 +92,29 @@ class Conversations:
         key = _key(session, said)
         with self._lock:
             self._answers[key] = answer
-            self._ids[answer] = None
-            while len(self._answers) > _REMEMBERED:
-                del self._answers[next(iter(self._answers))]
-            while len(self._ids) > _REMEMBERED:
-                del self._ids[next(iter(self._ids))]
+            _forget(self._answers)
         return answer
+
+    def is_saved(self, message: UUID) -> bool:
+        """Whether it was handed over lately: a message that is sent again keeps its time and its place."""
+        return message in self._saved
+
+    def remember(self, messages: Iterable[UUID]) -> None:
+        """These were handed over."""
+        with self._lock:
+            self._saved.update(dict.fromkeys(messages))
+            _forget(self._saved)
 
     def _known(self, session: UUID, computed: UUID, said: Said) -> UUID:
         """The id under which an answer was saved: the one that follows from the history, if any was saved so."""
-        if computed in self._ids:
+        if computed in self._saved:
             return computed
         return self._answers.get(_key(session, said), computed)
+
+
+def _forget(remembered: dict[Any, Any]) -> None:
+    while len(remembered) > _REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 def _id(session: UUID, before: UUID | None, said: Said) -> UUID:

@@ -164,22 +164,25 @@ class Request:
     def _report(self, attempt: "Attempt", *, was_retried: bool) -> None:
         try:
             document = self._document(attempt, was_retried=was_retried)
-            self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async)
+            messages = [message["id"] for message in document.get("messages", ())]  # before the recorder owns it
+            if self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async):
+                self.observer.conversations.remember(messages)
         except Exception as error:
             self.observer.complain(error)
 
     def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
-        place = self._place()
+        place, conversations = self._place(), self.observer.conversations
         self._id = self._id or (place.last if place is not None else None) or uuid7()
         document: dict[str, Any] = {}
         response = None
         if place is not None and not was_retried:
-            document["sessions"] = [self._session(attempt)]
-            document["messages"] = [self._message(new, attempt.started) for new in place.new]
+            messages = [(new, attempt.started) for new in place.new]
             if (content := attempt.content()) is not None:
                 said = Said("assistant", content)
-                response = self.observer.conversations.answer(self._identity.chat_session_id, place.last, said)
-                document["messages"].append(self._message(Placed(response, place.last, said), attempt.ended_at))
+                response = conversations.answer(self._identity.chat_session_id, place.last, said)
+                messages.append((Placed(response, place.last, said), attempt.ended_at))
+            unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
+            document |= {"sessions": [self._session(attempt)], "messages": unsaved}
         call = {
             "id": uuid7(),
             **self._whose(),

@@ -55,7 +55,10 @@ def _messages(items: Sequence[Mapping[str, Any]]) -> list[Said]:
         if kind in _RESULTS:
             text, is_text = item.get("output"), isinstance(item.get("output"), str)
             content = {} if is_text else said_parts(text, _TEXTS)
-            result = {"tool_call_id": item.get("call_id") or "", "content": text if is_text else content.pop("text", "")}
+            result = {
+                "tool_call_id": item.get("call_id") or "",
+                "content": text if is_text else content.pop("text", ""),
+            }
             said.append(Said("tool", {**content, "tool_result": result}))
         elif role is not None:
             said.append(Said(role_of(role), said_parts(item.get("content"), _TEXTS)))
@@ -129,9 +132,11 @@ class _Reader:
 
     def _add_delta(self, kind: str, data: Mapping[str, Any]) -> None:
         self.answer.has_content = True
-        if kind in ("response.output_text.delta", "response.refusal.delta") or kind.endswith("_call_input.delta"):
-            self._piece(data)
-        elif kind == "response.function_call_arguments.delta":
+        if (
+            kind in ("response.output_text.delta", "response.refusal.delta")
+            or kind.endswith("_call_input.delta")
+            or kind == "response.function_call_arguments.delta"
+        ):
             self._piece(data)
 
     def _piece(self, data: Mapping[str, Any]) -> None:

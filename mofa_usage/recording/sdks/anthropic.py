@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mofa_usage.recording.formats.anthropic_messages import ANTHROPIC_MESSAGES
 from mofa_usage.recording.formats.answers import Format
+from mofa_usage.recording.formats.anthropic_messages import ANTHROPIC_MESSAGES
 from mofa_usage.recording.observed import Observer
 from mofa_usage.recording.sdks.hosts import provider_at
 from mofa_usage.recording.sdks.stainless import Kind, record_client

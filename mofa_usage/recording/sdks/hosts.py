@@ -25,4 +25,6 @@ _HOSTS = {
 def provider_at(host: str, default: str) -> str:
     """The provider of a host; `default`, whose language is spoken there, of one that nobody knows."""
     name = host.lower().rstrip(".")
-    return next((provider for known, provider in _HOSTS.items() if name == known or name.endswith("." + known)), default)
+    return next(
+        (provider for known, provider in _HOSTS.items() if name == known or name.endswith("." + known)), default
+    )

@@ -24,9 +24,7 @@ class Wire:
         is_waiting: whether documents are wanted as soon as they come.
     """
 
-    def __init__(
-        self, headers: Mapping[str, str], add: Callable[[Any], None], is_waiting: Callable[[], bool]
-    ) -> None:
+    def __init__(self, headers: Mapping[str, str], add: Callable[[Any], None], is_waiting: Callable[[], bool]) -> None:
         kind = headers.get("content-type", "").lower()
         self._is_events = "event-stream" in kind
         self._is_lines = "ndjson" in kind or "jsonl" in kind
