@@ -49,6 +49,7 @@ __all__ = ["Attempt", "Observer", "Recording", "Request"]
 _log = logging.getLogger(__name__)
 _REFUSED_USAGE = {"prompt_tokens": 0, "completion_tokens": 0}
 _MODEL_LENGTH = 600
+_TICK = timedelta(microseconds=1)
 
 
 class Recording(Protocol):
@@ -176,11 +177,13 @@ class Request:
         document: dict[str, Any] = {}
         response = None
         if place is not None and not was_retried:
-            messages = [(new, attempt.started) for new in place.new]
+            # Stores put messages in order by their times.
+            messages = [(new, attempt.started + _TICK * index) for index, new in enumerate(place.new)]
             if (content := attempt.content()) is not None:
                 said = Said("assistant", content)
                 response = conversations.answer(self._identity.chat_session_id, place.last, said)
-                messages.append((Placed(response, place.last, said), attempt.ended_at))
+                at = max(attempt.ended_at, attempt.started + _TICK * len(messages))
+                messages.append((Placed(response, place.last, said), at))
             unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
             document |= {"sessions": [self._session(attempt)], "messages": unsaved}
         call = {

@@ -54,10 +54,13 @@ class Reader(Protocol):
 class Format(Protocol):
     """How a request and its answer look."""
 
-    operation: str | None
-    """The label of this name; None for a chat."""
-    is_checked: bool
-    """Whether an answer without content, error and usage is none."""
+    @property
+    def operation(self) -> str | None:
+        """The label of this name; None for a chat."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether an answer that is not as this format has it is none."""
 
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
         """The messages of a request, oldest first."""

@@ -6,6 +6,7 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
+    Reader,
     arguments_of,
     mapping,
     mappings,
@@ -21,7 +22,7 @@ _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 
 
 class _Messages:
-    operation = None
+    operation: str | None = None
     is_checked = True
 
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
@@ -32,7 +33,7 @@ class _Messages:
             said += _said(role_of(message.get("role")), message.get("content"))
         return said
 
-    def reader(self) -> "_Reader":
+    def reader(self) -> Reader:
         return _Reader()
 
 
@@ -42,8 +43,8 @@ ANTHROPIC_MESSAGES = _Messages()
 def _said(role: str, content: Any) -> list[Said]:
     if role == "assistant":
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else mappings(content)
-        said = _answered(blocks)
-        return [Said(role, said)] if said else []
+        answered = _answered(blocks)
+        return [Said(role, answered)] if answered else []
     if isinstance(content, str):
         return [Said(role, {"text": content})]
     blocks = mappings(content)
@@ -61,7 +62,8 @@ def _result(block: Mapping[str, Any]) -> Said:
 
 
 def _answered(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    words, calls, thoughts, said = [], [], [], {}
+    words, calls, thoughts = [], [], []
+    said: dict[str, Any] = {}
     for block in blocks:
         kind = block.get("type")
         if kind in _CALLS:

@@ -6,6 +6,7 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
+    Reader,
     arguments_of,
     mapping,
     mappings,
@@ -21,13 +22,13 @@ _REASONING = ("reasoning_content", "reasoning")  # DeepSeek's name, OpenRouter's
 
 
 class _ChatCompletions:
-    operation = None
+    operation: str | None = None
     is_checked = True
 
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
         return [_said(message) for message in mappings(body.get("messages"))]
 
-    def reader(self) -> "_Reader":
+    def reader(self) -> Reader:
         return _Reader()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mofa_usage.recording.conversations import Said
-from mofa_usage.recording.formats.answers import Answer, mappings, text_or_none
+from mofa_usage.recording.formats.answers import Answer, Reader, mappings, text_or_none
 
 __all__ = ["EMBEDDINGS", "IMAGES", "SPEECH", "TEXT_COMPLETIONS", "TRANSCRIPTIONS"]
 
@@ -21,19 +21,19 @@ class _Plain:
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
         return ()
 
-    def reader(self) -> "_Reader":
+    def reader(self) -> Reader:
         return _Reader()
 
 
 class _TextCompletions:
-    operation = "text_completion"
+    operation: str | None = "text_completion"
     is_checked = True
 
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
         prompt = body.get("prompt")
         return [Said("user", {"text": prompt})] if isinstance(prompt, str) and prompt else ()
 
-    def reader(self) -> "_Reader":
+    def reader(self) -> Reader:
         return _Reader()
 
 

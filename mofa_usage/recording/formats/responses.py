@@ -6,6 +6,7 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
+    Reader,
     arguments_of,
     mapping,
     mappings,
@@ -19,11 +20,17 @@ __all__ = ["RESPONSES"]
 _TEXTS = ("input_text", "output_text", "text", "refusal")
 _CALLS = ("function_call", "custom_tool_call")
 _RESULTS = ("function_call_output", "custom_tool_call_output")
+_PIECES = (
+    "response.output_text.delta",
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+)
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
 class _Responses:
-    operation = None
+    operation: str | None = None
     is_checked = True
 
     def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
@@ -35,7 +42,7 @@ class _Responses:
             return [*said, Said("user", {"text": given})]
         return [*said, *_messages(mappings(given))]
 
-    def reader(self) -> "_Reader":
+    def reader(self) -> Reader:
         return _Reader()
 
 
@@ -132,15 +139,7 @@ class _Reader:
 
     def _add_delta(self, kind: str, data: Mapping[str, Any]) -> None:
         self.answer.has_content = True
-        if (
-            kind in ("response.output_text.delta", "response.refusal.delta")
-            or kind.endswith("_call_input.delta")
-            or kind == "response.function_call_arguments.delta"
-        ):
-            self._piece(data)
-
-    def _piece(self, data: Mapping[str, Any]) -> None:
-        if isinstance(piece := data.get("delta"), str):
+        if kind in _PIECES and isinstance(piece := data.get("delta"), str):
             self._pieces.setdefault(data.get("output_index"), []).append(piece)
 
     def _add_response(self, response: Mapping[str, Any], *, is_final: bool) -> None:

@@ -58,6 +58,4 @@ def _load(point: EntryPoint) -> SDK:
 
 def _names(known: dict[str, EntryPoint], packages: dict[str, None]) -> str:
     names = [name for package in packages if package in known for name in _load(known[package]).takes]
-    return (
-        f": of {next(package for package in packages if package in known)} it takes {', '.join(names)}" if names else ""
-    )
+    return f"; of its package it takes {', '.join(names)}" if names else ""

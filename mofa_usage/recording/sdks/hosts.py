@@ -25,6 +25,5 @@ _HOSTS = {
 def provider_at(host: str, default: str) -> str:
     """The provider of a host; `default`, whose language is spoken there, of one that nobody knows."""
     name = host.lower().rstrip(".")
-    return next(
-        (provider for known, provider in _HOSTS.items() if name == known or name.endswith("." + known)), default
-    )
+    known = (provider for end, provider in _HOSTS.items() if name == end or name.endswith("." + end))
+    return next(known, default)

@@ -42,7 +42,7 @@ _KIND = Kind(
     form_of=_FORMATS.get,
     provider_of=_provider_of,
     secrets_of=_secrets_of,
-    asks_usage=lambda form: form in (CHAT_COMPLETIONS, TEXT_COMPLETIONS),
+    asks_usage=lambda form: form is CHAT_COMPLETIONS or form is TEXT_COMPLETIONS,
 )
 
 

@@ -9,7 +9,7 @@ A client is recorded by giving it a subclass of its class that overrides three m
 | `_process_response_data` | the JSON of each answer and of each event, which the SDK has parsed anyway |
 
 The last two are private, so a client without them is refused when it is wrapped, and the extras pin the versions that
-were tried. Everything that a client makes of itself (`with_options`, raw responses, streams, helpers) goes the same way.
+were tried. Whatever a client makes of itself (`with_options`, raw responses, streams, helpers) goes the same way.
 
 The attempt of a response travels in its `extensions`; that of the moment in a context variable, because what sends is
 told nothing of the call that it belongs to.

@@ -47,9 +47,7 @@ class Body:
 
 
 def _dropped(body: Body) -> None:
-    """Nobody has the stream any more, and nobody may have closed it: one that was never read, or read to the end of what
-    the user wanted.
-    """
+    """Nobody has the stream any more, and perhaps nobody closed it: it was never read, or as far as the user wanted."""
     if not sys.is_finalizing():
         body.closed()
 
