@@ -18,7 +18,7 @@ told nothing of the call that it belongs to.
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
@@ -141,7 +141,7 @@ class _Call:
             if response.status_code >= 400:
                 attempt.refused(response.status_code, None if is_unread else _json(response), _name(self, response))
             else:
-                response.extensions[_EXTENSION] = attempt
+                response.extensions[_EXTENSION] = _Seen(attempt, self.asked)
                 if is_unread or self.is_stream:
                     wire = None
                     if self.raw is not None:
@@ -177,6 +177,13 @@ class _Call:
         hidden = _is_only_usage if self.asked else None
         tapped = AsyncTapped if hasattr(stream, "__anext__") else Tapped
         stream._iterator = tapped(stream._iterator, body, hidden)
+
+
+class _Seen(NamedTuple):
+    """The attempt that a response belongs to, and whether we asked for usage in the user's place."""
+
+    attempt: Attempt
+    asked: bool
 
 
 def _call_of(
@@ -277,8 +284,10 @@ def _processing(plain: Any) -> Callable[..., Any]:
     process = plain._process_response_data
 
     def processing(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
-        if (attempt := response.extensions.get(_EXTENSION)) is not None:
-            attempt.add(data)
+        if (seen := response.extensions.get(_EXTENSION)) is not None:
+            seen.attempt.add(data)
+            if seen.asked and isinstance(data, dict) and data.get("usage") is None:
+                data.pop("usage", None)  # who asks gets an empty one in every chunk
         return process(self, data=data, cast_to=cast_to, response=response)
 
     return processing

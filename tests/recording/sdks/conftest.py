@@ -1,0 +1,58 @@
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from mofa_usage import InMemoryStore, LLMApiCall, LLMMessage, QueryFilter, Recorder
+from tests.recording.sdks.model_server import ModelServer, model_server
+
+
+class Recorded:
+    """A recorder, and what it has saved: asked for as soon as all of it is."""
+
+    def __init__(self) -> None:
+        self.store = InMemoryStore()
+        self.recorder = Recorder(self.store, prices=None)
+
+    def calls(self) -> list[LLMApiCall]:
+        """Oldest first."""
+        self._settle()
+        return list(reversed(asyncio.run(self.store.query_api_calls(QueryFilter()))))
+
+    def call(self) -> LLMApiCall:
+        (call,) = self.calls()
+        return call
+
+    def messages(self) -> list[LLMMessage]:
+        """Those of the session of the last call, oldest first."""
+        session = self.calls()[-1].chat_session_id
+        return asyncio.run(self.store.get_session_messages(session))
+
+    def _settle(self) -> None:
+        gc.collect()  # the SDKs' streams are in cycles
+        assert self.recorder.flush(10)
+        stats = self.recorder.stats()
+        assert (stats.dead, stats.refused, stats.waiting) == (0, 0, 0)
+
+
+@pytest.fixture(scope="session")
+def running_server() -> Iterator[ModelServer]:
+    with model_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: ModelServer) -> ModelServer:
+    running_server.plan()
+    running_server.knows_stream_options = True
+    return running_server
+
+
+@pytest.fixture
+def recorded(caplog: pytest.LogCaptureFixture) -> Iterator[Recorded]:
+    recorded = Recorded()
+    yield recorded
+    recorded.recorder.close()
+    complaints = [record.getMessage() for record in caplog.records if record.name.startswith("mofa_usage")]
+    assert not [text for text in complaints if "could not be observed" in text]
