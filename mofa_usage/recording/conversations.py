@@ -75,8 +75,8 @@ class Conversations:
         for said in history[:new]:
             if said.role != "system":
                 before = _id(session, before, said)
-        if new and before is not None:
-            before = self._known(session, before, history[new - 1])
+            if said.role == "assistant" and before is not None:
+                before = self._known(session, before, said)
         placed = []
         for said in history[new:end]:
             if said.role == "system":

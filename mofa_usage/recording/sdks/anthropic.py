@@ -1,5 +1,6 @@
 """Anthropic and AsyncAnthropic, and those of Bedrock, Vertex and the like, which have the same base."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mofa_usage.recording.formats.answers import Format
@@ -26,11 +27,19 @@ def _secrets_of(client: Any) -> list[str]:
     return [key for key in keys if isinstance(key, str) and key]
 
 
+def _body_of(args: tuple[Any, ...]) -> Mapping[str, Any] | None:
+    """What the SDK has made of models and iterators in the body when it sends it."""
+    body = args[0].json_data
+    return body if isinstance(body, Mapping) else None
+
+
 _KIND = Kind(
     name="anthropic",
     sending="_attempt_request",
     response_of=lambda sent: sent[0],
     request_id_header="request-id",
+    body_of=_body_of,
+    parsing_raw=None,
     form_of=_form_of,
     provider_of=_provider_of,
     secrets_of=_secrets_of,

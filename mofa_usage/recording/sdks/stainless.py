@@ -45,6 +45,9 @@ class Kind:
         form_of: the format of a path; None where it is no call of a model.
         provider_of: who is asked, of a client.
         secrets_of: the keys of a client.
+        body_of: the body of a request, in the arguments of that method, where it is not yet what `request` was given;
+            None where it was.
+        parsing_raw: the kind of raw response that makes its stream without being awaited.
         asks_usage: whether streams of this format say what they used only when they are asked to.
     """
 
@@ -52,6 +55,8 @@ class Kind:
     sending: str
     response_of: Callable[[Any], Any]
     request_id_header: str
+    body_of: Callable[[tuple[Any, ...]], Mapping[str, Any] | None]
+    parsing_raw: str | None
     form_of: Callable[[str], Format | None]
     provider_of: Callable[[Any], str]
     secrets_of: Callable[[Any], list[str]]
@@ -99,7 +104,9 @@ class _Call:
         self.raw = _raw_mode(options)
         self.asked = False
         self._client = client
-        if is_stream and self.raw != "stream" and kind.asks_usage(request.form):
+        # A raw response is read beside the user, whatever he reads of it, but for one that makes its stream at once.
+        self.reads_wire = self.raw is not None and not (is_stream and self.raw == kind.parsing_raw)
+        if is_stream and not self.reads_wire and kind.asks_usage(request.form):
             self._ask_usage()
 
     def _ask_usage(self) -> None:
@@ -122,8 +129,9 @@ class _Call:
         self.asked = False
         return True
 
-    def begin(self) -> Attempt | None:
+    def begin(self, args: tuple[Any, ...]) -> Attempt | None:
         try:
+            self.request.body = self.kind.body_of(args) or self.request.body
             self.attempt = self.request.attempt()
         except Exception as error:
             self.request.observer.complain(error)
@@ -141,12 +149,11 @@ class _Call:
             if response.status_code >= 400:
                 attempt.refused(response.status_code, None if is_unread else _json(response), _name(self, response))
             else:
-                response.extensions[_EXTENSION] = _Seen(attempt, self.asked)
+                if not (self.reads_wire and is_unread):
+                    response.extensions[_EXTENSION] = _Seen(attempt, self.asked)
                 if is_unread or self.is_stream:
-                    wire = None
-                    if self.raw is not None:
-                        wire = Wire(headers, attempt.add, lambda: self.is_stream and not attempt.answer.has_content)
-                    self.body = Body(attempt, wire)
+                    wire = Wire(headers, attempt.add, lambda: self.reads_wire and not attempt.answer.has_content)
+                    self.body = Body(attempt, wire if self.raw is not None else None)
                 if is_unread and self.body is not None:
                     response.stream = watched(response.stream, self.body, response, is_async=is_async)
         except Exception as error:
@@ -165,7 +172,7 @@ class _Call:
                     if self.raw is not None:
                         self.attempt.add(_json(result.http_response))
                     self.attempt.end()
-            elif self.raw != "stream" and self.is_stream:
+            elif self.is_stream and not self.reads_wire:
                 # A raw response makes its stream once, and gives it again: the user gets the one that is tapped here.
                 stream = result if self.raw is None else result.parse()
                 self._tap(stream, self.body)
@@ -229,7 +236,7 @@ def _hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
         return result
 
     def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _CURRENT.get()) is None or (attempt := call.begin()) is None:
+        if (call := _CURRENT.get()) is None or (attempt := call.begin(args)) is None:
             return send(self, *args, **kwargs)
         try:
             sent = send(self, *args, **kwargs)
@@ -267,7 +274,7 @@ def _async_hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
         return result
 
     async def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _CURRENT.get()) is None or (attempt := call.begin()) is None:
+        if (call := _CURRENT.get()) is None or (attempt := call.begin(args)) is None:
             return await send(self, *args, **kwargs)
         try:
             sent = await send(self, *args, **kwargs)

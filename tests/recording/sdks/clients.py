@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 
 from mofa_usage import Recorder
 from tests.recording.sdks.model_server import PAUSE, ModelServer
 
-TIMEOUT = PAUSE / 2
+TIMEOUT = PAUSE / 2  # of the calls that are to take too long
 QUESTION = "What is Rust in a few words"
 KEY = "sk-very-secret-key"
 Client = Any
@@ -18,7 +19,7 @@ Use = Callable[[Client, Any], Any]
 
 
 def make(sdk: str, server: ModelServer, recorder: Recorder | None = None, **options: Any) -> Client:
-    """A client; `openai`, `async openai`, `anthropic`, `async anthropic`, `azure`."""
+    """A client: of `openai`, `async openai`, `anthropic`, `async anthropic`."""
     kinds: Mapping[str, Callable[..., Any]] = {
         "openai": openai.OpenAI,
         "async openai": openai.AsyncOpenAI,
@@ -26,7 +27,11 @@ def make(sdk: str, server: ModelServer, recorder: Recorder | None = None, **opti
         "async anthropic": anthropic.AsyncAnthropic,
     }
     base = server.url if "anthropic" in sdk else f"{server.url}/v1"
-    client = kinds[sdk](**{"api_key": KEY, "base_url": base, "max_retries": 2, "timeout": TIMEOUT, **options})
+    # Certificates are slow to load, and there are none here.
+    http: Any = (httpx2.AsyncClient if sdk.startswith("async") else httpx2.Client)(verify=False)
+    server.clients.append(http)
+    usual = {"api_key": KEY, "base_url": base, "max_retries": 2, "timeout": 30, "http_client": http}
+    client = kinds[sdk](**{**usual, **options})
     return client if recorder is None else recorder.wrap(client)
 
 

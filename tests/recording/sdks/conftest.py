@@ -1,7 +1,7 @@
 import asyncio
-import gc
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from mofa_usage import InMemoryStore, LLMApiCall, LLMMessage, QueryFilter, Recorder
@@ -17,7 +17,9 @@ class Recorded:
 
     def calls(self) -> list[LLMApiCall]:
         """Oldest first."""
-        self._settle()
+        assert self.recorder.flush(30)
+        stats = self.recorder.stats()
+        assert (stats.dead, stats.refused, stats.waiting) == (0, 0, 0)
         return list(reversed(asyncio.run(self.store.query_api_calls(QueryFilter()))))
 
     def call(self) -> LLMApiCall:
@@ -29,12 +31,6 @@ class Recorded:
         session = self.calls()[-1].chat_session_id
         return asyncio.run(self.store.get_session_messages(session))
 
-    def _settle(self) -> None:
-        gc.collect()  # the SDKs' streams are in cycles
-        assert self.recorder.flush(10)
-        stats = self.recorder.stats()
-        assert (stats.dead, stats.refused, stats.waiting) == (0, 0, 0)
-
 
 @pytest.fixture(scope="session")
 def running_server() -> Iterator[ModelServer]:
@@ -43,10 +39,16 @@ def running_server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def server(running_server: ModelServer) -> ModelServer:
+def server(running_server: ModelServer) -> Iterator[ModelServer]:
     running_server.plan()
     running_server.knows_stream_options = True
-    return running_server
+    yield running_server
+    for client in running_server.clients:
+        if isinstance(client, httpx2.Client):
+            client.close()
+        else:
+            assert client.is_closed, "a test closes its asynchronous clients in their loop"
+    running_server.clients.clear()
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class ModelServer:
         self.asked: list[Asked] = []
         self.wrong: list[str] = []
         self.knows_stream_options = True
+        self.clients: list[Any] = []  # that were made to ask it
 
     def plan(self, *steps: Step) -> None:
         """What to do with the next requests."""
@@ -319,16 +320,10 @@ def _message_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
         events = [*events[:4], {"type": "error", "error": {"type": "overloaded_error", "message": "too much"}}]
     elif step != "truncated":
         delta = {"stop_reason": "end_turn", "stop_sequence": None}
+        counted = {"output_tokens": whole["usage"]["output_tokens"], "output_tokens_details": {"thinking_tokens": 1}}
         events += [
             {"type": "content_block_stop", "index": 0},
-            {
-                "type": "message_delta",
-                "delta": delta,
-                "usage": {
-                    "output_tokens": whole["usage"]["output_tokens"],
-                    "output_tokens_details": {"thinking_tokens": 1},
-                },
-            },
+            {"type": "message_delta", "delta": delta, "usage": counted},
             {"type": "message_stop"},
         ]
     return [{"event": event["type"], "data": event} for event in events]

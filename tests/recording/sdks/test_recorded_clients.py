@@ -7,6 +7,7 @@ import pytest
 
 from mofa_usage import ApiCallStatus
 from tests.recording.sdks.clients import FORMS, KEY, QUESTION, create, outcome
+from tests.recording.sdks.clients import TIMEOUT as TIMEOUT_SECONDS
 from tests.recording.sdks.conftest import Recorded
 from tests.recording.sdks.model_server import ANSWER, CACHED, ModelServer, Step
 
@@ -87,7 +88,7 @@ def test_an_answer_after_failures(sdk: str, form: str, stream: bool, server: Mod
     assert first.request_message_id == second.request_message_id == third.request_message_id
 
 
-# What each way of ending a stream or a call is recorded as: status, error code (None: any), what is known of the tokens.
+# What each way of ending is recorded as: its status and error code (None: any).
 ENDS: dict[Step, tuple[ApiCallStatus, str | None]] = {
     "slow": (TIMEOUT, "APITimeoutError"),
     "drop": (FAILED, "APIConnectionError"),
@@ -104,6 +105,7 @@ STREAM_ENDS: dict[Step, tuple[ApiCallStatus, str | None]] = {
     "error": (FAILED, None),
     "garbage": (FAILED, None),
 }
+BOTH = [(f"{colour}{sdk}", form) for sdk, form in FORMS for colour in ("", "async ")]
 FAULTS = [(False, step) for step in ENDS] + [(True, step) for step in STREAM_ENDS]
 
 
@@ -113,6 +115,8 @@ FAULTS = [(False, step) for step in ENDS] + [(True, step) for step in STREAM_END
 )
 def test_a_failure(sdk: str, form: str, stream: bool, step: Step, server: ModelServer, recorded: Recorded) -> None:
     further = {**sent(stream), "max_retries": 0}
+    if step in ("slow", "stall"):
+        further["timeout"] = TIMEOUT_SECONDS
     server.plan(step)
     plain = outcome(lambda: create(sdk, form, server, **further))
     server.plan(step)
