@@ -29,7 +29,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from mofa_usage.recording.conversations import Conversations, Place, Placed, Said
+from mofa_usage.recording.conversations import Conversations, Placed, Said
 from mofa_usage.recording.failures import (
     CLOSED,
     TRUNCATED,
@@ -172,20 +172,16 @@ class Request:
             self.observer.complain(error)
 
     def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
-        place, conversations = self._place(), self.observer.conversations
-        self._id = self._id or (place.last if place is not None else None) or uuid7()
         document: dict[str, Any] = {}
-        response = None
-        if place is not None and not was_retried:
-            # Stores put messages in order by their times.
-            messages = [(new, attempt.started + _TICK * index) for index, new in enumerate(place.new)]
-            if (content := attempt.content()) is not None:
-                said = Said("assistant", content)
-                response = conversations.answer(self._identity.chat_session_id, place.last, said)
-                at = max(attempt.ended_at, attempt.started + _TICK * len(messages))
-                messages.append((Placed(response, place.last, said), at))
-            unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
-            document |= {"sessions": [self._session(attempt)], "messages": unsaved}
+        last = response = None
+        if self._identity.chat_session_id != NIL_UUID and self.observer.recorder.captures_content:
+            try:
+                messages, last, response = self._said(attempt, was_retried=was_retried)
+                if not was_retried:
+                    document |= {"sessions": [self._session(attempt)], "messages": messages}
+            except Exception as error:  # numbers are not lost because somebody says odd things
+                self.observer.complain(error)
+        self._id = self._id or last or uuid7()
         call = {
             "id": uuid7(),
             **self._whose(),
@@ -196,6 +192,20 @@ class Request:
         }
         document["calls"] = [call, *(_further(call, usage) for usage in attempt.answer.further)]
         return document
+
+    def _said(self, attempt: "Attempt", *, was_retried: bool) -> tuple[list[dict[str, Any]], UUID | None, UUID | None]:
+        """The messages that are to be saved, the id of the last one of the request, and that of the answer."""
+        conversations, session, response = self.observer.conversations, self._identity.chat_session_id, None
+        place = conversations.place(session, self.form.said(self.body))
+        # Stores put messages in order by their times.
+        messages = [(new, attempt.started + _TICK * index) for index, new in enumerate(place.new)]
+        if not was_retried and (content := attempt.content()) is not None:
+            said = Said("assistant", content)
+            response = conversations.answer(session, place.last, said)
+            at = max(attempt.ended_at, attempt.started + _TICK * len(messages))
+            messages.append((Placed(response, place.last, said), at))
+        unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
+        return unsaved, place.last, response
 
     def _whose(self) -> dict[str, Any]:
         identity = self._identity
@@ -214,13 +224,6 @@ class Request:
     def _message(self, placed: Placed, at: datetime) -> dict[str, Any]:
         said = {"role": placed.said.role, "content": _plain(placed.said.content)}
         return {"id": placed.id, **self._whose(), "parent_message_id": placed.parent, **said, **_times(at)}
-
-    def _place(self) -> Place | None:
-        """Where the messages of the request stand; None where none are saved."""
-        session = self._identity.chat_session_id
-        if session == NIL_UUID or not self.observer.recorder.captures_content:
-            return None
-        return self.observer.conversations.place(session, self.form.said(self.body))
 
     def _labels(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, str]:
         answer = attempt.answer

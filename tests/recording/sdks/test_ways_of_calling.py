@@ -15,7 +15,7 @@ import pytest
 from mofa_usage import ApiCallStatus, UsageError
 from tests.recording.sdks.clients import FORMS, KEY, QUESTION, Client, asked, make, outcome, resource
 from tests.recording.sdks.conftest import Recorded
-from tests.recording.sdks.model_server import ANSWER, TOOL, ModelServer
+from tests.recording.sdks.model_server import ANSWER, TOOL, ModelServer, Step
 
 PROMPT, COMPLETION = len(QUESTION.split()), len(ANSWER.split())
 
@@ -78,6 +78,10 @@ def beta(client: Client) -> Any:
     return client.beta.messages.create(**asked("messages"), betas=["context-1m-2025-08-07"])
 
 
+def with_options(client: Client) -> Any:
+    return client.with_options(timeout=29).chat.completions.create(**chat())
+
+
 def messages_with_options(client: Client) -> Any:
     return client.with_options(timeout=29).messages.create(**asked("messages"))
 
@@ -93,12 +97,17 @@ WAYS: dict[str, tuple[str, Callable[[Client], Any], bool, bool]] = {
     "responses helper": ("openai", responses_helper, True, True),
     "raw": ("openai", raw, False, True),
     "raw stream": ("openai", raw_stream, True, True),
-    "with_options": ("openai", lambda client: client.with_options(timeout=29).chat.completions.create(**chat()), 0, 1),
+    "with_options": (
+        "openai",
+        lambda client: client.with_options(timeout=29).chat.completions.create(**chat()),
+        False,
+        True,
+    ),
     "streaming response": ("openai", streaming_parse, False, True),
     "lines of a streaming response": ("openai", streaming_lines, True, False),  # it is not asked for usage
     "streaming responses": ("openai", streaming_responses, True, True),
     "cut off by its length": ("openai", refused_parse, False, True),
-    "extra body": ("openai", lambda client: client.chat.completions.create(**chat(extra_body={"x": 1})), 0, 1),
+    "extra body": ("openai", lambda client: client.chat.completions.create(**chat(extra_body={"x": 1})), False, True),
     "own usage": (
         "openai",
         lambda client: list(
@@ -113,8 +122,8 @@ WAYS: dict[str, tuple[str, Callable[[Client], Any], bool, bool]] = {
     "messages with_options": (
         "anthropic",
         lambda c: c.with_options(timeout=29).messages.create(**asked("messages")),
-        0,
-        1,
+        False,
+        True,
     ),
 }
 
@@ -249,7 +258,8 @@ def fail_within(stream: Any) -> None:
 def test_a_task_that_is_cancelled(
     sdk: str, form: str, cancels: int, when: str, server: ModelServer, recorded: Recorded
 ) -> None:
-    server.plan(*{"before": ["slow"], "within": ["stall"], "retrying": [500, "slow"]}[when])
+    steps: dict[str, list[Step]] = {"before": ["slow"], "within": ["stall"], "retrying": [500, "slow"]}
+    server.plan(*steps[when])
     begun = asyncio.Event()
 
     async def use() -> None:
@@ -294,7 +304,7 @@ def test_a_stream_of_many_tasks_in_their_own_scopes(server: ModelServer, recorde
 # Conversations
 
 
-TURNS = {
+TURNS: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
     "chat": (
         lambda answer: [answer.choices[0].message],
         lambda answer: {"role": "tool", "tool_call_id": answer.choices[0].message.tool_calls[0].id, "content": "sunny"},
@@ -343,7 +353,7 @@ def test_a_conversation_with_a_tool(
         ask_again(**(asked(form) | {key: history}))  # nothing new is said
     messages = recorded.messages()
     assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
-    (call,) = messages[1].content.tool_calls or ()
+    (call,) = messages[1].content.tool_calls or []
     assert (call.id, call.name, call.arguments) == ("call-1", "weather", TOOL)
     result = messages[2].content.tool_result
     assert result is not None
@@ -421,4 +431,5 @@ def test_what_cannot_be_read_does_not_reach_the_user(
         assert client.chat.completions.create(**chat()).choices[0].message.content == ANSWER
         assert list(client.chat.completions.create(**chat(stream=True)))
     assert caplog.text.count("could not be observed") == 1
+    assert [call.total_tokens for call in recorded.calls()] == [PROMPT + COMPLETION] * 2
     caplog.clear()
