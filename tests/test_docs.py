@@ -18,6 +18,7 @@ import pytest
 import mofa_usage
 from mofa_usage import demo
 from tests.documents import Block, DocumentError, Page, blocks, run_python
+from tests.recording.sdks.model_server import model_server
 from tests.servers import Server, mariadb_server, postgres_server
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,
     "mysql.md": mariadb_server,
 }
+# Pages whose clients of SDKs find the tests' server of models.
+ASKS_MODELS = {"sdks.md"}
 
 
 @pytest.fixture
@@ -59,6 +62,10 @@ def test_every_block_of_a_page_runs(
         server = stack.enter_context(SERVERS[path.name]()) if path.name in SERVERS else None
         if server is not None:
             monkeypatch.setenv("DATABASE_URL", server.url)
+        if path.name in ASKS_MODELS:
+            models = stack.enter_context(model_server())
+            for name, value in models.environment.items():
+                monkeypatch.setenv(name, value)
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
 

@@ -12,7 +12,7 @@ from mofa_usage.recording.conversations import Conversations, Said
 session = UUID(int=7)
 hello, answer = Said("user", {"text": "Hello"}), Said("assistant", {"text": "Good day."})
 placed = Conversations().place(session, [hello])
-first = Conversations().answer(session, placed.last, answer)
+first = Conversations().answer(session, placed, answer)
 again = Conversations().place(session, [hello, answer, Said("user", {"text": "What is Rust?"})])
 print([message.said.content["text"] for message in again.new], again.new[0].parent == first)  # ['What is Rust?'] True
 ```
@@ -51,10 +51,13 @@ class Placed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The new messages of a request, oldest first, and the id of the message that it ends with; None without any."""
+    """The new messages of a request, oldest first, and the id of the message that it ends with; None without any. `trail`
+    is what all of its messages say, to be found again in this process.
+    """
 
     new: Sequence[Placed]
     last: UUID | None
+    trail: tuple[Any, ...]
 
 
 class Conversations:
@@ -62,8 +65,9 @@ class Conversations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[bytes, UUID] = {}  # by session and what they say
-        self._saved: dict[UUID, None] = {}  # messages of any role, oldest first
+        self._answers: dict[bytes, bytes] = {}  # by session and what they say
+        self._trails: dict[tuple[bytes, int], bytes] = {}  # answers by all that was said until then
+        self._saved: dict[bytes, None] = {}  # messages of any role, and sessions; oldest first
 
     def place(self, session: UUID, history: Sequence[Said]) -> Place:
         """The new messages of a request whose whole history is this."""
@@ -71,45 +75,49 @@ class Conversations:
         while end and history[end - 1].role == "assistant":
             end -= 1  # the beginning of an answer that the model is to go on with
         new = next((index + 1 for index in range(end - 1, -1, -1) if history[index].role == "assistant"), 0)
-        before = None
-        for said in history[:new]:
-            if said.role != "system":
-                before = _id(session, before, said)
-            if said.role == "assistant" and before is not None:
-                before = self._known(session, before, said)
+        room, trail = session.bytes, tuple(map(_form, history[:end]))
+        before = self._trails.get((room, hash(trail[:new]))) if new else b""
+        if before is None:
+            before = self._follow(room, history[:new])
         placed = []
         for said in history[new:end]:
-            if said.role == "system":
-                placed.append(Placed(_id(session, None, said), None, said))
-            else:
-                placed.append(Placed(_id(session, before, said), before, said))
-                before = placed[-1].id
-        return Place(placed, before or (placed[-1].id if placed else None))
+            is_turn = said.role != "system"
+            own = _id(room, before if is_turn else b"", _text(said))
+            placed.append(Placed(UUID(bytes=own), UUID(bytes=before) if before and is_turn else None, said))
+            before = own if is_turn else before
+        return Place(placed, UUID(bytes=before) if before else placed[-1].id if placed else None, trail)
 
-    def answer(self, session: UUID, before: UUID | None, said: Said) -> UUID:
-        """The id of what the model said to a request that ends with the message `before`."""
-        answer = _id(session, before, said)
-        key = _key(session, said)
+    def _follow(self, room: bytes, history: Sequence[Said]) -> bytes:
+        """The id of the last message of a history."""
+        before = b""
+        for said in history:
+            if said.role != "system":
+                text = _text(said)
+                before = _id(room, before, text)
+                if said.role == "assistant" and before not in self._saved:
+                    before = self._answers.get(_key(room, text), before)
+        return before
+
+    def answer(self, session: UUID, place: Place, said: Said) -> UUID:
+        """The id of what the model said to the request that has this place."""
+        room, text = session.bytes, _text(said)
+        own = _id(room, b"" if place.last is None else place.last.bytes, text)
         with self._lock:
-            self._answers[key] = answer
+            self._answers[_key(room, text)] = own
+            self._trails[room, hash((*place.trail, _form(said)))] = own
             _forget(self._answers)
-        return answer
+            _forget(self._trails)
+        return UUID(bytes=own)
 
-    def is_saved(self, message: UUID) -> bool:
-        """Whether it was handed over lately: a message that is sent again keeps its time and its place."""
-        return message in self._saved
+    def is_saved(self, record: UUID) -> bool:
+        """Whether a message or a session was handed over lately: a message that is sent again keeps its time."""
+        return record.bytes in self._saved
 
-    def remember(self, messages: Iterable[UUID]) -> None:
+    def remember(self, records: Iterable[UUID]) -> None:
         """These were handed over."""
         with self._lock:
-            self._saved.update(dict.fromkeys(messages))
+            self._saved.update((record.bytes, None) for record in records)
             _forget(self._saved)
-
-    def _known(self, session: UUID, computed: UUID, said: Said) -> UUID:
-        """The id under which an answer was saved: the one that follows from the history, if any was saved so."""
-        if computed in self._saved:
-            return computed
-        return self._answers.get(_key(session, said), computed)
 
 
 def _forget(remembered: dict[Any, Any]) -> None:
@@ -117,23 +125,32 @@ def _forget(remembered: dict[Any, Any]) -> None:
         del remembered[next(iter(remembered))]
 
 
-def _id(session: UUID, before: UUID | None, said: Said) -> UUID:
-    digest = hashlib.sha1(session.bytes, usedforsecurity=False)
-    if before is not None:
-        digest.update(before.bytes)
-    digest.update(_text(said))
-    return UUID(bytes=digest.digest()[:16], version=5)
+def _id(session: bytes, before: bytes, text: bytes) -> bytes:
+    """A UUID of version 5 as bytes: histories are long, and most of their ids are needed only for the next one."""
+    digest = bytearray(hashlib.sha1(session + before + text, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return bytes(digest)
 
 
-def _key(session: UUID, said: Said) -> bytes:
-    return hashlib.sha1(session.bytes + _text(said), usedforsecurity=False).digest()
+def _form(said: Said) -> Any:
+    """What a message says, for Python's own hashes: those of texts are known already when a history comes again."""
+    content = said.content
+    if said.role == "system":
+        return None
+    return (said.role, content.get("text")) if len(content) == 1 and "text" in content else _text(said)
+
+
+def _key(session: bytes, text: bytes) -> bytes:
+    return hashlib.sha1(session + text, usedforsecurity=False).digest()
 
 
 def _text(said: Said) -> bytes:
     """What a message says, in one way whoever wrote it: only what an application sends again is part of it."""
     content = said.content
     text = f"{said.role}\0{content.get('text') or ''}"
-    rest = [content[key] for key in ("tool_calls", "tool_result", "parts") if content.get(key)]
-    if rest:
-        text += "\0" + json.dumps(rest, sort_keys=True, default=str)
+    if len(content) > 1 or "text" not in content:
+        rest = [content[key] for key in ("tool_calls", "tool_result", "parts") if content.get(key)]
+        if rest:
+            text += "\0" + json.dumps(rest, sort_keys=True, default=str)
     return text.encode("utf-8", "surrogatepass")

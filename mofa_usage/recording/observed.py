@@ -165,9 +165,11 @@ class Request:
     def _report(self, attempt: "Attempt", *, was_retried: bool) -> None:
         try:
             document = self._document(attempt, was_retried=was_retried)
-            messages = [message["id"] for message in document.get("messages", ())]  # before the recorder owns it
-            if self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async):
-                self.observer.conversations.remember(messages)
+            # Before the recorder owns it.
+            saved = [record["id"] for kind in ("sessions", "messages") for record in document.get(kind, ())]
+            accepted = self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async)
+            if accepted and saved:
+                self.observer.conversations.remember(saved)
         except Exception as error:
             self.observer.complain(error)
 
@@ -178,7 +180,9 @@ class Request:
             try:
                 messages, last, response = self._said(attempt, was_retried=was_retried)
                 if not was_retried:
-                    document |= {"sessions": [self._session(attempt)], "messages": messages}
+                    if not self.observer.conversations.is_saved(self._identity.chat_session_id):
+                        document["sessions"] = [self._session(attempt)]
+                    document["messages"] = messages
             except Exception as error:  # numbers are not lost because somebody says odd things
                 self.observer.complain(error)
         self._id = self._id or last or uuid7()
@@ -201,7 +205,7 @@ class Request:
         messages = [(new, attempt.started + _TICK * index) for index, new in enumerate(place.new)]
         if not was_retried and (content := attempt.content()) is not None:
             said = Said("assistant", content)
-            response = conversations.answer(session, place.last, said)
+            response = conversations.answer(session, place, said)
             at = max(attempt.ended_at, attempt.started + _TICK * len(messages))
             messages.append((Placed(response, place.last, said), at))
         unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
@@ -253,27 +257,20 @@ class Attempt:
         self.started = datetime.now(UTC)
         self._request = request
         self._reader = request.form.reader()
-        self._is_read = False
+        self.answer = self._reader.answer
+        self._add = self._reader.add
+        self._is_over = False
         self._failure: Failure | None = None
+        self._ended_at: datetime | None = None
         self._start = time.perf_counter()
         self._first: float | None = None
         self._last: float | None = None
         self._is_stream = False
         self._once = threading.Lock()
 
-    @property
-    def answer(self) -> Answer:
-        """What is known of the answer."""
-        return self._reader.answer
-
     def complain(self, error: Exception) -> None:
         """Recording went wrong; the user's call goes on."""
         self._request.observer.complain(error)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is over."""
-        return self._once.locked()
 
     def answered(self, http_status: int, *, request_id: str | None = None, is_stream: bool = False) -> None:
         """The server has answered; the body of a stream is still to come."""
@@ -284,20 +281,17 @@ class Attempt:
 
     def add(self, data: Any) -> None:
         """A JSON document of the answer has come. What cannot be read is left out."""
-        if self.has_ended or not isinstance(data, Mapping):
+        if self._is_over or not isinstance(data, Mapping):
             return
-        self._is_read = True
-        if self._is_stream:
-            self._last = time.perf_counter()
-        answer = self._reader.answer
         try:
-            self._reader.add(data)
+            self._add(data)
         except (AttributeError, TypeError, ValueError) as error:
             self._request.observer.complain(error)
             return
         if self._is_stream:
+            answer = self.answer
             if self._first is None and answer.has_content:
-                self._first = self._last
+                self._first = time.perf_counter()
             if answer.is_done:
                 self.end()
 
@@ -314,9 +308,9 @@ class Attempt:
                 that the SDK refuses (cut off by its length, against a schema) is one: it is billed.
             was_closed: the user wanted no more of the stream.
         """
-        if self.has_ended:
+        if self._is_over:
             return
-        answer = self._reader.answer
+        answer = self.answer
         if answer.error is not None:
             self._failure = failure_said(None, answer.error, name="error", secrets=self._request.secrets)
         elif error is not None and (self._is_stream or not answer.is_complete):
@@ -337,8 +331,9 @@ class Attempt:
                 self._failure = said
 
     def _finish(self) -> None:
-        if self._once.acquire(blocking=False):
-            if self._last is None or self._failure is not None:
+        if self._once.acquire(blocking=False):  # a stream may be closed by another thread meanwhile
+            self._is_over = True
+            if self._last is None or self._is_stream or self._failure is not None:
                 self._last = time.perf_counter()
             self._request.ended(self)
 
@@ -349,7 +344,9 @@ class Attempt:
     @property
     def ended_at(self) -> datetime:
         """When it ended, by the clock that it began with: clocks are set in between."""
-        return self.started + timedelta(seconds=self._seconds)
+        if self._ended_at is None:
+            self._ended_at = self.started + timedelta(seconds=self._seconds)
+        return self._ended_at
 
     def content(self) -> dict[str, Any] | None:
         """What the model said, as far as it got."""

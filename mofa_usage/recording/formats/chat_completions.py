@@ -17,6 +17,7 @@ from mofa_usage.recording.formats.answers import (
 
 __all__ = ["CHAT_COMPLETIONS"]
 
+_PLAIN = ("user", "assistant", "system")
 _TEXTS = ("text", "refusal")
 _REASONING = ("reasoning_content", "reasoning")  # DeepSeek's name, OpenRouter's
 
@@ -36,6 +37,8 @@ CHAT_COMPLETIONS = _ChatCompletions()
 
 
 def _said(message: Mapping[str, Any]) -> Said:
+    if len(message) == 2 and type(text := message.get("content")) is str and message.get("role") in _PLAIN:
+        return Said(message["role"], {"text": text} if text else {})  # most messages of a long history
     role = role_of(message.get("role"))
     content = said_parts(message.get("content"), _TEXTS)
     if role == "tool":
@@ -76,6 +79,8 @@ class _Reader:
 
     def add(self, data: Mapping[str, Any]) -> None:
         answer = self.answer
+        if answer.has_content and self._add_word(data):
+            return
         answer.response_id = data.get("id") or answer.response_id
         answer.model = data.get("model") or answer.model
         answer.service_tier = data.get("service_tier") or answer.service_tier
@@ -91,6 +96,20 @@ class _Reader:
                 self._add_said(said, is_first=not choice.get("index"))
         if isinstance(usage, Mapping) and (answer.is_complete or not data.get("choices")):
             answer.is_complete = answer.is_done = True  # usage comes last; servers forget the finish reason
+
+    def _add_word(self, data: Mapping[str, Any]) -> bool:
+        """Take a chunk that is a piece of the text and nothing else, as most of a stream's are; whether it was one."""
+        choices = data.get("choices")
+        if not choices or len(choices) > 1 or data.get("usage") or data.get("error"):
+            return False
+        choice = choices[0]
+        delta = choice.get("delta")
+        if not delta or len(delta) > 1 or choice.get("finish_reason") or choice.get("index"):
+            return False
+        if type(text := delta.get("content")) is not str:
+            return False
+        self._text.append(text)
+        return True
 
     def _add_said(self, said: Mapping[str, Any], *, is_first: bool) -> None:
         found = False

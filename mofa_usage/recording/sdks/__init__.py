@@ -3,10 +3,8 @@
 An SDK is an object with two attributes, named by an entry point of the group `mofa_usage.sdks` whose own name is the
 package of its clients:
 
-```toml
-[project.entry-points."mofa_usage.sdks"]
-openai = "mofa_usage.recording.sdks.openai:OPENAI"
-```
+    [project.entry-points."mofa_usage.sdks"]
+    openai = "mofa_usage.recording.sdks.openai:OPENAI"
 
 It is imported when a client of that package is wrapped. What it observes it tells an `Observer`
 (`mofa_usage.recording.observed`), in a format of `mofa_usage.recording.formats` or one of its own.

@@ -1,5 +1,7 @@
 """Who is behind an address: many providers speak another's language, and are asked by another's client."""
 
+from functools import lru_cache
+
 __all__ = ["provider_at"]
 
 _HOSTS = {
@@ -22,6 +24,7 @@ _HOSTS = {
 }
 
 
+@lru_cache(maxsize=256)
 def provider_at(host: str, default: str) -> str:
     """The provider of a host; `default`, whose language is spoken there, of one that nobody knows."""
     name = host.lower().rstrip(".")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.observed import Attempt, Observer, Request
-from mofa_usage.recording.sdks.streams import AsyncTapped, Body, Tapped, watched
+from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped, watched
 from mofa_usage.recording.sdks.wire import Wire
 
 __all__ = ["Kind", "record_client"]
@@ -182,8 +182,8 @@ class _Call:
 
     def _tap(self, stream: Any, body: Body) -> None:
         hidden = _is_only_usage if self.asked else None
-        tapped = AsyncTapped if hasattr(stream, "__anext__") else Tapped
-        stream._iterator = tapped(stream._iterator, body, hidden)
+        tap: Callable[..., Any] = AsyncTapped if hasattr(stream, "__anext__") else tapped
+        stream._iterator = tap(stream._iterator, body, hidden)
 
 
 class _Seen(NamedTuple):
@@ -292,8 +292,9 @@ def _processing(plain: Any) -> Callable[..., Any]:
 
     def processing(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
         if (seen := response.extensions.get(_EXTENSION)) is not None:
-            seen.attempt.add(data)
-            if seen.asked and isinstance(data, dict) and data.get("usage") is None:
+            attempt, asked = seen
+            attempt.add(data)
+            if asked and isinstance(data, dict) and data.get("usage") is None:
                 data.pop("usage", None)  # who asks gets an empty one in every chunk
         return process(self, data=data, cast_to=cast_to, response=response)
 

@@ -1,7 +1,6 @@
 """Streams that are looked at as the user reads them, without reading ahead and without holding anything back.
 
-Two places are looked at. `Tapped` stands for the iterator of the SDK's stream and sees each of its events and what it
-raises. `watched` stands for the body of the HTTP response and sees it closed, which happens whatever the user does:
+Two places are looked at. `tapped` stands for the iterator of the SDK's stream and sees what it raises. `watched` stands for the body of the HTTP response and sees it closed, which happens whatever the user does:
 `break`, `with`, a helper that closes the response, a task that is cancelled, a stream that is dropped. What closes it
 in the midst of an error is closed before the error is seen: as long as the iterator is at work, it is waited for.
 """
@@ -14,7 +13,7 @@ from typing import Any
 from mofa_usage.recording.observed import Attempt
 from mofa_usage.recording.sdks.wire import Wire
 
-__all__ = ["AsyncTapped", "Body", "Tapped", "watched"]
+__all__ = ["AsyncTapped", "Body", "tapped", "watched"]
 
 
 class Body:
@@ -31,6 +30,12 @@ class Body:
         self.is_at_work = False  # the SDK's iterator is looking for the next event
         self.was_read = False
 
+    def __del__(self) -> None:
+        # Nobody has the stream any more, and perhaps nobody closed it: it was never read.
+        if not sys.is_finalizing():
+            self.is_at_work = False
+            self.closed()
+
     def closed(self) -> None:
         """Nobody can read any more of it."""
         if not self.is_at_work:
@@ -46,46 +51,27 @@ class Body:
             self.attempt.complain(failure)
 
 
-def _dropped(body: Body) -> None:
-    """Nobody has the stream any more, and perhaps nobody closed it: it was never read, or as far as the user wanted."""
-    if not sys.is_finalizing():
-        body.closed()
-
-
-class Tapped:
-    """The iterator of a stream. `is_hidden` says which of its items the user does not get."""
-
-    def __init__(self, items: Iterator[Any], body: Body, is_hidden: Callable[[Any], bool] | None = None) -> None:
-        self._items = items
-        self._body = body
-        self._is_hidden = is_hidden
-
-    def __iter__(self) -> "Tapped":
-        return self
-
-    def __del__(self) -> None:
-        _dropped(self._body)
-
-    def __next__(self) -> Any:
-        body = self._body
-        body.is_at_work = body.was_read = True
-        try:
-            item = next(self._items)
-            while self._is_hidden is not None and self._is_hidden(item):
-                item = next(self._items)
-        except StopIteration:
-            body.end()
-            raise
-        except BaseException as error:
-            body.end(error)
-            raise
-        finally:
-            body.is_at_work = False
-        return item
+def tapped(items: Iterator[Any], body: Body, is_hidden: Callable[[Any], bool] | None = None) -> Iterator[Any]:
+    """The same iterator, looked at. `is_hidden` says which of its items the user does not get."""
+    body.is_at_work = body.was_read = True
+    try:
+        for item in items:
+            if is_hidden is None or not is_hidden(item):
+                body.is_at_work = False
+                yield item
+                body.is_at_work = True
+    except GeneratorExit:
+        raise  # the user has left
+    except BaseException as error:
+        body.is_at_work = False
+        body.end(error)
+        raise
+    body.is_at_work = False
+    body.end()
 
 
 class AsyncTapped:
-    """The same for asynchronous iterators."""
+    """The same for an asynchronous iterator. No generator: one that is dropped is closed by nobody knows whom."""
 
     def __init__(self, items: AsyncIterator[Any], body: Body, is_hidden: Callable[[Any], bool] | None = None) -> None:
         self._items = items
@@ -94,9 +80,6 @@ class AsyncTapped:
 
     def __aiter__(self) -> "AsyncTapped":
         return self
-
-    def __del__(self) -> None:
-        _dropped(self._body)
 
     async def __anext__(self) -> Any:
         body = self._body
@@ -138,9 +121,6 @@ class _AnyWatched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)  # httpx asks its streams for the time that they took
-
-    def __del__(self) -> None:
-        _dropped(self._body)
 
 
 class _Watched(_AnyWatched):

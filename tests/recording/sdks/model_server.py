@@ -62,6 +62,16 @@ class ModelServer:
         self.knows_stream_options = True
         self.clients: list[Any] = []  # that were made to ask it
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which the SDKs find it."""
+        return {
+            "OPENAI_BASE_URL": f"{self.url}/v1",
+            "OPENAI_API_KEY": "sk-of-the-tests",
+            "ANTHROPIC_BASE_URL": self.url,
+            "ANTHROPIC_API_KEY": "sk-of-the-tests",
+        }
+
     def plan(self, *steps: Step) -> None:
         """What to do with the next requests."""
         self.script = deque(steps)
@@ -71,8 +81,7 @@ class ModelServer:
 @contextmanager
 def model_server() -> Iterator[ModelServer]:
     """A running server."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), _Handler)
     http.model = server = ModelServer(f"http://127.0.0.1:{http.server_port}")  # type: ignore[attr-defined]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -82,6 +91,13 @@ def model_server() -> Iterator[ModelServer]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Clients hang up: that is what is tried."""
 
 
 class _Handler(BaseHTTPRequestHandler):
