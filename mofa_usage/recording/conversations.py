@@ -32,6 +32,7 @@ from uuid import UUID
 
 __all__ = ["Conversations", "Place", "Placed", "Said"]
 
+_PARTS = ("tool_calls", "tool_result", "parts")
 _REMEMBERED = 20_000  # messages: some 5 MB
 
 
@@ -51,8 +52,9 @@ class Placed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The new messages of a request, oldest first, and the id of the message that it ends with; None without any. `trail`
-    is what all of its messages say, to be found again in this process.
+    """The new messages of a request, oldest first, and the id of the message that it ends with; None without any.
+
+    `trail` is what all of its messages say, to be found again in this process.
     """
 
     new: Sequence[Placed]
@@ -64,10 +66,14 @@ class Conversations:
     """The messages of all sessions that one recorder sees; for any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._answers: dict[bytes, bytes] = {}  # by session and what they say
+        self.begin_anew()
+        self._answers: dict[tuple[bytes, int], bytes] = {}  # by session and what they say
         self._trails: dict[tuple[bytes, int], bytes] = {}  # answers by all that was said until then
         self._saved: dict[bytes, None] = {}  # messages of any role, and sessions; oldest first
+
+    def begin_anew(self) -> None:
+        """In a child that was forked: the lock may be held by a thread that is not there."""
+        self._lock = threading.RLock()  # a stream may be collected, and recorded, in the midst of anything
 
     def place(self, session: UUID, history: Sequence[Said]) -> Place:
         """The new messages of a request whose whole history is this."""
@@ -92,19 +98,18 @@ class Conversations:
         before = b""
         for said in history:
             if said.role != "system":
-                text = _text(said)
-                before = _id(room, before, text)
+                before = _id(room, before, _text(said))
                 if said.role == "assistant" and before not in self._saved:
-                    before = self._answers.get(_key(room, text), before)
+                    before = self._answers.get((room, hash(_form(said))), before)
         return before
 
     def answer(self, session: UUID, place: Place, said: Said) -> UUID:
         """The id of what the model said to the request that has this place."""
-        room, text = session.bytes, _text(said)
-        own = _id(room, b"" if place.last is None else place.last.bytes, text)
+        room, form = session.bytes, _form(said)
+        own = _id(room, b"" if place.last is None else place.last.bytes, _text(said))
         with self._lock:
-            self._answers[_key(room, text)] = own
-            self._trails[room, hash((*place.trail, _form(said)))] = own
+            self._answers[room, hash(form)] = own
+            self._trails[room, hash((*place.trail, form))] = own
             _forget(self._answers)
             _forget(self._trails)
         return UUID(bytes=own)
@@ -138,19 +143,16 @@ def _form(said: Said) -> Any:
     content = said.content
     if said.role == "system":
         return None
-    return (said.role, content.get("text")) if len(content) == 1 and "text" in content else _text(said)
-
-
-def _key(session: bytes, text: bytes) -> bytes:
-    return hashlib.sha1(session + text, usedforsecurity=False).digest()
+    # An answer may have thoughts, which nobody sends again.
+    if not (content.get("tool_calls") or content.get("tool_result") or content.get("parts")):
+        return said.role, content.get("text") or ""
+    return _text(said)
 
 
 def _text(said: Said) -> bytes:
     """What a message says, in one way whoever wrote it: only what an application sends again is part of it."""
     content = said.content
     text = f"{said.role}\0{content.get('text') or ''}"
-    if len(content) > 1 or "text" not in content:
-        rest = [content[key] for key in ("tool_calls", "tool_result", "parts") if content.get(key)]
-        if rest:
-            text += "\0" + json.dumps(rest, sort_keys=True, default=str)
+    if rest := [content[key] for key in _PARTS if content.get(key)]:
+        text += "\0" + json.dumps(rest, sort_keys=True, default=str)
     return text.encode("utf-8", "surrogatepass")

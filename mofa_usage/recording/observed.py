@@ -39,7 +39,7 @@ from mofa_usage.recording.failures import (
     failure_said,
     plain_text,
 )
-from mofa_usage.recording.formats.answers import Answer, Format
+from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.scope import Identity, Scope, current_scope
 from mofa_usage.records import NIL_UUID
 from mofa_usage.values import MAX_INT, ApiCallStatus
@@ -123,7 +123,7 @@ class Request:
         self.body = body
         self.secrets = secrets
         self._scope = current_scope(observer.recorder)
-        self._identity = observer.recorder.identity
+        self._identity = observer.recorder.identity if self._scope is None else self._scope.identity
         self._is_async = is_async
         self._provider = provider
         self._model = model

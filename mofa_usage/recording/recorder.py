@@ -414,6 +414,7 @@ class Recorder:
         self._refused = 0
         self._pricing.begin_anew()
         self._privacy.begin_anew()
+        self._observer.conversations.begin_anew()
         scopes = list(self._scopes)
         self._begin()
         self._scopes.update(scopes)

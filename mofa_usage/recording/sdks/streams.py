@@ -1,8 +1,9 @@
 """Streams that are looked at as the user reads them, without reading ahead and without holding anything back.
 
-Two places are looked at. `tapped` stands for the iterator of the SDK's stream and sees what it raises. `watched` stands for the body of the HTTP response and sees it closed, which happens whatever the user does:
-`break`, `with`, a helper that closes the response, a task that is cancelled, a stream that is dropped. What closes it
-in the midst of an error is closed before the error is seen: as long as the iterator is at work, it is waited for.
+Two places are looked at. `tapped` stands for the iterator of the SDK's stream and sees what it raises. `watched` stands
+for the body of the HTTP response and sees it closed, which happens whatever the user does: `break`, `with`, a helper
+that closes the response, a task that is cancelled, a stream that is dropped. What closes it in the midst of an error is
+closed before the error is seen: as long as the iterator is at work, it is waited for.
 """
 
 import sys
