@@ -4,7 +4,6 @@ The code is the provider's own where it has one (`context_length_exceeded`, `ove
 exception. SDKs name alike what they take from their servers: `status_code`, `code`, `type`, `body`.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from mofa_usage.values import ApiCallStatus
 __all__ = ["CLOSED", "TRUNCATED", "UNREADABLE", "Failure", "failure_of", "failure_said", "plain_text"]
 
 _LONGEST = 2_000  # characters of a message: some SDKs repeat the whole answer of a server
-_CANCELS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+_CANCELS = ("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "SystemExit")  # asyncio's, trio's
 
 
 class Failure(NamedTuple):
@@ -39,7 +38,7 @@ UNREADABLE = Failure(ApiCallStatus.FAILED, "unreadable_answer", "the server's an
 def failure_of(error: BaseException, *, secrets: Sequence[str] = ()) -> Failure:
     """What an exception says. `secrets` are left out of the message."""
     name = type(error).__name__
-    if isinstance(error, _CANCELS):
+    if name in _CANCELS:
         return Failure(ApiCallStatus.CANCELLED, name, "the caller cancelled it")
     http = _http_status(error)
     code = _code(getattr(error, "code", None), getattr(error, "type", None), getattr(error, "status", None)) or name
