@@ -49,6 +49,14 @@ __all__ = ["Attempt", "Observer", "Recording", "Request"]
 _log = logging.getLogger(__name__)
 _REFUSED_USAGE = {"prompt_tokens": 0, "completion_tokens": 0}
 _MODEL_LENGTH = 600
+_LAST_EVENTS = (  # no set: what is said there may be anything
+    "message_stop",
+    "error",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+)
 _TICK = timedelta(microseconds=1)
 
 
@@ -258,7 +266,7 @@ class Attempt:
         self._request = request
         self._reader = request.form.reader()
         self.answer = self._reader.answer
-        self._add = self._reader.add
+        self._unread: list[dict[str, Any]] = []
         self._is_over = False
         self._failure: Failure | None = None
         self._ended_at: datetime | None = None
@@ -281,19 +289,26 @@ class Attempt:
 
     def add(self, data: Any) -> None:
         """A JSON document of the answer has come. What cannot be read is left out."""
-        if self._is_over or not isinstance(data, Mapping):
+        if self._is_over or type(data) is not dict:
             return
-        try:
-            self._add(data)
-        except (AttributeError, TypeError, ValueError) as error:
-            self._request.observer.complain(error)
-            return
-        if self._is_stream:
-            answer = self.answer
-            if self._first is None and answer.has_content:
+        self._unread.append(data)
+        if self._first is None or data.get("usage") or data.get("type") in _LAST_EVENTS:
+            self._read()
+            if not self._is_stream:
+                return
+            if self._first is None and self.answer.has_content:
                 self._first = time.perf_counter()
-            if answer.is_done:
+            if self.answer.is_done:
                 self.end()
+
+    def _read(self) -> None:
+        """Read what has come. Of a stream, once its first content is there, many events at once: that is faster."""
+        for data in self._unread:
+            try:
+                self._reader.add(data)
+            except Exception as error:
+                self.complain(error)
+        self._unread.clear()
 
     def refused(self, http_status: int, body: Any, name: str) -> None:
         """The server has answered with an error. `name` is its code where the body says none."""
@@ -310,18 +325,28 @@ class Attempt:
         """
         if self._is_over:
             return
-        answer = self.answer
-        if answer.error is not None:
-            self._failure = failure_said(None, answer.error, name="error", secrets=self._request.secrets)
-        elif error is not None and (self._is_stream or not answer.is_complete):
-            self._failure = failure_of(error, secrets=self._request.secrets)
-        elif answer.is_cancelled:
-            self._failure = Failure(ApiCallStatus.CANCELLED, "cancelled", "the provider says that it was cancelled")
-        elif not answer.is_complete and self._is_stream:
-            self._failure = CLOSED if was_closed else TRUNCATED
-        elif not answer.is_complete and self._request.form.is_checked:
+        try:
+            self._read()
+            self._failure = self._judge(error, was_closed=was_closed)
+        except Exception as odd:
+            self.complain(odd)
             self._failure = UNREADABLE
         self._finish()
+
+    def _judge(self, error: BaseException | None, *, was_closed: bool) -> Failure | None:
+        """What went wrong, if anything."""
+        answer = self.answer
+        if answer.error is not None:
+            return failure_said(None, answer.error, name="error", secrets=self._request.secrets)
+        if error is not None and not (answer.is_done or (answer.is_complete and not self._is_stream)):
+            return failure_of(error, secrets=self._request.secrets)
+        if answer.is_cancelled:
+            return Failure(ApiCallStatus.CANCELLED, "cancelled", "the provider says that it was cancelled")
+        if answer.is_complete:
+            return None
+        if self._is_stream:
+            return CLOSED if was_closed else TRUNCATED
+        return UNREADABLE if self._request.form.is_checked else None
 
     def explain(self, error: BaseException) -> None:
         """The user gets this error for it, which says more than what was seen; but an answer stays one."""
