@@ -11,15 +11,16 @@ Besides the fields of a call there are
 - `time.NAME`: instants from which durations follow;
 - `span.NAME`: what tells a call from what is around it in a trace (`spans.py`).
 
-A duration is taken where its unit is known: because the name says it (`duration_seconds`, `latencyMs`) or because a
-convention does (OpenTelemetry's are seconds). A column `latency` could be anything.
+A duration is taken where its unit is known: because the name says it (`duration_seconds`, `latencyMs`), because a
+convention does (OpenTelemetry's are seconds), or because it is one by its type, as Parquet and frames have them. A
+number called `latency` could be anything.
 """
 
 from collections.abc import Iterator, Mapping
 
 from mofa_usage.tokens.names import plain_name
 
-__all__ = ["DURATIONS", "FIELD_NAMES", "milliseconds_of_unit", "plain_name"]
+__all__ = ["DURATIONS", "FIELD_NAMES", "milliseconds_of_unit", "plain_name", "says_unit"]
 
 _UNITS: Mapping[str, str] = {
     **dict.fromkeys(("ms", "millis", "milliseconds"), "1"),
@@ -37,6 +38,9 @@ DURATIONS = (
 """What the duration of a call is called, before the unit."""
 
 
+_FIRST_TOKENS = ("time_to_first_token", "ttft", "first_token_latency")
+
+
 def _with_units(*stems: str) -> Iterator[str]:
     return (f"{stem}_{unit}" for stem in stems for unit in _UNITS)
 
@@ -47,6 +51,12 @@ def milliseconds_of_unit(name: str) -> str:
     if plain.endswith(_IN_SECONDS):
         return "1000"
     return _UNITS.get(plain.rpartition("_")[2], "1") if "_" in plain else "1"
+
+
+def says_unit(name: str) -> bool:
+    """Whether the name of a duration tells its unit, by itself or by convention."""
+    plain = plain_name(name)
+    return plain.endswith(_IN_SECONDS) or plain.rpartition("_")[2] in _UNITS
 
 
 _END_TIMES = "end_time ended_at end_timestamp finished_at completed_at end_time_unix_nano request_end_time"
@@ -77,10 +87,12 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "latency_ms": [
             *_with_units(*DURATIONS),
             "gen_ai_client_operation_duration",
+            *DURATIONS,
         ],
         "time_to_first_token_ms": [
-            *_with_units("time_to_first_token", "ttft", "time_to_first_chunk", "first_token_latency"),
+            *_with_units(*_FIRST_TOKENS, "time_to_first_chunk"),
             *("gen_ai_response_time_to_first_chunk", "gen_ai_server_time_to_first_token"),
+            *_FIRST_TOKENS,
         ],
         "tokens_per_second": "tokens_per_second output_tokens_per_second",
         "api_response_id": "api_response_id response_id gen_ai_response_id",

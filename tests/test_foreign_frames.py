@@ -300,3 +300,11 @@ def test_a_lazy_source_is_not_read_by_being_opened() -> None:
     frame = given(model=["a", "b"], input_tokens=[1, 2], output_tokens=[1, 2])
     open_source(frame.lazy().map_batches(note, schema=frame.schema))
     assert not any(read)
+
+
+def test_a_duration_by_its_type_needs_no_unit_and_a_number_does() -> None:
+    latency = timedelta(milliseconds=1245)
+    usage = load_usage(pl.DataFrame({"create_time": [NOON], "model": ["m"], "latency": [latency], "ttft": [3.0]}))
+    assert usage.frame["latency_ms"].to_list() == [1245]
+    assert "time_to_first_token_ms" not in usage.columns
+    assert usage.frame["ttft"].to_list() == [3.0]

@@ -28,7 +28,7 @@ FRAME = pl.DataFrame(
         "prompt_tokens": [10, 20],
         "completion_tokens": [1, 2],
         "cost": pl.Series([Decimal("0.0000000001"), None], dtype=pl.Decimal(38, 10)),
-        "latency_ms": [timedelta(milliseconds=1245), None],
+        "latency": [timedelta(milliseconds=1245), None],
     }
 )
 SQL = """
@@ -210,12 +210,12 @@ async def test_intervals_are_durations_and_months_are_refused() -> None:
     relation: Any = duckdb.sql(
         "SELECT TIMESTAMPTZ '2026-05-01 12:00:00+00' AS create_time, 1 AS prompt_tokens,"
         " 1::HUGEINT AS completion_tokens,"
-        " INTERVAL 1245 MILLISECOND AS latency_ms"
+        " INTERVAL 1245 MILLISECOND AS latency"
     )
     _, calls = await imported(relation)
     assert [call.latency_ms for call in calls] == [1245]
     with pytest.raises(UsageError, match="a month has no fixed length"):
-        await imported(relation.project("* REPLACE (INTERVAL 1 MONTH AS latency_ms)"))
+        await imported(relation.project("* REPLACE (INTERVAL 1 MONTH AS latency)"))
 
 
 async def test_an_arrow_table_of_many_chunks() -> None:

@@ -6,7 +6,7 @@ by the field's own name, is refused when it does not fit; what was only guessed 
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
 from mofa_usage.importing.columns import DETAILS, check_targets, field_kind
 from mofa_usage.importing.values import ValueRefusedError
-from mofa_usage.names import milliseconds_of_unit
+from mofa_usage.names import milliseconds_of_unit, says_unit
 from mofa_usage.outcomes import UnknownStatusError, status_of
 from mofa_usage.records import PriceDetails, TokenDetails
 
@@ -81,6 +81,8 @@ class Fields:
             is_own = is_sure or name.strip().casefold() == target
             return partial(self._id, target, target in LABEL_OF_ID and not is_own)
         if target.endswith("_ms"):
+            if not is_sure and not says_unit(name):
+                return _duration
             return partial(convert.to_milliseconds, unit=Decimal(milliseconds_of_unit(name)))
         if target in DETAILS:
             known = {key: self.converter(f"{target}.{key}", key) for key in DETAILS[target].model_fields}
@@ -196,3 +198,8 @@ def shown(value: object) -> str:
     """A value in a reason: short, text in quotes."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _duration(value: Any) -> int | None:
+    """The milliseconds of what is a duration by its type; a number without a unit says nothing."""
+    return convert.to_milliseconds(value) if isinstance(value, timedelta) else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mofa_usage.errors import UsageError
-from mofa_usage.names import FIELD_NAMES, milliseconds_of_unit, plain_name
+from mofa_usage.names import FIELD_NAMES, milliseconds_of_unit, plain_name, says_unit
 from mofa_usage.reading.columns import CALL_COLUMNS, JSON_COLUMNS, LABEL, LABEL_COLUMNS, call_column, quoted
 from mofa_usage.tokens import Readings, TokenValueError, find_usage, token_columns
 
@@ -134,7 +134,8 @@ def _by_name(given: Given, free: Sequence[str], known: Collection[str]) -> dict[
             continue
         there = (name for plain in called for name in by_plain_name.get(plain, ()) if name not in found.values())
         for name in there:
-            if given.fits(column, name):
+            has_unit = column not in _DURATIONS or name in given.durations or says_unit(name)
+            if has_unit and given.fits(column, name):
                 found[column] = name
                 break
     return found
