@@ -118,6 +118,29 @@ def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) 
     assert not any(output.output_type == "stream" for output in code_cells(notebook)[1].outputs)  # nothing is made up
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
+    lines = [
+        f"2026-05-{day:02d}T10:00:00Z,model-{day % 3},100,{day},{cost},{currency}"
+        for day in range(1, 29)
+        for cost, currency in ((day, "EUR"), (day / 4, "USD"), ("", ""))
+    ]
+    (tmp_path / "calls.csv").write_text(
+        "\n".join(["timestamp,model,prompt_tokens,completion_tokens,cost,currency", *lines])
+    )
+    url = f"sqlite:{tmp_path / 'usage.db'}"
+    asyncio.run(import_into(url, tmp_path / "calls.csv"))
+    write_notebook(name, tmp_path / "mine.ipynb", url=url)
+    notebook = executed(tmp_path / "mine.ipynb", tmp_path)
+    check_outputs(notebook)
+    assert any("cost_EUR" in text for cell in code_cells(notebook) for text in outputs(cell, "text/html"))
+
+
+async def import_into(url: str, path: Path) -> None:
+    async with connect(url) as store:
+        await import_calls(store, path)
+
+
 def test_papermill_sets_the_parameters(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'usage.db'}"
     asyncio.run(make_database(url, with_calls=True))
