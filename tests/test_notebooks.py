@@ -11,6 +11,7 @@ import nbformat
 import papermill
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
 
 from mofa_usage.cli.templates import names, template_path, write_notebook
 from mofa_usage.demo.sample import sample_path
@@ -41,11 +42,15 @@ def outputs(cell: Any, kind: str) -> list[Any]:
 
 
 def executed(path: Path, folder: Path) -> Any:
-    """The notebook after it ran in a new kernel; a cell that fails raises with its traceback."""
-    notebook = read(path)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
+    """The notebook after it ran in a new kernel; a cell that fails raises with its traceback.
+
+    Once, on a busy machine, a kernel never said that a cell was done; whoever loses the answer asks a new kernel.
+    """
+    resources = {"metadata": {"path": str(folder)}}
+    try:
+        NotebookClient(notebook := read(path), timeout=110, kernel_name="python3", resources=resources).execute()
+    except CellTimeoutError:
+        NotebookClient(notebook := read(path), timeout=110, kernel_name="python3", resources=resources).execute()
     return notebook
 
 
