@@ -34,6 +34,7 @@ from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
 from tests.leaks import opened
 from tests.proofs import PROOF
+from tests.recording.sdks import more
 from tests.servers import Server, mariadb_server, postgres_server
 
 T = TypeVar("T")
@@ -219,6 +220,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--proof"):
         os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if absent := more.missing():
+        terminalreporter.section("left out")
+        terminalreporter.line(f"The SDKs of {', '.join(absent)}: they are not installed; the extra `sdks` brings them.")
 
 
 _CHOSEN = pytest.StashKey[list[Backend]]()

@@ -18,18 +18,20 @@ import pytest
 import mofa_usage
 from mofa_usage import demo
 from tests.documents import Block, DocumentError, Page, blocks, run_python
+from tests.recording.sdks import more
 from tests.recording.sdks.model_server import model_server
 from tests.servers import Server, mariadb_server, postgres_server
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "mofa_usage" / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "mofa_usage" / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *(path for path in DOCS if path.name != more.PAGE or not more.missing())]
 MODULES = sorted((ROOT / "mofa_usage").rglob("*.py"))
 SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,
     "mysql.md": mariadb_server,
 }
 # Pages whose clients of SDKs find the tests' server of models.
-ASKS_MODELS = {"sdks.md"}
+ASKS_MODELS = {"sdks.md", more.PAGE}
 
 
 @pytest.fixture
@@ -79,8 +81,9 @@ def test_the_readme_has_the_two_commands() -> None:
 
 
 def test_the_tests_of_readme_are_those_of_ci() -> None:
+    """There with the SDKs that weigh much."""
     script = (ROOT / ".ci" / "run").read_text()
-    assert ".venv/bin/pip install -c .ci/constraints.txt -e '.[all,test]'" in script
+    assert ".venv/bin/pip install -c .ci/constraints.txt -e '.[all,test,sdks]'" in script
 
 
 # Docstrings

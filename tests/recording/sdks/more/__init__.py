@@ -1,0 +1,25 @@
+"""The SDKs that weigh much: some 100 packages, which `.ci/run` installs (the extra `sdks`), and README's command does not.
+
+Without them their tests and their page of the documentation are left out, and the head of the test run says so.
+"""
+
+from importlib.util import find_spec
+
+__all__ = ["PAGE", "missing"]
+
+PAGE = "more_sdks.md"
+"""The page of the documentation that shows them."""
+
+_PACKAGES = ("agents", "google.genai", "langchain_openai", "litellm", "mistralai", "ollama", "pydantic_ai")
+
+
+def missing() -> list[str]:
+    """Those that are not installed."""
+    return [name for name in _PACKAGES if not _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that it lies in
+        return False
