@@ -1,6 +1,6 @@
-"""The SDKs that weigh much: some 100 packages, which `.ci/run` installs (the extra `sdks`), and README's command does not.
+"""The SDKs that weigh much: some 100 packages, which `.ci/run` installs and README's command does not (extra `sdks`).
 
-Without them their tests and their page of the documentation are left out, and the head of the test run says so.
+Without them their tests and their page of the documentation are left out, and the end of the test run says so.
 """
 
 from importlib.util import find_spec
