@@ -181,6 +181,28 @@ def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
     assert "Not shown, since no call tells it: prices, latency, time to first token." in page
 
 
+COLUMNS = ["model_name", "status", "error_code", "total_price", "currency", "latency_ms", "time_to_first_token_ms"]
+
+
+@pytest.mark.parametrize("lacking", [*COLUMNS, "total_tokens", "completion_tokens", "agent_name"])
+def test_a_frame_without_a_column_is_reported_as_far_as_it_goes(lacking: str) -> None:
+    assert contents(load_usage(month().frame.drop(lacking)), None).calls == 40
+
+
+@pytest.mark.parametrize("kept", [[], *([name] for name in COLUMNS)], ids=str)
+def test_a_frame_of_times_and_little_else_is_reported(kept: list[str]) -> None:
+    found = contents(load_usage(month().frame.select("create_time", *kept)), None)
+    assert found.calls == 40
+    assert ("Success rate" in [tile.title for tile in found.tiles]) == (kept == ["status"])
+    assert ("Cost" in [section.title for section in found.sections]) == (kept == ["total_price"])
+    assert ("outcomes" in found.absent) == (kept != ["status"])
+
+
+def test_a_frame_without_times_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no column 'create_time', which a report needs"):
+        write_report(load_usage(month().frame.drop("create_time")), tmp_path / "none.html")
+
+
 def test_a_model_has_one_colour_on_the_whole_page() -> None:
     usage = usage_of([call(day, model_name=f"m{day % 11}", total_price=Decimal(day)) for day in range(33)])
     found = contents(usage, None)

@@ -1,14 +1,21 @@
-"""What a report asks of the calls, all at once: questions that group the calls alike share one pass over them."""
+"""What a report asks of the calls, all at once: questions that group the calls alike share one pass over them.
+
+A frame of the user's own may lack columns: each question is asked as far as they are there, and left out where nothing
+of it is.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mofa_usage.analysis import Breakdown, Question
+from mofa_usage.analysis.asking import Usual
 from mofa_usage.analysis.questions import COST, LATENCY, SUCCESS_RATE, TOKEN_RATE
-from mofa_usage.measures import MeasureName
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import DIMENSIONS, MEASURES, MeasureName
 from mofa_usage.report.period import Span, Window, window
 
 if TYPE_CHECKING:
@@ -71,38 +78,72 @@ class Answers:
     def __getitem__(self, name: tuple[str, ...] | str) -> Breakdown:
         return self.found[(name,) if isinstance(name, str) else name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the calls have the columns for it."""
+        return name in self.found
+
 
 def answers(usage: "UsageFrame", days: int | None) -> Answers | None:
-    """Ask everything; None when there are no calls. `days` is the length of the period of the headline figures."""
+    """Ask everything; None when there are no calls. `days` is the length of the period of the headline figures.
+
+    Raises:
+        UsageError: the calls have no times.
+    """
+    if "create_time" not in usage.columns:
+        raise UsageError("the frame has no column 'create_time', which a report needs")
     ends = usage.sql("SELECT min(create_time) AS first, max(create_time) AS last FROM calls")
     first, last = ends.with_columns(pl.all().dt.convert_time_zone(usage.tz)).row(0)
     if first is None:
         return None
     span = Span(first, last, usage.start, usage.end)
     chosen, agent = window(span, days), _agent(usage)
-    asked = dict(_questions(span, chosen, agent))
+    there = frozenset(usage.columns)
+    wishes = _wishes(span, chosen, _MODEL if _MODEL in there else None, agent)
+    every = ((name, wish.answerable(there)) for name, wish in wishes)
+    asked = {name: question for name, question in every if question is not None}
     return Answers(span, chosen, agent, dict(zip(asked, usage.breakdowns(list(asked.values())), strict=True)))
 
 
-def _questions(span: Span, chosen: Window, agent: str | None) -> Iterator[tuple[tuple[str, ...], Question]]:
-    bucket = span.bucket
-    yield ("recorded",), Question((), RECORDED)
-    yield ("totals",), Question((), COLUMNS)
-    yield ("now",), Question((), HEADLINES, chosen.start, chosen.end)
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A question as it is asked where the calls have all columns."""
+
+    by: tuple[str, ...]
+    measures: tuple[MeasureName, ...] | Usual
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def answerable(self, there: frozenset[str]) -> Question | None:
+        """The question as far as the columns are there; None where they say nothing of it."""
+        known = [name for name in self.measures if set(MEASURES[name].needs) <= there]
+        about = self.measures.about if isinstance(self.measures, Usual) else self.measures
+        if not all(set(DIMENSIONS[name].needs) <= there for name in self.by) or not set(about) & set(known):
+            return None
+        return Question(self.by, known, self.start, self.end)
+
+
+def _wishes(
+    span: Span, chosen: Window, model: str | None, agent: str | None
+) -> Iterator[tuple[tuple[str, ...], _Wish]]:
+    time, models = span.bucket, (model,) if model else ()
+    yield ("recorded",), _Wish((), RECORDED)
+    yield ("totals",), _Wish((), COLUMNS)
+    yield ("now",), _Wish((), HEADLINES, chosen.start, chosen.end)
     if chosen.before is not None:
-        yield ("before",), Question((), HEADLINES, chosen.before, chosen.start)
-    for name in (_MODEL, *([agent] if agent else [])):
-        yield ("columns", name), Question(name, COLUMNS)
-        yield ("cost", name), Question(name, COST)
-        yield ("success", name), Question(name, SUCCESS_RATE)
-    yield ("latency", _MODEL), Question(_MODEL, LATENCY)
-    yield ("rate", _MODEL), Question(_MODEL, TOKEN_RATE)
-    yield ("cost", "time"), Question((bucket, _MODEL), COST)
-    yield ("tokens", "time"), Question((bucket, _MODEL), ("total_tokens", "calls"))
-    yield ("success", "time"), Question(bucket, SUCCESS_RATE)
-    yield ("latency", "time"), Question(bucket, LATENCY)
-    yield ("week",), Question(("hour_of_day", "weekday"), "calls")
-    yield ("failures",), Question(("status", "error_code"), ("calls", "models", "agents"))
+        yield ("before",), _Wish((), HEADLINES, chosen.before, chosen.start)
+    for name in filter(None, (model, agent)):
+        yield ("columns", name), _Wish((name,), COLUMNS)
+        yield ("cost", name), _Wish((name,), COST)
+        yield ("success", name), _Wish((name,), SUCCESS_RATE)
+    for name in models:
+        yield ("latency", name), _Wish((name,), LATENCY)
+        yield ("rate", name), _Wish((name,), TOKEN_RATE)
+    yield ("cost", "time"), _Wish((time, *models), COST)
+    yield ("tokens", "time"), _Wish((time, *models), ("total_tokens", "calls"))
+    yield ("success", "time"), _Wish((time,), SUCCESS_RATE)
+    yield ("latency", "time"), _Wish((time,), LATENCY)
+    yield ("week",), _Wish(("hour_of_day", "weekday"), ("calls",))
+    yield ("failures",), _Wish(("status", "error_code"), ("calls", "models", "agents"))
 
 
 def _agent(usage: "UsageFrame") -> str | None:

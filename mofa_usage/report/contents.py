@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import polars as pl
@@ -101,7 +102,7 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
     if found is None:
         return Contents()
     recorded = found["recorded"].row(0, named=True)
-    styles = usage.styles("model_name")
+    styles = usage.styles("model_name") if "model_name" in usage.columns else {}
     return Contents(
         span=found.span,
         window=found.window,
@@ -109,8 +110,14 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
         tiles=list(_tiles(found)),
         sections=list(_sections(usage, found, recorded, styles)),
         tables=list(_tables(found, styles)),
-        absent=[word for name, word in OPTIONAL.items() if not recorded[name]],
+        absent=list(_absent(recorded)),
     )
+
+
+def _absent(recorded: Mapping[str, Any]) -> Iterator[str]:
+    if "error_count" not in recorded:
+        yield "outcomes"
+    yield from (word for name, word in OPTIONAL.items() if not recorded.get(name))
 
 
 # Headline figures -----------------------------------------------------------------------------------------------------
@@ -120,29 +127,37 @@ def _tiles(found: Answers) -> Iterator[Tile]:
     now, before = found["now"], found["before"] if found.window.before is not None else None
     plain, plain_before = (part.row(0, named=True) if part is not None else {} for part in (now, before))
     money, money_before = (_money(part) if part is not None else {} for part in (now, before))
-    yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=f"{plain['error_count']:,} unsuccessful")
-    priced = f"{wording.percent(plain['coverage'])} of {plain['calls']:,} calls priced"
+    unsuccessful = f"{plain['error_count']:,} unsuccessful" if "error_count" in plain else ""
+    yield _tile("calls", plain, plain_before, HEADLINES["calls"], "", note=unsuccessful)
+    priced = f"{wording.percent(plain.get('coverage'))} of {plain['calls']:,} calls priced"
     for position, (currency, row) in enumerate(money.items()):
         note = "" if position else priced
         yield _tile("cost", row, money_before.get(currency, {}), MONEY["cost"], currency, note=note)
     for name in ("success_rate", "total_tokens"):
-        prompt, completion = (wording.compact(plain[part]) for part in ("prompt_tokens", "completion_tokens"))
-        note = f"{prompt} prompt · {completion} completion" if name == "total_tokens" else ""
-        yield _tile(name, plain, plain_before, HEADLINES[name], "", note=note)
+        if name in plain:
+            note = _parts(plain) if name == "total_tokens" else ""
+            yield _tile(name, plain, plain_before, HEADLINES[name], "", note=note)
     for name in ("latency_p95", "ttft_p50", "token_rate_overall"):
-        if plain[name] is not None:
+        if plain.get(name) is not None:
             yield _tile(name, plain, plain_before, HEADLINES[name], "")
     for currency, row in money.items():
         for name in ("cost_per_call", "wasted_cost"):
-            if row[name] is not None:
+            if row.get(name) is not None:
                 yield _tile(name, row, money_before.get(currency, {}), MONEY[name], currency)
+
+
+def _parts(row: Mapping[str, Any]) -> str:
+    """What the tokens are made of, as far as it is known."""
+    parts = {"prompt_tokens": "prompt", "completion_tokens": "completion"}
+    return " · ".join(f"{wording.compact(row[name])} {word}" for name, word in parts.items() if name in row)
 
 
 def _money(answer: Breakdown) -> dict[str, dict[str, Any]]:
     """The headline measures that are money, by currency; none where no call has a price."""
     row = answer.row(0, named=True)
+    columns = partial(money_columns, currencies=answer.currencies)
     return {
-        currency: {name: row[money_columns(name, answer.currencies)[currency]] for name in MONEY}
+        currency: {name: row[column] for name in MONEY if (column := columns(name)[currency]) in row}
         for currency in answer.currencies
     }
 
@@ -189,51 +204,56 @@ def _arrow(change: float) -> str:
 def _sections(
     usage: "UsageFrame", found: Answers, recorded: Mapping[str, Any], styles: Mapping[str, theme.Style]
 ) -> Iterator[Section]:
-    groups = ["model_name", *([found.agent] if found.agent else [])]
+    groups = [name for name in ("model_name", found.agent) if name]
     looks = {"model_name": styles}
-    if recorded["priced_calls"]:
-        by = [plots.cost_by(found["cost", group], styles=looks.get(group)) for group in groups]
+    if recorded.get("priced_calls"):
+        by = [plots.cost_by(found["cost", one], styles=looks.get(one)) for one in groups if ("cost", one) in found]
         yield Section("Cost", [plots.cost_over_time(found["cost", "time"], styles=styles)], by)
     volume = [plots.over_time(found["tokens", "time"], styles=styles)]
     if found.span.last - found.span.first >= timedelta(days=2):
         volume.append(plots.heatmap(found["week"]))
     yield Section("Volume", volume, [])
-    failures = [plots.failures_by(found["success", group]) for group in groups] if recorded["error_count"] else []
-    yield Section("Reliability", [plots.success_over_time(found["success", "time"])], failures)
+    if ("success", "time") in found:
+        failed = [one for one in groups if ("success", one) in found] if recorded["error_count"] else []
+        failures = [plots.failures_by(found["success", one]) for one in failed]
+        yield Section("Reliability", [plots.success_over_time(found["success", "time"])], failures)
     over, by = list(_speed_over_time(found, recorded)), list(_speed_by_model(usage, found, recorded, styles))
     if over or by:
         yield Section("Speed", over, by)
 
 
 def _speed_over_time(found: Answers, recorded: Mapping[str, Any]) -> Iterator[Figure]:
-    if recorded["latency_calls"]:
+    if recorded.get("latency_calls"):
         yield plots.latency_over_time(found["latency", "time"])
-    if recorded["ttft_calls"]:
+    if recorded.get("ttft_calls"):
         yield plots.ttft_over_time(found["latency", "time"])
 
 
 def _speed_by_model(
     usage: "UsageFrame", found: Answers, recorded: Mapping[str, Any], styles: Mapping[str, theme.Style]
 ) -> Iterator[Figure]:
-    latency, rates = found["latency", "model_name"], found["rate", "model_name"]
-    if recorded["latency_calls"]:
-        yield plots.latency_distribution(usage.distribution(by=["model_name"]), styles=styles)
-        yield plots.latency_distribution(latency, styles=styles)
-    if recorded["ttft_calls"]:
-        yield plots.ttft_distribution(latency, styles=styles)
-    if rates["token_rate_p50"].is_not_null().any():
-        yield plots.token_rate(rates, styles=styles)
+    if ("latency", "model_name") in found:
+        latency = found["latency", "model_name"]
+        if recorded.get("latency_calls"):
+            yield plots.latency_distribution(usage.distribution(by=["model_name"]), styles=styles)
+            yield plots.latency_distribution(latency, styles=styles)
+        if recorded.get("ttft_calls"):
+            yield plots.ttft_distribution(latency, styles=styles)
+    if ("rate", "model_name") in found:
+        rates = found["rate", "model_name"]
+        if rates["token_rate_p50"].is_not_null().any():
+            yield plots.token_rate(rates, styles=styles)
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
 def _tables(found: Answers, styles: Mapping[str, theme.Style]) -> Iterator[Table]:
-    yield _costs(found, "model_name", styles)
+    if ("columns", "model_name") in found:
+        yield _costs(found, "model_name", styles)
     if found.agent:
         yield _costs(found, found.agent, {})
-    failures = _failures(found["failures"])
-    if failures:
+    if ("failures",) in found and (failures := _failures(found["failures"])):
         yield failures
 
 
@@ -283,7 +303,7 @@ def _number(row: Mapping[str, Any], column: str, currency: str) -> str:
     """The value of a column; money is in the currency of the column's name, else in the one of the answer."""
     name, own = measure_of_column(column) or (column, None)
     kind = MEASURES[name].kind
-    if kind == "money" and row[column] is None and row["coverage"]:
+    if kind == "money" and row[column] is None and row.get("coverage"):
         return wording.count(None)  # it has a price, in another currency
     if kind == "tokens/s" and row[column] is not None:
         return f"{row[column]:,.1f}"
@@ -291,7 +311,7 @@ def _number(row: Mapping[str, Any], column: str, currency: str) -> str:
 
 
 def _coverage(whole: Mapping[str, Any]) -> str:
-    if not whole["coverage"]:
+    if not whole.get("coverage"):
         return "None of the calls has a price, so their cost is unknown."
     part = f"{wording.percent(whole['coverage'])} of {whole['calls']:,} calls"
     return f"Costs are those of the {part} that have a price. {UNPRICED}"
@@ -307,6 +327,7 @@ def _failures(frame: Breakdown) -> Table | None:
     count = int(failed["calls"].sum())
     if not count:
         return None
+    spread = [name for name in ("models", "agents") if name in failed.columns]
     rows = [
         [
             Cell(row["status"].replace("_", " "), theme.STATUS_STYLES[row["status"]].color),
@@ -314,13 +335,12 @@ def _failures(frame: Breakdown) -> Table | None:
             Cell(wording.count(row["calls"])),
             Cell(wording.percent(row["calls"] / count)),
             Cell(wording.percent(row["calls"] / calls)),
-            Cell(wording.count(row["models"])),
-            Cell(wording.count(row["agents"])),
+            *(Cell(wording.count(row[name])) for name in spread),
         ]
         for row in failed.head(MOST_ROWS).to_dicts()
     ]
     note = f"{count:,} of {calls:,} calls did not succeed."
     if len(failed) > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {len(failed):,} rows."
-    head = ["Status", "Error code", "Calls", "Of failures", "Of all calls", "Models", "Agents"]
+    head = ["Status", "Error code", "Calls", "Of failures", "Of all calls", *(name.capitalize() for name in spread)]
     return Table("Failures", note, head, rows, names=2)
