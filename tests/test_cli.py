@@ -22,7 +22,7 @@ from mofa_usage import cli
 from mofa_usage.demo.sample import sample_path
 
 PROGRAM = Path(sys.executable).with_name("mofa-usage")
-COMMANDS = ["demo", "import", "summary", "report", "export", "notebook", "migrate"]
+COMMANDS = ["demo", "import", "summary", "report", "export", "notebook", "migrate", "tail"]
 HEADER = "create_time,model_name,prompt_tokens,completion_tokens"
 GOOD = "2026-05-01T10:00:00Z,gpt-4,10,5"
 

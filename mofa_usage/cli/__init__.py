@@ -1,7 +1,7 @@
 """The command line: `mofa-usage`.
 
 Every command does one thing that the library does, under the same words: `demo`, `import`, `summary`, `export`,
-`report`, `notebook`, `migrate`, `outbox`. The database is `--url`, or the environment variable DATABASE_URL.
+`report`, `notebook`, `migrate`, `tail`, `outbox`. The database is `--url`, or the environment variable DATABASE_URL.
 
 Errors are one sentence on standard error and an exit code, never a traceback: 2 when the command was asked for wrongly
 (as in the library's `UsageError`), 1 when it failed, 130 after Ctrl-C. `mofa-usage --debug ...` shows where.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import data, imports, outbox, views
+from mofa_usage.cli import data, imports, outbox, tail, views
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.errors import MofaUsageError, UsageError
 from mofa_usage.wording import visible
@@ -50,7 +50,17 @@ def _help(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-for _command in (data.demo, imports.import_, views.summary, views.report, data.export, views.notebook, data.migrate):
+_COMMANDS = (
+    data.demo,
+    imports.import_,
+    views.summary,
+    views.report,
+    data.export,
+    views.notebook,
+    data.migrate,
+    tail.tail,
+)
+for _command in _COMMANDS:
     app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(_command)
 
 app.add_typer(outbox.app)

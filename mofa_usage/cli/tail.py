@@ -1,0 +1,261 @@
+"""The command `tail`: the calls of a database as they come in.
+
+A call is saved when it has ended, and its `create_time` is when it began, so a slow one comes in behind faster ones
+that began later. Each look therefore reads from the newest call back, until `_KNOWN` calls in a row have been seen.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from mofa_usage.cli.options import (
+    Agent,
+    Model,
+    Session,
+    Status,
+    Tenant,
+    TimeZone,
+    Url,
+    User,
+    Which,
+    chosen_calls,
+    console,
+    database_url,
+)
+from mofa_usage.errors import QueryError, UsageError
+from mofa_usage.wording import compact, count, duration, money, shorten, visible
+from mofa_usage.zones import zone
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.records import LLMApiCall, QueryFilter
+    from mofa_usage.stores import Store
+
+__all__ = ["tail"]
+
+_KNOWN = 500
+_REMEMBERED = 20 * _KNOWN
+_PATIENCE = 10  # looks at a new database whose tables somebody is making
+_STALE = 3  # looks after which it is said that records wait
+_MODEL_WIDTH = 28
+_COLORS = {"success": "green", "cancelled": "dim", "rate_limited": "yellow"}
+
+
+def tail(
+    url: Url = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="Begin with so many that are there already.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Look every so many seconds.")] = 1.0,
+    folder: Annotated[
+        Path | None, typer.Option("--outbox", metavar="FOLDER", help="Where the recorder's records wait.")
+    ] = None,
+    tz: TimeZone = "UTC",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object for each call.")] = False,
+    model: Model = None,
+    status: Status = None,
+    tenant: Tenant = None,
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+) -> None:
+    """Show the calls as they come in: run your agent beside it and see that it is recorded.
+
+    It also says when accepted records wait in the outbox, because the database cannot be reached.
+
+    [bold]mofa-usage tail --url sqlite:usage.db[/bold]
+    """
+    chosen = chosen_calls(Which(model, status, tenant, user, agent, session))
+    source, lines = database_url(url), _Lines(console(), zone(tz), as_json=as_json)
+    every = interval if follow else None
+    try:
+        _wait_for_file(source, lines, every)
+        asyncio.run(_watch(source, chosen, lines, last, every, folder))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        lines.end()
+
+
+class _Lines:
+    """Prints a line for each call, and counts them."""
+
+    def __init__(self, shown: "Console", tz: ZoneInfo, *, as_json: bool) -> None:
+        self._console = shown
+        self._tz = tz
+        self._as_json = as_json
+        self._calls = 0
+        self._costs: Counter[str] = Counter()
+
+    def call(self, call: "LLMApiCall", *, counted: bool) -> None:
+        """`counted` are those that came in meanwhile."""
+        if counted:
+            self._calls += 1
+            if call.total_price is not None:
+                self._costs[call.price_details.currency if call.price_details else "USD"] += call.total_price  # type: ignore[assignment]
+        if self._as_json:
+            typer.echo(json.dumps(call.model_dump(mode="json")))
+        else:
+            self._console.print(_line(call, self._tz), no_wrap=True, overflow="ellipsis", crop=True)
+
+    def say(self, sentence: str) -> None:
+        """Something that is no call."""
+        if not self._as_json:
+            self._console.print(sentence, style="dim", markup=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        amounts = [money(Decimal(amount), currency) for currency, amount in sorted(self._costs.items())]
+        self.say(f"\n{self._calls:,} calls came in{''.join(f', {amount}' for amount in amounts)}")
+
+
+async def _watch(
+    url: str,
+    chosen: "QueryFilter | None",
+    lines: _Lines,
+    last: int,
+    interval: float | None,
+    folder: Path | None,
+) -> None:
+    """Print what is there, then what comes; once where there is no `interval`."""
+    from mofa_usage.stores import connect
+
+    waiting = _Waiting(url, folder)
+    seen: dict[UUID, None] = {}
+    async with connect(url, max_connections=1, create_tables=False) as store:
+        found = await _first(store, chosen, seen, last, patient=interval is not None)
+        for call in reversed(found[:last]):
+            lines.call(call, counted=False)
+        if interval is not None:
+            lines.say("waiting for calls; Ctrl-C ends" if found else "no calls yet; Ctrl-C ends")
+        while interval is not None:
+            await asyncio.sleep(interval)
+            for call in reversed([call async for call in _new(store, chosen, seen)]):
+                lines.call(call, counted=True)
+            if sentence := waiting.look():
+                lines.say(sentence)
+
+
+def _wait_for_file(url: str, lines: _Lines, interval: float | None) -> None:
+    """Whoever reads makes no file: wait for the agent to make it."""
+    from mofa_usage.urls import backend_of, sqlite_path
+
+    backend = backend_of(url)
+    if backend in (None, "memory"):
+        raise UsageError("tail follows a database that others write, for example sqlite:usage.db")
+    path = Path(sqlite_path(url.partition(":")[2])) if backend == "sqlite" else None
+    if path is None or path.exists():
+        return
+    if interval is None:
+        raise UsageError(f"there is no file {path}")
+    lines.say(f"{path} is not there yet; waiting for it")
+    while not path.exists():
+        time.sleep(interval)
+
+
+async def _first(
+    store: "Store", chosen: "QueryFilter | None", seen: "dict[UUID, None]", last: int, *, patient: bool
+) -> "list[LLMApiCall]":
+    """The newest calls that are there, at least `last` if there are so many."""
+    from mofa_usage.records import QueryFilter
+
+    asked = (chosen or QueryFilter()).model_copy(update={"limit": max(last, _KNOWN)})
+    for look in range(_PATIENCE):
+        try:
+            found = await store.query_api_calls(asked)
+            break
+        except QueryError:  # no tables: who has made the file is making them
+            if not patient or look == _PATIENCE - 1:
+                raise
+            await asyncio.sleep(0.5)
+    seen.update(dict.fromkeys(call.id for call in reversed(found)))
+    return found
+
+
+async def _new(store: "Store", chosen: "QueryFilter | None", seen: "dict[UUID, None]") -> "AsyncIterator[LLMApiCall]":
+    """The calls that have not been seen, newest first."""
+    known, new = 0, []
+    async with aclosing(store.stream_api_calls(chosen)) as calls:  # type: ignore[type-var]
+        async for call in calls:
+            known = known + 1 if call.id in seen else 0
+            if not known:
+                new.append(call.id)
+                yield call
+            elif known == _KNOWN:
+                break
+    seen.update(dict.fromkeys(reversed(new)))
+    for old in list(seen)[: len(seen) - _REMEMBERED]:
+        del seen[old]
+
+
+class _Waiting:
+    """Says when records wait in the outbox for longer than it takes to deliver them."""
+
+    def __init__(self, url: str, folder: Path | None) -> None:
+        from mofa_usage.recording.targets import default_folder, target_of
+
+        self._folder = folder or default_folder(target_of(url))
+        self._box: Outbox | None = None
+        self._looks = 0
+        self._said = 0
+
+    def look(self) -> str:
+        """A sentence, when there is news."""
+        from mofa_usage.recording.outbox import Outbox
+
+        if self._box is None and not self._folder.is_dir():
+            return ""
+        self._box = self._box or Outbox(self._folder)
+        found = self._box.survey()
+        self._looks = self._looks + 1 if found.waiting else 0
+        if not found.waiting and self._said:
+            self._said = 0
+            return "what waited is delivered"
+        if self._looks < _STALE or found.waiting == self._said or found.oldest_waiting is None:
+            return ""
+        self._said = found.waiting
+        since = found.oldest_waiting.astimezone(UTC)
+        return f"{found.waiting:,} records wait in {self._folder}, the oldest since {since:%H:%M:%S} UTC"
+
+
+def _line(call: "LLMApiCall", tz: ZoneInfo) -> "Text":
+    from rich.text import Text
+
+    tokens = f"{_tokens(call, 'prompt')} → {_tokens(call, 'completion')}"
+    price = money(call.total_price, call.price_details.currency if call.price_details else "USD")
+    first = f"first {duration(call.time_to_first_token_ms)}" if call.time_to_first_token_ms is not None else ""
+    failed = call.status != "success"
+    outcome = call.status.replace("_", " ") if failed else "ok"
+    notes = [
+        visible(call.error_code) if failed and call.error_code else "",
+        f"attempt {call.labels['attempt']}" if "attempt" in call.labels else "",
+        *(visible(call.labels[name]) for name in ("operation", "agent", "user", "session") if name in call.labels),
+    ]
+    return Text.assemble(
+        (f"{call.create_time.astimezone(tz):%H:%M:%S}  ", "dim"),
+        f"{shorten(call.model_name, _MODEL_WIDTH):<{_MODEL_WIDTH}}  ",
+        (f"{outcome:<12}", _COLORS.get(call.status, "red")),
+        f"  {tokens:>15}  {price:>11}  {duration(call.latency_ms):>8}  ",
+        (f"{first:<13}  ", "dim"),
+        " · ".join(filter(None, notes)),
+    )
+
+
+def _tokens(call: "LLMApiCall", part: str) -> str:
+    """A number of tokens; a dash where it is not known."""
+    unknown = {"none": ("prompt", "completion"), "partial": ("completion",), "completion_only": ("prompt",)}
+    if part in unknown.get(call.token_source, ()):
+        return count(None)
+    return compact(call.prompt_tokens if part == "prompt" else call.completion_tokens)
