@@ -31,7 +31,7 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "mysql.md": mariadb_server,
 }
 # Pages whose clients of SDKs find the tests' server of models.
-ASKS_MODELS = {"sdks.md", more.PAGE}
+ASKS_MODELS = {"README.md", "sdks.md", more.PAGE}
 
 
 @pytest.fixture
