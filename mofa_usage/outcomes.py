@@ -21,7 +21,15 @@ from typing import Any, NamedTuple
 
 from mofa_usage.values import ApiCallStatus
 
-__all__ = ["Outcome", "UnknownStatusError", "outcome_of", "status_of", "status_of_code", "used_nothing"]
+__all__ = [
+    "STATUS_WORDS",
+    "Outcome",
+    "UnknownStatusError",
+    "outcome_of",
+    "status_of",
+    "status_of_code",
+    "used_nothing",
+]
 
 _SUCCESS, _FAILED, _TIMEOUT, _RATE_LIMITED, _CANCELLED = ApiCallStatus
 
@@ -39,6 +47,8 @@ _OPEN: Mapping[str, ApiCallStatus] = {
     **dict.fromkeys(["unset", "statuscodeunset", "default", "debug", "info", "warning", "warn"], _SUCCESS),
     **dict.fromkeys(["error", "errored", "statuscodeerror", "fatal", "critical"], _FAILED),
 }
+STATUS_WORDS: Mapping[str, ApiCallStatus] = {**_FIRM, **_OPEN}
+"""What each word says by itself; in lower case, and with nothing between its letters."""
 # The statuses of gRPC in the order of their numbers, with the HTTP codes that google.rpc maps them to.
 _GRPC: Mapping[str, int] = {
     "OK": 200,

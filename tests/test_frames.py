@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mofa_usage import QueryFilter, UsageError, load_usage
 from mofa_usage.errors import SerializationError
+from mofa_usage.outcomes import status_of
 from mofa_usage.reading.columns import CALL_COLUMNS, CALL_SCHEMA, JSON_COLUMNS
 from mofa_usage.reading.rows import normalise
 from mofa_usage.records import ApiCallStatus
@@ -216,9 +217,27 @@ def test_ids_statuses_and_currencies_have_one_form(foreign: Foreign) -> None:
 
 @FOREIGN
 def test_every_status_is_known(foreign: Foreign) -> None:
-    statuses = [*map(str, ApiCallStatus), "SUCCESS", "", None]
+    statuses = [*map(str, ApiCallStatus), "exploded", "", None]
     frame = load_usage(foreign(pl.DataFrame({"status": statuses}))).frame
     assert frame["status"].to_list() == [*map(str, ApiCallStatus), "failed", "failed", "failed"]
+
+
+@FOREIGN
+def test_a_status_may_be_said_in_other_words(foreign: Foreign) -> None:
+    words = [
+        "OK",
+        "SUCCESS",
+        "ERROR",
+        "Rate-Limited",
+        "timed out",
+        "STATUS_CODE_UNSET",
+        "Canceled",
+        "200",
+        "429",
+        "504",
+    ]
+    frame = load_usage(foreign(pl.DataFrame({"status": words}))).frame
+    assert frame["status"].to_list() == [str(status_of(word)) for word in words]
 
 
 def test_ids_of_sixteen_bytes_become_text() -> None:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mofa_usage.errors import require
+from mofa_usage.outcomes import STATUS_WORDS, status_of
 from mofa_usage.records import NIL_UUID, ApiCallStatus
 from mofa_usage.schema import API_CALL, Kind
 
@@ -47,6 +48,7 @@ __all__ = [
     "needed_columns",
     "origin",
     "quoted",
+    "status_in_words",
 ]
 
 MONEY = pl.Decimal(38, 10)
@@ -169,6 +171,12 @@ CALL_COLUMNS: Mapping[str, CallColumn] = _columns()
 CALL_SCHEMA = pl.Schema({name: column.dtype for name, column in CALL_COLUMNS.items() if name not in JSON_COLUMNS})
 """The columns that a frame has unless others are asked for, with their types, in order."""
 
+_WORDS: Mapping[str, ApiCallStatus] = {
+    **STATUS_WORDS,
+    **{str(code): status_of(code) for code in range(200, 600)},
+}
+"""The words of a status, HTTP's codes among them."""
+
 _UNKNOWN_TOKENS = {
     "prompt_tokens": ("none", "completion_only"),
     "completion_tokens": ("none", "partial"),
@@ -225,6 +233,19 @@ def needed_columns(columns: Sequence[str], given: Collection[str]) -> list[str]:
     if "total_tokens" in columns and "total_tokens" not in given and may_be_absent("total_tokens", given):
         beside += ["prompt_tokens", "completion_tokens"]
     return list(dict.fromkeys((*columns, *beside)))
+
+
+def status_in_words(value: str) -> str:
+    """The status that a word of somebody's frame or file says (`OK`, `Rate-Limited`, `500`), in the SQL that Polars and
+    DuckDB share; what says nothing stays as it is. Tables hold the five statuses and nothing else.
+    """
+    statuses = ", ".join(f"'{status}'" for status in ApiCallStatus)
+    word = f"replace(replace(replace(lower({value}), '_', ''), '-', ''), ' ', '')"
+    cases = [f"WHEN {value} IN ({statuses}) THEN {value}"]
+    for status in ApiCallStatus:
+        words = ", ".join(f"'{said}'" for said, meant in _WORDS.items() if meant is status)
+        cases.append(f"WHEN {word} IN ({words}) THEN '{status}'")
+    return f"CASE {' '.join(cases)} ELSE {value} END"
 
 
 def completion(name: str, known: Collection[str]) -> str:

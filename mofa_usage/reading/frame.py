@@ -14,6 +14,7 @@ from mofa_usage.reading.columns import (
     CallColumn,
     needed_columns,
     origin,
+    status_in_words,
 )
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, label_counts, session_columns
@@ -86,6 +87,9 @@ class FrameCalls:
         beside = ["id"] if "id" in given else []
         sources = (origin(name, given) for name in needed_columns([*wanted, *beside], given))
         rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
+        if "status" in rows.columns and isinstance(rows.schema["status"], pl.String | pl.Categorical | pl.Enum):
+            rows = rows.with_columns(pl.col("status").cast(pl.String))
+            rows = rows.with_columns(pl.sql_expr(status_in_words("status")).alias("status"))
         return selection.apply(normalise(rows, wanted, self._leeway))
 
 

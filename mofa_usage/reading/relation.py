@@ -27,6 +27,7 @@ from mofa_usage.reading.columns import (
     needed_columns,
     origin,
     quoted,
+    status_in_words,
 )
 from mofa_usage.reading.details import NUMBERS, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
@@ -117,7 +118,7 @@ class RelationCalls:
         if "id" in self._types and any(map(self._is_inside, needed)):
             needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
         calls = self._calls(tz)
-        for step in (self._taken_apart, self._numbers, self._exact):
+        for step in (self._taken_apart, self._numbers, self._exact, self._said):
             calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
         known = [name for name in needed if origin(name, self._types)]
         wanted = dict.fromkeys((*columns, *selection.conditions))
@@ -206,6 +207,11 @@ class RelationCalls:
         said = f"left(CAST({value} AS VARCHAR), 80)"
         refusal = f"error('{name} is ' || {said} || ', which is no {rule.meaning}')"
         return f"coalesce({exact}, CASE WHEN {value} IS NULL THEN NULL ELSE {refusal} END)"
+
+    def _said(self, name: str) -> str:
+        """A status may be said in other words than ours."""
+        is_said = name == "status" and not self._canonical
+        return status_in_words(quoted(name)) if is_said else quoted(name)
 
     def _complete(self, name: str, known: Sequence[str]) -> str:
         column = call_column(name)

@@ -107,6 +107,9 @@ async def test_kills_lose_nothing_that_was_saved(durable_server: Server, stores:
         async with asyncio.timeout(30):  # the pool recovers by itself
             while len(kept.returned) == before:  # noqa: ASYNC110 (what is waited for is many tasks away)
                 await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):  # on a busy machine the large ones may need longer
+        while sum(kept.bulks.values()) <= KILLS / 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     over.set()
     await asyncio.gather(*tasks)
     assert not kept.errors
