@@ -20,7 +20,15 @@ from collections.abc import Iterator, Mapping
 
 from mofa_usage.tokens.names import plain_name
 
-__all__ = ["DURATIONS", "FIELD_NAMES", "milliseconds_of_unit", "plain_name", "says_unit"]
+__all__ = [
+    "DURATIONS",
+    "FIELD_NAMES",
+    "NO_CALLS",
+    "milliseconds_of_unit",
+    "operation_label",
+    "plain_name",
+    "says_unit",
+]
 
 _UNITS: Mapping[str, str] = {
     **dict.fromkeys(("ms", "millis", "milliseconds"), "1"),
@@ -59,6 +67,31 @@ def says_unit(name: str) -> bool:
     return plain.endswith(_IN_SECONDS) or plain.rpartition("_")[2] in _UNITS
 
 
+_NO_CALLS = {
+    "span.kind": (
+        "agent chain tool retriever workflow task span event guardrail evaluator evaluation parser output_parser "
+        "prompt memory function"
+    ),
+    "span.operation": "invoke_agent create_agent execute_tool invoke_workflow retrieval plan fetch_response",
+}
+NO_CALLS: Mapping[str, frozenset[str]] = {field: frozenset(kinds.split()) for field, kinds in _NO_CALLS.items()}
+"""What a span says that is no call of a model, though many write the tokens of the calls beneath it there too."""
+
+# What a chat is called elsewhere; a chat has no label `operation`. LiteLLM calls the others by its functions.
+_CHATS = {"chat", "completion", "acompletion", "chat_completion", "chat_completions"}
+_OPERATIONS = {
+    "embedding": "embeddings",
+    "aembedding": "embeddings",
+    "atext_completion": "text_completion",
+    "aimage_generation": "image_generation",
+}
+
+
+def operation_label(operation: str) -> str | None:
+    """The label `operation` of what is called so elsewhere; None for a chat."""
+    return None if operation.casefold() in _CHATS else _OPERATIONS.get(operation, operation)
+
+
 _END_TIMES = "end_time ended_at end_timestamp finished_at completed_at end_time_unix_nano request_end_time"
 
 FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -67,13 +100,13 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "id": "id",
         "chat_session_id": "chat_session_id session_id gen_ai_conversation_id",
         "agent_id": "agent_id gen_ai_agent_id",
-        "user_id": "user_id end_user_id user end_user",
+        "user_id": "user_id end_user_id enduser_id user end_user",
         "tenant_id": "tenant_id",
         "request_message_id": "request_message_id",
         "response_message_id": "response_message_id",
         "model_name": (
-            "model_name model gen_ai_request_model request_model llm_model_name llm_request_model "
-            "gen_ai_response_model response_model llm_response_model model_id"
+            "model_name model gen_ai_request_model request_model llm_request_model_name llm_model_name "
+            "llm_request_model gen_ai_response_model response_model llm_response_model embedding_model_name model_id"
         ),
         "total_price": (
             "total_price total_cost cost response_cost spend cost_usd total_cost_usd total_price_usd gen_ai_usage_cost "
@@ -117,8 +150,9 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "labels.environment": "environment env deployment_environment deployment_environment_name",
         "labels.service_tier": "service_tier openai_response_service_tier anthropic_response_service_tier "
         "gen_ai_openai_response_service_tier",
-        "labels.request_id": "request_id",
-        "labels.served_model": "served_model gen_ai_response_model response_model llm_response_model",
+        "labels.request_id": "request_id anthropic_request_id",
+        "labels.served_model": "served_model gen_ai_response_model response_model llm_response_model_name "
+        "llm_response_model",
         "labels.operation": "operation gen_ai_operation_name operation_name call_type",
         "labels.attempt": "attempt",
         "labels.retried": "retried",

@@ -16,7 +16,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
 from mofa_usage.importing.columns import DETAILS, check_targets, field_kind
 from mofa_usage.importing.values import ValueRefusedError
-from mofa_usage.names import milliseconds_of_unit, says_unit
+from mofa_usage.names import milliseconds_of_unit, operation_label, says_unit
 from mofa_usage.outcomes import UnknownStatusError, status_of
 from mofa_usage.records import PriceDetails, TokenDetails
 
@@ -24,15 +24,6 @@ __all__ = ["LABEL_OF_ID", "Converter", "Fields", "NamedId", "shown"]
 
 LABEL_OF_ID = {"user_id": "user", "chat_session_id": "session", "agent_id": "agent"}
 """The ids that people give names to, and the labels that hold the names."""
-
-# What a chat is called elsewhere; a chat has no label `operation`. LiteLLM calls the others by its functions.
-_CHATS = {"chat", "completion", "acompletion", "chat_completion", "chat_completions"}
-_OPERATIONS = {
-    "embedding": "embeddings",
-    "aembedding": "embeddings",
-    "atext_completion": "text_completion",
-    "aimage_generation": "image_generation",
-}
 
 Converter = Callable[[Any], Any]
 
@@ -170,7 +161,7 @@ def _retried(value: Any) -> str | None:
 
 def _operation(value: Any) -> str | None:
     operation = _label(value)
-    return None if operation is None or operation.casefold() in _CHATS else _OPERATIONS.get(operation, operation)
+    return None if operation is None else operation_label(operation)
 
 
 def _to_labels(value: Any) -> dict[str, str]:

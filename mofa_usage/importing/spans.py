@@ -13,24 +13,19 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from mofa_usage.names import NO_CALLS
+
 __all__ = ["Spans", "why_no_call"]
 
 _CACHE_KIB = 16 * 1024
 _DEEPEST = 200  # spans above a span that are looked at
-
-_KINDS = (
-    "agent chain tool retriever workflow task span event guardrail evaluator evaluation parser output_parser prompt "
-    "memory function"
-)
-_OPERATIONS = "invoke_agent create_agent execute_tool invoke_workflow retrieval plan"
-_NO_CALLS = {"span.kind": set(_KINDS.split()), "span.operation": set(_OPERATIONS.split())}
 
 ROLL_UP = "a roll-up of its children: its tokens are those of the spans beneath it"
 
 
 def why_no_call(said: Mapping[str, Any]) -> str | None:
     """Why a span is no call by what it says it is, in its fields of `names.py`; None when it may be one."""
-    for field, kinds in _NO_CALLS.items():
+    for field, kinds in NO_CALLS.items():
         kind = said.get(field)
         if isinstance(kind, str) and kind.strip().casefold() in kinds:
             return f"no call of a model but a span of kind {kind.strip()}"

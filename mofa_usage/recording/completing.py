@@ -1,6 +1,7 @@
 """From what was handed over to what a record holds: done at delivery, so that it costs the caller nothing.
 
-An integration hands over a call with the provider's usage as it is. Here it becomes counts, details and labels.
+An integration hands over a call with the provider's usage as it is, or the attributes of a span that say it. Here it
+becomes counts, details and labels.
 """
 
 from collections.abc import Mapping
@@ -50,8 +51,9 @@ def completed(call: Mapping[str, Any]) -> dict[str, Any]:
 def _counts(usage: Any) -> TokenCounts | None:
     if not isinstance(usage, Mapping):
         return None
+    is_of_a_span = any("." in name for name in usage)  # its attributes say themselves whose names they are
     try:
-        return read_tokens({"usage": usage})
+        return read_tokens(usage if is_of_a_span else {"usage": usage})
     except TokenValueError:
         return None  # a count that is none says nothing
 

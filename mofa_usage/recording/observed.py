@@ -40,7 +40,8 @@ from mofa_usage.recording.failures import (
     plain_text,
 )
 from mofa_usage.recording.formats.answers import Format
-from mofa_usage.recording.scope import Identity, Scope, current_scope
+from mofa_usage.recording.overlaps import Announced, announce
+from mofa_usage.recording.scope import Identity, Scope, Whose, whose_now
 from mofa_usage.records import NIL_UUID
 from mofa_usage.values import MAX_INT, ApiCallStatus
 
@@ -98,12 +99,17 @@ class Observer:
         Args:
             form: how the request and its answer look.
             body: the request, which is read when it ends.
-            provider: who is asked; a label.
+            provider: who is asked; a label, unless it is empty.
             model: the model that is asked for, where the body does not say.
             secrets: keys, which no message of an error may show.
             is_async: the event loop must not wait for the disk.
         """
-        return Request(self, form, body, provider=provider, model=model, secrets=secrets, is_async=is_async)
+        whose = whose_now(self.recorder)
+        request = Request(
+            self, form, body, provider=provider, model=model, secrets=secrets, is_async=is_async, whose=whose
+        )
+        request.announced = announce(self, request, request.model)
+        return request
 
     def complain(self, error: Exception) -> None:
         """Recording went wrong; the user's call goes on. Said once."""
@@ -125,13 +131,15 @@ class Request:
         model: str,
         secrets: Sequence[str],
         is_async: bool,
+        whose: Whose,
     ) -> None:
         self.observer = observer
         self.form = form
         self.body = body
         self.secrets = secrets
-        self._scope = current_scope(observer.recorder)
-        self._identity = observer.recorder.identity if self._scope is None else self._scope.identity
+        self.is_accepted = True  # as far as it was handed over
+        self.announced: Announced | None = None
+        self._scope, self._identity = whose
         self._is_async = is_async
         self._provider = provider
         self._model = model
@@ -157,6 +165,8 @@ class Request:
     def end(self, error: BaseException | None = None) -> None:
         """The SDK tries no more. `error` is what the user gets, and says more of the last attempt than it does."""
         self._is_open = False
+        if self.announced is not None:
+            self.announced.is_open = False
         if (last := self._pending) is not None:
             self._pending = None
             if error is not None:
@@ -176,9 +186,13 @@ class Request:
             # Before the recorder owns it.
             saved = [record["id"] for kind in ("sessions", "messages") for record in document.get(kind, ())]
             accepted = self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async)
+            self.is_accepted &= accepted
+            if self.announced is not None:
+                self.announced.reported(attempt.answer.response_id)
             if accepted and saved:
                 self.observer.conversations.remember(saved)
         except Exception as error:
+            self.is_accepted = False
             self.observer.complain(error)
 
     def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
@@ -239,10 +253,10 @@ class Request:
 
     def _labels(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, str]:
         answer = attempt.answer
-        labels = {**self._identity.labels, "provider": self._provider}
+        labels = {**self._identity.labels, **({"provider": self._provider} if self._provider else {})}
         if self.form.operation is not None:
             labels["operation"] = self.form.operation
-        if self._attempts > 1:
+        if max(self._attempts, attempt.number) > 1:
             labels["attempt"] = str(attempt.number)
         if was_retried:
             labels |= {"retried": "true", "attempt": str(attempt.number)}
@@ -347,6 +361,16 @@ class Attempt:
         if self._is_stream:
             return CLOSED if was_closed else TRUNCATED
         return UNREADABLE if self._request.form.is_checked else None
+
+    def happened(
+        self, started: datetime, *, seconds: float, first: float | None = None, failure: Failure | None = None
+    ) -> None:
+        """It is over, and told of afterwards: how long it took, and after how many seconds its first content came."""
+        self.started, self._failure = started, failure
+        self._start, self._first, self._last = 0.0, first, seconds
+        if self._once.acquire(blocking=False):
+            self._is_over = True
+            self._request.ended(self)
 
     def explain(self, error: BaseException) -> None:
         """The user gets this error for it, which says more than what was seen; but an answer stays one."""

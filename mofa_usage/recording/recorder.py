@@ -256,6 +256,11 @@ class Recorder:
         return self._base if scope is None else scope.identity
 
     @property
+    def observer(self) -> Observer:
+        """What integrations report to; see `mofa_usage.recording.observed`."""
+        return self._observer
+
+    @property
     def captures_content(self) -> bool:
         """Whether messages are kept."""
         return self._privacy.captures

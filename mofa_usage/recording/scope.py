@@ -21,7 +21,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from mofa_usage.errors import UsageError
@@ -31,7 +31,7 @@ from mofa_usage.recording.pricing import Pricing
 from mofa_usage.records import NIL_UUID, LLMApiCall
 from mofa_usage.values import text_uuid
 
-__all__ = ["Identity", "Scope", "ScopeUsage", "checked_labels", "current_scope"]
+__all__ = ["Identity", "Scope", "ScopeUsage", "Whose", "checked_labels", "current_scope", "whose_now"]
 
 _FIELDS = {"user": "user_id", "session": "chat_session_id", "agent": "agent_id", "tenant": "tenant_id"}
 _OWN = frozenset(RESERVED) - {"environment"}
@@ -212,3 +212,21 @@ def current_scope(owner: object) -> Scope | None:
     """The innermost scope of a recorder in this context."""
     scope = _scope.get()
     return scope if scope is None or scope._owner is owner else scope.outer(owner)
+
+
+class Whose(NamedTuple):
+    """Whose call it is, and the scope that it counts in."""
+
+    scope: Scope | None
+    identity: Identity
+
+
+class _Identified(Protocol):
+    @property
+    def identity(self) -> Identity: ...
+
+
+def whose_now(recorder: _Identified) -> Whose:
+    """Whose calls are recorded here and now."""
+    scope = current_scope(recorder)
+    return Whose(scope, recorder.identity if scope is None else scope.identity)

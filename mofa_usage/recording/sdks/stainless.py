@@ -94,7 +94,9 @@ def record_client(client: Any, kind: Kind, observer: Observer, *, is_async: bool
 class _Call:
     """A call of `request` of which attempts are to be seen."""
 
-    def __init__(self, client: Any, kind: Kind, request: Request, options: Any, *, is_stream: bool) -> None:
+    def __init__(
+        self, client: Any, kind: Kind, request: Request, options: Any, *, is_stream: bool, is_async: bool
+    ) -> None:
         self.kind = kind
         self.request = request
         self.is_stream = is_stream
@@ -104,6 +106,7 @@ class _Call:
         self.raw = _raw_mode(options)
         self.asked = False
         self._client = client
+        self._is_async = is_async
         # A raw response is read beside the user, whatever he reads of it, but for one that makes its stream at once.
         self.reads_wire = self.raw is not None and not (is_stream and self.raw == kind.parsing_raw)
         if is_stream and not self.reads_wire and kind.asks_usage(request.form):
@@ -182,7 +185,8 @@ class _Call:
 
     def _tap(self, stream: Any, body: Body) -> None:
         hidden = _is_only_usage if self.asked else None
-        tap: Callable[..., Any] = AsyncTapped if hasattr(stream, "__anext__") else tapped
+        # Others, who have wrapped the stream before, give it the methods of both kinds.
+        tap: Callable[..., Any] = AsyncTapped if self._is_async else tapped
         stream._iterator = tap(stream._iterator, body, hidden)
 
 
@@ -205,7 +209,7 @@ def _call_of(
             body = {**body, **further}
         provider, secrets = kind.provider_of(client), kind.secrets_of(client)
         request = observer.request(form, body, provider=provider, secrets=secrets, is_async=is_async)
-        return _Call(client, kind, request, options, is_stream=is_stream)
+        return _Call(client, kind, request, options, is_stream=is_stream, is_async=is_async)
     except Exception as error:
         observer.complain(error)
         return None
