@@ -8,12 +8,13 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 
 import mofa_usage
 from mofa_usage import demo
@@ -31,7 +32,8 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "mysql.md": mariadb_server,
 }
 # Pages whose clients of SDKs find the tests' server of models.
-ASKS_MODELS = {"README.md", "sdks.md", more.PAGE}
+TRACES = "opentelemetry.md"
+ASKS_MODELS = {"README.md", TRACES, "sdks.md", more.PAGE}
 
 
 @pytest.fixture
@@ -51,6 +53,15 @@ def page(environment: dict[str, str], tmp_path: Path) -> Page:
     return Page(tmp_path, environment)
 
 
+@contextmanager
+def a_tracer_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The one of the process can be set once, and clients of later tests would trace to it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(trace, "_TRACER_PROVIDER", None)
+        patch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", type(trace._TRACER_PROVIDER_SET_ONCE)())
+        yield
+
+
 def page_id(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -68,6 +79,8 @@ def test_every_block_of_a_page_runs(
             models = stack.enter_context(model_server())
             for name, value in models.environment.items():
                 monkeypatch.setenv(name, value)
+        if path.name == TRACES:
+            stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
 

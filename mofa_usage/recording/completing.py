@@ -64,14 +64,16 @@ def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, An
     if completion is None and prompt is not None and not has_completion:
         completion = 0
     source = _SOURCES[prompt is not None, completion is not None]
-    completion_details = dict(counts.completion_details) if counts is not None else {}
+    # A record has no parts of a count that is not known.
+    prompt_details = dict(counts.prompt_details) if counts is not None and prompt is not None else {}
+    completion_details = dict(counts.completion_details) if counts is not None and completion is not None else {}
     if source != "provider":
         completion_details["token_source"] = source
     return {
         "prompt_tokens": prompt or 0,
         "completion_tokens": completion or 0,
         "total_tokens": (prompt or 0) + (completion or 0),
-        "prompt_tokens_details": (dict(counts.prompt_details) or None) if counts is not None else None,
+        "prompt_tokens_details": prompt_details or None,
         "completion_tokens_details": completion_details or None,
     }
 

@@ -67,11 +67,14 @@ class OpenSpan(Window):
 class Chat:
     """One request as spans tell of it: its calls, of which the next tried the one before again; and who captured what
     was said.
+
+    `opened` is the outermost of its spans so far, `whose` what the scope says in which the innermost began.
     """
 
     calls: list[Seen]
     content: Seen
     opened: OpenSpan
+    whose: Whose
 
 
 class _Facts(NamedTuple):
@@ -174,11 +177,11 @@ class Nesting:
         if is_recorded:
             return others
         if inner:
-            *before, last = _attempts(inner, seen)
+            *before, last = _attempts(inner, seen, opened)
             return [*others, *before, *self._wait(last, opened)]
         if is_known or self._was_counted(seen, facts):
             return others
-        return [*others, *self._wait(Chat([seen], seen, opened), opened)]
+        return [*others, *self._wait(Chat([seen], seen, opened, opened.whose), opened)]
 
     def rest(self) -> list[Chat]:
         """All that waits for spans that have not ended."""
@@ -234,15 +237,15 @@ class Nesting:
         _bounded(self._beneath)
 
 
-def _attempts(inner: Sequence[Chat], outer: Seen) -> Iterator[Chat]:
+def _attempts(inner: Sequence[Chat], outer: Seen, opened: OpenSpan) -> Iterator[Chat]:
     """The requests among the calls in a span: one that failed was tried again by the next one."""
     calls: list[Seen] = []
     for chat in inner:
         calls += chat.calls
         if chat is inner[-1]:
-            yield Chat(calls, chat.content if has_content(chat.content) else outer, chat.opened)
+            yield Chat(calls, chat.content if has_content(chat.content) else outer, opened, chat.whose)
         elif chat.calls[-1].failure is None:
-            yield Chat(calls, chat.content, chat.opened)
+            yield Chat(calls, chat.content, opened, chat.whose)
             calls = []
 
 
