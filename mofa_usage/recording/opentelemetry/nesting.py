@@ -2,7 +2,8 @@
 
 A framework's span, an instrumentation's and the SDK's own may all tell of one request. The innermost is nearest to the
 provider: its numbers count. What only those around it say (messages, a session) is taken from them. So a call waits for
-the span around it as long as that is open and may be of the same request; it is not lost when that never ends (`rest`).
+the span around it as long as that is open and may be of the same request. One that is dropped and never ends, as some
+instrumentations drop theirs when a stream is left, is noticed when Python collects it; else `rest` gives up waiting.
 
 Two spans, of which one lies in the other, are of one request when
 
@@ -17,9 +18,11 @@ A span whose counts are the sum of those of the calls beneath it is a roll-up, w
 from different emitters that name the same answer, at the same time, the first counts, wherever they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
+from weakref import ref
 
 from mofa_usage.recording.opentelemetry.contents import has_content
 from mofa_usage.recording.opentelemetry.spans import Key, Request, Seen, is_around, is_call, request_of
@@ -40,13 +43,14 @@ class OpenSpan(Window):
 
     __slots__ = ("_span", "beside", "emitter", "held", "key", "parent", "whose")
 
-    def __init__(self, span: Any, whose: Whose) -> None:
+    def __init__(self, span: Any, whose: Whose, dropped: Callable[[Key], None] | None = None) -> None:
+        """`dropped` is told when nobody has the span any more, and it has not ended."""
         super().__init__()
         context = span.get_span_context()
         self.key: Key = (context.trace_id, context.span_id)
         self.parent: Key | None = None if span.parent is None else (span.parent.trace_id, span.parent.span_id)
         self.emitter: str = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
-        self._span: Any = span
+        self._span: ref[Any] | None = ref(span, None if dropped is None else partial(_notice, dropped, self.key))
         self.whose = whose
         self.beside: OpenSpan | None = None
         self.held: list[Chat] = []
@@ -54,13 +58,17 @@ class OpenSpan(Window):
     @property
     def attributes(self) -> Mapping[str, Any]:
         """What it says so far."""
-        span = self._span
+        span = None if self._span is None else self._span()
         return {} if span is None else span.attributes or {}
 
     def close(self) -> None:
-        """It has ended. Contexts may remember it, and its content must not be held by them."""
+        """It has ended."""
         self.is_open = False
         self._span = None
+
+
+def _notice(dropped: Callable[[Key], None], key: Key, _: Any) -> None:
+    dropped(key)
 
 
 @dataclass
@@ -87,9 +95,10 @@ class _Facts(NamedTuple):
 
 @dataclass
 class _Beneath:
-    """What lies beneath a span: calls that may be of its request, and the sums of tokens."""
+    """Calls in a span that may be of its request, those that began beside it, and the sums of tokens in it."""
 
     calls: list[_Facts] = field(default_factory=list)
+    beside: list[_Facts] = field(default_factory=list)
     sums: tuple[int, int] = (0, 0)
 
 
@@ -148,6 +157,11 @@ class Nesting:
             opened.close()
         return opened
 
+    def drop(self, key: Key) -> list[Chat]:
+        """A span that has begun will never end. What waited for it is to be told now."""
+        opened = self.take(key)
+        return [] if opened is None else _released(opened)
+
     def above(self, opened: OpenSpan) -> Iterable[OpenSpan]:
         """The open spans around one, the nearest first."""
         parent = opened.parent
@@ -170,10 +184,13 @@ class Nesting:
         facts = _facts(seen)
         inner = [chat for chat in held if _is_one(facts, _facts(chat.calls[-1]))]
         others = [chat for chat in held if chat not in inner]
-        is_known = any(_is_one(facts, below) for below in beneath.calls) or beneath.sums == facts.counts != (0, 0)
-        self._add_to(seen.parent, [facts], facts.counts if None not in facts.counts else beneath.sums)
+        is_beside = any(_is_one(facts, other) for other in beneath.beside)
+        is_known = is_beside or any(_is_one(facts, below) for below in beneath.calls)
+        is_known = is_known or beneath.sums == facts.counts != (0, 0)
+        if not is_beside:  # else the span above both has heard of it
+            self._add_to(seen.parent, [facts], facts.counts if None not in facts.counts else beneath.sums)
         if opened.beside is not None:
-            self._add_to(opened.beside.key, [facts], facts.counts)
+            self._beneath_of(opened.beside.key).beside.append(facts)
         if is_recorded:
             return others
         if inner:
@@ -196,6 +213,8 @@ class Nesting:
                 break
             if is_call(attributes):
                 if not _may_be_one(request_of(attributes), request):
+                    if outer is opened.beside:
+                        continue
                     break
                 outer.held.append(chat)
                 if self._open.get(outer.key) is not outer:  # it ended meanwhile, in another thread
@@ -231,10 +250,14 @@ class Nesting:
     def _add_to(self, key: Key | None, calls: list[_Facts], sums: tuple[int | None, int | None]) -> None:
         if key is None:
             return
-        beneath = self._beneath.setdefault(key, _Beneath())
+        beneath = self._beneath_of(key)
         beneath.calls += calls
         beneath.sums = (beneath.sums[0] + (sums[0] or 0), beneath.sums[1] + (sums[1] or 0))
+
+    def _beneath_of(self, key: Key) -> _Beneath:
+        beneath = self._beneath.setdefault(key, _Beneath())
         _bounded(self._beneath)
+        return beneath
 
 
 def _attempts(inner: Sequence[Chat], outer: Seen, opened: OpenSpan) -> Iterator[Chat]:

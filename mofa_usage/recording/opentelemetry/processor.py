@@ -37,7 +37,7 @@ class UsageSpanProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """A span begins, in the scope of now."""
         try:
-            opened = OpenSpan(span, whose_now(self._recorder))
+            opened = OpenSpan(span, whose_now(self._recorder), self._teller.drop)
             self._teller.begin(opened, open_window(opened, span.start_time or 0))
         except Exception as error:
             self._observer.complain(error)

@@ -115,6 +115,8 @@ def request_of(attributes: Mapping[str, Any]) -> Request:
     operation = said_of(attributes, "operation")
     if attributes.get("openinference.span.kind") == "EMBEDDING":
         operation = "embeddings"
+    elif attributes.get("llm.request.type") == operation == "completion":  # Traceloop's old word; LiteLLM's is a chat
+        operation = "text_completion"
     asked = said_of(attributes, "asked") or _model_in(attributes)
     return Request(asked, said_of(attributes, "served"), operation_label(operation) if operation else None)
 

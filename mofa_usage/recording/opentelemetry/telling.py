@@ -14,7 +14,7 @@ from mofa_usage.recording.formats.answers import Answer, Reader
 from mofa_usage.recording.observed import Observer, Request
 from mofa_usage.recording.opentelemetry.contents import answered, asked
 from mofa_usage.recording.opentelemetry.nesting import Chat, Nesting, OpenSpan
-from mofa_usage.recording.opentelemetry.spans import Seen, said_of
+from mofa_usage.recording.opentelemetry.spans import Key, Seen, said_of
 from mofa_usage.recording.overlaps import Window
 from mofa_usage.recording.scope import Identity, Whose
 from mofa_usage.records import NIL_UUID
@@ -52,6 +52,10 @@ class Teller:
             self._warn(seen)
             is_recorded = opened.is_recorded(self._observer, seen.request.asked, seen.response_id)
         return self._tell(self._nesting.end(seen, opened, is_recorded=is_recorded))
+
+    def drop(self, key: Key) -> None:
+        """Nobody has this span any more, and it has not ended."""
+        self._tell(self._nesting.drop(key))
 
     def rest(self) -> bool:
         """Tell what waits for spans that have not ended."""

@@ -1,5 +1,6 @@
 """Spans of OpenTelemetry as calls: what emitters make, read by its real SDK's processor and exporter."""
 
+import gc
 import importlib
 import json
 import logging
@@ -294,6 +295,21 @@ def test_a_sum_of_calls_is_none(recorded: Recorded, tracing: Tracing) -> None:
     assert [call.api_response_id for call in recorded.calls()] == ["c-0", "c-1"]
 
 
+def test_a_sum_of_calls_of_which_each_has_two_spans(recorded: Recorded, tracing: Tracing) -> None:
+    total = PYDANTIC_AI.but(
+        gen_ai__usage__input_tokens=18,
+        gen_ai__usage__output_tokens=8,
+        gen_ai__response__id="sum",
+        gen_ai__request__model="router",
+    )
+    with tracing.around(total) as outer:
+        for number in range(2):
+            beside = tracing.start(TRACELOOP_ANTHROPIC.but(gen_ai__response__id=f"c-{number}"), outer)
+            tracing.emit(ANTHROPIC_OWN, outer, gen_ai__response__id=f"c-{number}")
+            tracing.finish(beside, TRACELOOP_ANTHROPIC, seconds=15)
+    assert [call.api_response_id for call in recorded.calls()] == ["c-0", "c-1"]
+
+
 def test_an_answer_that_two_emitters_name_counts_once(recorded: Recorded, tracing: Tracing) -> None:
     """Wherever their spans are, as long as they are at the same time: a provider names each answer once."""
     for emitted in (GENAI_OPENAI, PYDANTIC_AI):
@@ -309,6 +325,37 @@ def test_what_waits_is_not_lost_with_the_span_around_it(recorded: Recorded, trac
     assert recorded.call().labels["request_id"] == "req-7"
     tracing.finish(outer, OPENINFERENCE_ANTHROPIC)
     assert len(recorded.calls()) == 1
+
+
+def test_a_span_that_is_dropped_is_not_waited_for(recorded: Recorded, tracing: Tracing) -> None:
+    """As Traceloop drops its span of a stream that was left."""
+    outer = tracing.start(TRACELOOP_ANTHROPIC)
+    tracing.emit(ANTHROPIC_OWN)
+    assert recorded.recorder.stats().accepted == 0
+    del outer
+    gc.collect()
+    assert recorded.call().labels["request_id"] == "req-7"
+
+
+def test_a_call_beside_another_waits_for_the_one_around_it(recorded: Recorded, tracing: Tracing) -> None:
+    with recorded.recorder.scope(session="ticket-7"), tracing.around(OPENINFERENCE_ANTHROPIC) as outer:
+        other = TRACELOOP_OPENAI.but(gen_ai__response__id="c-2", gen_ai__usage__input_tokens=50)
+        beside = tracing.start(other, outer)  # a stream of another model, that is still read
+        tracing.emit(ANTHROPIC_OWN, outer)
+    tracing.finish(beside, other)
+    assert sorted(call.model_name for call in recorded.calls()) == ["claude", "gpt-4o"]
+    assert ANSWER in [message.content.text for message in recorded.messages()]
+
+
+def test_older_names(recorded: Recorded, tracing: Tracing) -> None:
+    names = {"llm.request.type": "completion", "gen_ai.system": "OpenAI", "gen_ai.request.model": "davinci"}
+    tracing.emit(Emitted("traceloop", "c", {**names, "llm.usage.total_tokens": 13, **OLD_COUNTS}))
+    call = recorded.call()
+    assert (call.labels["operation"], call.labels["provider"]) == ("text_completion", "openai")
+    assert (call.prompt_tokens, call.completion_tokens) == (9, 4)
+
+
+OLD_COUNTS = {"gen_ai.usage.prompt_tokens": 9, "gen_ai.usage.completion_tokens": 4}
 
 
 # A recorded client in the same place
