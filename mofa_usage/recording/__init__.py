@@ -18,10 +18,72 @@ begins; `recorder.hand_over(document, scope)` accepts what it saw when the call 
 awaits. A document is described in `documents.py`; all of a chat goes into one, so that it is there whole or not at all.
 The integration makes the ids (UUIDv7), so that the records refer to each other.
 
-Importing this loads neither asyncio nor SQLAlchemy: that happens in the thread that delivers.
+An agent of its own, for those who have none, and a plugin for those who have one:
+
+```
+agent.py, builder.py           asks, remembers, calls the hooks of plugins
+  chat_clients.py, providers.py  whom to ask
+  histories.py                 what a model is told of what was said before
+plugin.py, keeping.py          saves messages and calls straight into a store, and never raises into a chat
+  turns.py                     how a plugin and a recorder know of each other, so that a call is one row
+context.py                     a session in one's hand
+```
+
+Importing this loads neither asyncio nor SQLAlchemy: that happens in the thread that delivers. The names of agents are
+loaded when they are first used.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mofa_usage.recording.recorder import Recorder, RecorderStats
 from mofa_usage.recording.scope import Identity, Scope, ScopeUsage
 
-__all__ = ["Identity", "Recorder", "RecorderStats", "Scope", "ScopeUsage"]
+if TYPE_CHECKING:
+    from mofa_usage.recording.agent import LLMAgent
+    from mofa_usage.recording.builder import LLMAgentBuilder
+    from mofa_usage.recording.chat_clients import ChatClient, ChatRequest, ChatSettings
+    from mofa_usage.recording.context import PersistenceContext
+    from mofa_usage.recording.keeping import PluginStats
+    from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
+    from mofa_usage.recording.turns import ChatMetadata
+
+__all__ = [
+    "AgentPlugin",
+    "ChatClient",
+    "ChatMetadata",
+    "ChatRequest",
+    "ChatSettings",
+    "Identity",
+    "LLMAgent",
+    "LLMAgentBuilder",
+    "PersistenceContext",
+    "PersistencePlugin",
+    "PluginStats",
+    "Recorder",
+    "RecorderStats",
+    "Scope",
+    "ScopeUsage",
+]
+
+_HOMES = {
+    "AgentPlugin": "plugin",
+    "ChatClient": "chat_clients",
+    "ChatMetadata": "turns",
+    "ChatRequest": "chat_clients",
+    "ChatSettings": "chat_clients",
+    "LLMAgent": "agent",
+    "LLMAgentBuilder": "builder",
+    "PersistenceContext": "context",
+    "PersistencePlugin": "plugin",
+    "PluginStats": "keeping",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

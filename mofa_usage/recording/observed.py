@@ -42,6 +42,7 @@ from mofa_usage.recording.failures import (
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.overlaps import Announced, announce
 from mofa_usage.recording.scope import Identity, Scope, Whose, whose_now
+from mofa_usage.recording.turns import whose_in_turn
 from mofa_usage.records import NIL_UUID
 from mofa_usage.values import MAX_INT, ApiCallStatus
 
@@ -104,7 +105,7 @@ class Observer:
             secrets: keys, which no message of an error may show.
             is_async: the event loop must not wait for the disk.
         """
-        whose = whose_now(self.recorder)
+        whose = whose_in_turn(whose_now(self.recorder), self.recorder, form.operation)
         request = Request(
             self, form, body, provider=provider, model=model, secrets=secrets, is_async=is_async, whose=whose
         )
@@ -139,7 +140,7 @@ class Request:
         self.secrets = secrets
         self.is_accepted = True  # as far as it was handed over
         self.announced: Announced | None = None
-        self._scope, self._identity = whose
+        self._scope, self._identity, self._turn = whose
         self._is_async = is_async
         self._provider = provider
         self._model = model
@@ -198,7 +199,10 @@ class Request:
     def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
         document: dict[str, Any] = {}
         last = response = None
-        if self._identity.chat_session_id != NIL_UUID and self.observer.recorder.captures_content:
+        if self._turn is not None:
+            last = self._turn.request_id
+            response = self._turn.response_id if not was_retried and attempt.content() is not None else None
+        elif self._identity.chat_session_id != NIL_UUID and self.observer.recorder.captures_content:
             try:
                 messages, last, response = self._said(attempt, was_retried=was_retried)
                 if not was_retried:

@@ -77,6 +77,18 @@ class Saver:
         await self._split(await self._unlabelled(calls, done), self._store.save_api_calls, done)
         return done
 
+    async def save_message(self, message: LLMMessage) -> None:
+        """Save one message, and the row of its session where there is none.
+
+        Raises:
+            PersistenceError: the store cannot.
+        """
+        await self._save_messages([message])
+
+    def forget(self, session_id: UUID) -> None:
+        """Somebody deletes this session."""
+        self._sessions.pop(session_id, None)
+
     async def _split(self, items: list[Numbered], save: _Save, done: Saved) -> None:
         if not items:
             return

@@ -21,7 +21,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType, TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from mofa_usage.errors import UsageError
@@ -30,6 +30,9 @@ from mofa_usage.recording.documents import read_call
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.records import NIL_UUID, LLMApiCall
 from mofa_usage.values import text_uuid
+
+if TYPE_CHECKING:
+    from mofa_usage.recording.turns import Turn
 
 __all__ = ["Identity", "Scope", "ScopeUsage", "Whose", "checked_labels", "current_scope", "whose_now"]
 
@@ -215,10 +218,11 @@ def current_scope(owner: object) -> Scope | None:
 
 
 class Whose(NamedTuple):
-    """Whose call it is, and the scope that it counts in."""
+    """Whose call it is, the scope that it counts in, and the turn of an agent that saves what is said."""
 
     scope: Scope | None
     identity: Identity
+    turn: "Turn | None" = None
 
 
 class _Identified(Protocol):

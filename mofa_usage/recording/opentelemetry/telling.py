@@ -103,7 +103,7 @@ class Teller:
         return request.is_accepted
 
     def _whose(self, chat: Chat) -> Whose:
-        scope, identity = chat.whose
+        scope, identity, _ = chat.whose
         sources = [chat.calls[0].attributes, chat.content.attributes]
         sources += [dict(other.attributes) for other in self._nesting.above(chat.opened)]
         return Whose(scope, _named(identity, sources))
