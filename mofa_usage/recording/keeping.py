@@ -54,7 +54,7 @@ class PluginStats:
 
 
 class Keeper:
-    """Keeps records of chats in a store; for the tasks of one event loop. Only `delete_session` and `save` raise.
+    """Keeps records of chats in a store, for all tasks of an event loop. Only `delete_session` and `save` raise.
 
     Args:
         name: of the plugin, for the log.
@@ -72,6 +72,8 @@ class Keeper:
         self._failures = Counter[str]()
         self._tasks: set[asyncio.Task[None]] = set()
         self._try_again = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn_to_save = asyncio.Lock()
 
     async def history(self, session_id: UUID, rounds: int | None = None) -> list[LLMMessage]:
         """The messages of a session, oldest first, or enough of them for so many rounds. Never raises: where the store
@@ -120,6 +122,8 @@ class Keeper:
         if self._is_paused:
             self._shorten()
             return
+        if (loop := asyncio.get_running_loop()) is not self._loop:  # a lock belongs to the loop that it is waited in
+            self._loop, self._turn_to_save = loop, asyncio.Lock()
         task = asyncio.create_task(self._save())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -132,23 +136,27 @@ class Keeper:
         return not self._waiting
 
     async def _save(self) -> None:
-        batch = list(self._waiting)
-        self._waiting.clear()
-        begun, left = time.monotonic(), batch
-        try:
-            async with asyncio.timeout(PATIENCE):
-                records = await self._priced(batch)
-                done = await self._saver.save([Item(_KINDS[type(record)], {}, record) for record in records])
-            left = [batch[place] for place in done.suspects]
-            self._saved += done.saved
-            self._lost += len(done.dead)
-            for reason in (*done.suspects.values(), *done.dead.values()):
-                self._say("could not save", reason)
-        except Exception as error:
-            self._fail(error, "could not save", begun)
-        finally:  # however it ends: the loop may be about to stop
-            self._waiting.extendleft(reversed(left))
-            self._shorten()
+        """One saves at a time, for all who wait meanwhile: their chats are one batch."""
+        async with self._turn_to_save:
+            if not self._waiting or self._is_paused:
+                return
+            batch = list(self._waiting)
+            self._waiting.clear()
+            begun, left = time.monotonic(), batch
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    records = await self._priced(batch)
+                    done = await self._saver.save([Item(_KINDS[type(record)], {}, record) for record in records])
+                left = [batch[place] for place in done.suspects]
+                self._saved += done.saved
+                self._lost += len(done.dead)
+                for reason in (*done.suspects.values(), *done.dead.values()):
+                    self._say("could not save", reason)
+            except Exception as error:
+                self._fail(error, "could not save", begun)
+            finally:  # however it ends: the loop may be about to stop
+                self._waiting.extendleft(reversed(left))
+                self._shorten()
 
     async def _priced(self, records: list[Record]) -> list[Record]:
         if not self._has_prices and any(isinstance(record, LLMApiCall) for record in records):

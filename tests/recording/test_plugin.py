@@ -146,7 +146,11 @@ async def test_what_nobody_says_is_unknown() -> None:
     "said",
     [
         {"id": "c-1", "model": "gpt-4o", "prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17},
-        {"id": "c-1", "model": "claude", "usage": {"input_tokens": 8, "cache_read_input_tokens": 4, "output_tokens": 5}},
+        {
+            "id": "c-1",
+            "model": "claude",
+            "usage": {"input_tokens": 8, "cache_read_input_tokens": 4, "output_tokens": 5},
+        },
     ],
     ids=["of MoFA", "of a provider"],
 )
