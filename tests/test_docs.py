@@ -33,7 +33,7 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
 }
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
-ASKS_MODELS = {"README.md", TRACES, "sdks.md", more.PAGE}
+ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", more.PAGE}
 
 
 @pytest.fixture

@@ -41,7 +41,9 @@ from mofa_usage.errors import NotFoundError, UsageError
 from mofa_usage.recording.chat_clients import ChatClient, ChatRequest, ChatSettings, SDKChat
 from mofa_usage.recording.histories import latest
 from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
+from mofa_usage.recording.scope import Identity
 from mofa_usage.recording.turns import ChatMetadata, Turn, Witness, entering, question_of
+from mofa_usage.records import ChatSession, LLMMessage
 
 __all__ = ["LLMAgent", "Parts"]
 
@@ -93,6 +95,7 @@ class LLMAgent:
         """The model's answer to a question, in the present session or in another one of the user's.
 
         Raises:
+            NotFoundError: the other session is another user's.
             Exception: what the client raises, after it was recorded; what a hook of a plugin of yours raises.
         """
         chat = _Chat(self._parts, text, session_id, stream=self._parts.settings.stream is True)
@@ -138,7 +141,7 @@ class LLMAgent:
         self._memory.with_session_id(session_id)
 
     async def list_sessions(self) -> list[UUID]:
-        """The user's sessions with this agent, the one changed last first.
+        """The ids of the user's sessions with this agent, the newest first.
 
         Raises:
             PersistenceError: the store cannot be read.
@@ -164,9 +167,9 @@ class LLMAgent:
     async def _is_own_session(self, session_id: UUID) -> bool:
         memory = self._memory
         if (session := await memory.store.get_session(session_id)) is not None:
-            return (session.user_id, session.tenant_id) == (memory.user_id, memory.tenant_id)
+            return _owner(session) == _owner(memory)
         first = await memory.store.get_session_messages_paginated(session_id, 0, 1)  # of a session without a row
-        return bool(first) and (first[0].user_id, first[0].tenant_id) == (memory.user_id, memory.tenant_id)
+        return bool(first) and _owner(first[0]) == _owner(memory)
 
     async def aclose(self) -> None:
         """Close the client that was made for a `Provider` record; one of yours stays open, and so does the store."""
@@ -196,6 +199,7 @@ class _Chat:
         self._parts = parts
         self._text = text
         self._turn = _turn_of(parts, session_id)
+        self._is_elsewhere = session_id is not None
         self._stream = stream
         self.answer = ""
         self.instead: str | None = None
@@ -208,9 +212,7 @@ class _Chat:
             return
         try:
             async with _asked(self._parts.client, request) as answer:
-                with entering(None if self._parts.is_own else turn):
-                    piece = await anext(answer, _END)
-                while piece is not _END:
+                while (piece := await self._next(answer)) is not _END:
                     if isinstance(piece, str):
                         turn.said.append(piece)
                         if self._stream and turn.first_ms is None:
@@ -218,16 +220,22 @@ class _Chat:
                         yield piece
                     else:
                         turn.metadata = piece
-                    piece = await anext(answer, _END)
         except BaseException as error:
             await self._fail(error)
             raise
         await self._finish()
 
+    async def _next(self, answer: AsyncIterator[str | ChatMetadata]) -> Any:
+        # An agent without a plugin leaves its calls to the scope around it, whatever chat that may be in.
+        with entering(None if self._parts.is_own else self._turn):
+            return await anext(answer, _END)
+
     async def _request(self) -> ChatRequest | None:
         """What the model is asked; None if a plugin says that it is not."""
         parts, turn, text = self._parts, self._turn, self._text
         history = latest(await parts.memory.history(turn.identity.chat_session_id, parts.window), parts.window)
+        if self._is_elsewhere and any(_owner(message) != _owner(turn.identity) for message in history):
+            raise NotFoundError(f"there is no session {turn.identity.chat_session_id} of this user")
         turn.parent_id = history[-1].id if history else None
         for plugin in parts.plugins:
             with entering(turn):
@@ -274,6 +282,10 @@ async def _asked(client: ChatClient, request: ChatRequest) -> AsyncIterator[Asyn
     finally:
         if (close := getattr(answer, "aclose", None)) is not None:
             await close()
+
+
+def _owner(record: ChatSession | LLMMessage | Identity | PersistencePlugin) -> tuple[UUID, UUID]:
+    return record.user_id, record.tenant_id
 
 
 def _turn_of(parts: Parts, session_id: UUID | str | None) -> Turn:

@@ -124,12 +124,23 @@ class SDKChat:
         return [key for key in keys if isinstance(key, str) and key]
 
     def observed(self, observer: Observer) -> "SDKChat":
-        """The same, asking a copy of a plain client that the observer sees; itself where the client is recorded."""
+        """The same, asking a copy of a plain client that the observer sees; itself where the client is recorded.
+
+        Raises:
+            UsageError: it cannot be copied.
+        """
         if hasattr(type(self._client), "_mofa_usage_observer"):
             return self
         from mofa_usage.recording.sdks import wrap
 
-        return SDKChat(wrap(self._client.copy(), observer), self._wire, is_async=self._is_async)
+        try:
+            copy = self._client.copy()
+        except Exception as error:  # of a class of the user's own
+            name = type(self._client).__name__
+            raise UsageError(
+                f"a {name} cannot be copied ({type(error).__name__}): give one that a recorder wraps"
+            ) from error
+        return SDKChat(wrap(copy, observer), self._wire, is_async=self._is_async)
 
     def check(self, request: ChatRequest) -> None:
         """Whether it can be asked so.
@@ -166,6 +177,7 @@ class SDKChat:
         if self._is_async:
             return await function(*args, **kwargs)
         call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to hear it
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

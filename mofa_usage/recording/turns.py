@@ -124,8 +124,8 @@ def current_turn(owner: object = None) -> Turn | None:
 
 
 def whose_in_turn(whose: Whose, recorder: object, operation: str | None) -> Whose:
-    """Whose a request is that begins now: the turn's if it is a chat, with the labels that its recorder has for it. Then
-    this recorder has the call from now on; a `Witness` gives it back.
+    """Whose a request is that begins now: if it is a chat, that of the turn, with the labels that its recorder has for
+    it. Then this recorder has the call from now on; a `Witness` gives it back.
     """
     turn = current_turn() if operation is None else None
     if turn is None:

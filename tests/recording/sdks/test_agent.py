@@ -260,6 +260,37 @@ async def test_a_recorded_client_inside_ones_own_is_one_row(server: ModelServer,
     assert await store.query_api_calls() == []
 
 
+async def test_a_client_of_ones_own_may_ask_in_the_midst_of_its_answer(server: ModelServer, recorded: Recorded) -> None:
+    store = InMemoryStore()
+    plugin = plugin_of(store)
+    async with make("async openai", server, recorded.recorder) as client:
+
+        class Slow:
+            async def chat(self, request: ChatRequest) -> AsyncIterator[str]:
+                yield "Well, "
+                async for chunk in await client.chat.completions.create(
+                    model="gpt-4o", messages=[{"role": "user", "content": "Hello"}], stream=True
+                ):
+                    yield chunk.choices[0].delta.content or ""
+
+        agent = LLMAgentBuilder().with_provider(Slow()).with_plugin(plugin).build()
+        assert await answers(agent, "Hello", stream=True) == f"Well, {ANSWER}"
+    (call,) = await recorded_calls(recorded)
+    assert call.response_message_id == (await plugin.load_history())[1].id
+    assert await store.query_api_calls() == []
+
+
+def test_a_client_that_cannot_be_copied_is_said(server: ModelServer) -> None:
+    class Mine(openai.OpenAI):
+        def __init__(self, name: str) -> None:
+            super().__init__(api_key=name, base_url=server.url)
+
+    client = Mine("me")
+    with pytest.raises(UsageError, match="a Mine cannot be copied"):
+        agent_of(client, plugin_of(InMemoryStore()))
+    client.close()
+
+
 async def test_what_is_no_generator_is_said() -> None:
     class Wrong:
         async def chat(self, request: ChatRequest) -> str:
@@ -444,6 +475,8 @@ async def test_sessions_of_others_are_not_there() -> None:
         await agent.switch_session(theirs.session_id)
     assert not await agent.delete_session(theirs.session_id)
     assert await agent.list_sessions() == []
+    with pytest.raises(NotFoundError, match="of this user"):
+        await agent.chat("mine", session_id=theirs.session_id)
     assert len(await theirs.load_history()) == 2
 
 
