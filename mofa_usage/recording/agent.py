@@ -39,6 +39,7 @@ from uuid_utils.compat import uuid7
 
 from mofa_usage.errors import NotFoundError, UsageError
 from mofa_usage.recording.chat_clients import ChatClient, ChatRequest, ChatSettings, SDKChat
+from mofa_usage.recording.failures import plain_text
 from mofa_usage.recording.histories import latest
 from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
 from mofa_usage.recording.scope import Identity
@@ -290,8 +291,8 @@ def _owner(record: ChatSession | LLMMessage | Identity | PersistencePlugin) -> t
 
 def _turn_of(parts: Parts, session_id: UUID | str | None) -> Turn:
     turn = parts.memory.turn(session_id)
-    if parts.name:
-        turn.identity = replace(turn.identity, labels={"agent": parts.name, **turn.identity.labels})
+    if name := plain_text(parts.name).strip():
+        turn.identity = replace(turn.identity, labels={"agent": name, **turn.identity.labels})
     if isinstance(parts.client, SDKChat):
         turn.secrets = parts.client.secrets
     parts.witness.watch(turn)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,8 +12,10 @@ from mofa_usage import (
     NIL_UUID,
     ApiCallStatus,
     ChatMetadata,
+    ChatRequest,
     ChatSession,
     InMemoryStore,
+    LLMAgentBuilder,
     LLMApiCall,
     LLMMessage,
     MessageRole,
@@ -28,6 +30,7 @@ from mofa_usage import (
 from mofa_usage.recording import keeping
 from mofa_usage.values import text_uuid
 from tests.leaks import opened
+from tests.mofa_tables import build
 from tests.servers import postgres_server
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -175,6 +178,29 @@ async def test_a_session_is_made_where_missing_and_never_overwritten(store: Stor
     plugin = plugin_of(store, session_id=session.id, user_id=session.user_id, agent_id=session.agent_id)
     await chat(plugin)
     assert await store.get_session(session.id) == session
+
+
+@pytest.mark.shared_only
+async def test_tables_that_mofa_made_take_chats(empty_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With their foreign keys, and without a column for labels."""
+    await build(empty_url)
+    async with opened(empty_url) as store:
+        plugin = plugin_of(store, user_id="alice")
+        agent = LLMAgentBuilder().with_provider(Echo()).with_plugin(plugin).with_name(" ").build()
+        for number in range(3):
+            await agent.chat(str(number))
+        texts = [message.content.text for message in await plugin.load_history()]
+        assert texts == ["0", "after 0", "1", "after 2", "2", "after 4"]
+        assert [call.labels for call in await store.query_api_calls()] == [{}, {}, {}]
+        assert plugin.stats().failures == {}
+    assert "mofa-usage migrate" in caplog.text
+
+
+class Echo:
+    """Says how much it was told before."""
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[str]:
+        yield f"after {len(request.messages) - 1}"
 
 
 async def test_another_session_is_the_same_plugin() -> None:

@@ -95,6 +95,7 @@ def model_server() -> Iterator[ModelServer]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256  # many come at once
 
     def handle_error(self, *_: Any) -> None:
         """Clients hang up: that is what is tried."""

@@ -239,6 +239,18 @@ async def test_a_client_of_ones_own_says_what_it_knows() -> None:
     assert whole.labels == {"agent": "echo"}
 
 
+async def test_a_scope_around_counts_and_labels_the_chats(server: ModelServer, recorded: Recorded) -> None:
+    plugin = plugin_of(InMemoryStore(), user_id="alice")
+    async with make("async openai", server, recorded.recorder) as client:
+        agent = agent_of(client, plugin)
+        with recorded.recorder.scope(user="bob", labels={"feature": "search"}) as scope:
+            await agent.chat("one")
+            assert (scope.usage.calls, scope.usage.completion_tokens) == (1, len(ANSWER.split()))
+    (call,) = await recorded_calls(recorded)
+    assert call.user_id == plugin.user_id
+    assert (call.labels["feature"], call.labels["user"]) == ("search", "alice")
+
+
 async def test_a_recorded_client_inside_ones_own_is_one_row(server: ModelServer, recorded: Recorded) -> None:
     store = InMemoryStore()
     plugin = plugin_of(store)
@@ -328,6 +340,32 @@ async def test_fifty_chats_at_once_in_their_sessions() -> None:
         question, answer = messages[call.request_message_id], messages[call.response_message_id]
         assert answer.content.text == f"{question.content.text}!"
         assert call.chat_session_id == question.chat_session_id
+
+
+@pytest.mark.parametrize("is_recorded", [False, True], ids=["plain", "recorded"])
+async def test_fifty_chats_at_once_with_a_real_client(
+    is_recorded: bool, server: ModelServer, recorded: Recorded
+) -> None:
+    store = InMemoryStore()
+    async with make("async openai", server, recorded.recorder if is_recorded else None) as client:
+        agent = agent_of(client, plugin_of(store))
+
+        async def talk(number: int) -> None:
+            question, session = "word " * number, f"ticket-{number}"
+            if number % 2:
+                assert await agent.chat(question, session_id=session) == ANSWER
+            else:
+                pieces = [piece async for piece in agent.chat_stream(question, session_id=session)]
+                assert "".join(pieces) == ANSWER
+
+        await asyncio.gather(*(talk(number) for number in range(1, 51)))
+    calls = await recorded_calls(recorded) if is_recorded else await calls_of(store)
+    calls = [call for call in calls if "retried" not in call.labels]  # a server may be too busy for so many
+    assert sorted(call.prompt_tokens for call in calls) == list(range(1, 51))
+    for call in calls:
+        question, answer = await store.get_session_messages(call.chat_session_id)
+        assert (call.request_message_id, call.response_message_id) == (question.id, answer.id)
+        assert call.prompt_tokens == len((question.content.text or "").split())
 
 
 async def test_chats_at_once_in_one_session_tell_the_model_whole_rounds() -> None:
