@@ -200,7 +200,6 @@ class _Chat:
         self._parts = parts
         self._text = text
         self._turn = _turn_of(parts, session_id)
-        self._is_elsewhere = session_id is not None
         self._stream = stream
         self.answer = ""
         self.instead: str | None = None
@@ -234,10 +233,13 @@ class _Chat:
     async def _request(self) -> ChatRequest | None:
         """What the model is asked; None if a plugin says that it is not."""
         parts, turn, text = self._parts, self._turn, self._text
-        history = latest(await parts.memory.history(turn.identity.chat_session_id, parts.window), parts.window)
-        if self._is_elsewhere and any(_owner(message) != _owner(turn.identity) for message in history):
-            raise NotFoundError(f"there is no session {turn.identity.chat_session_id} of this user")
-        turn.parent_id = history[-1].id if history else None
+        session = turn.identity.chat_session_id
+        known = await parts.memory.history(session, parts.window)
+        if session != parts.memory.session_id and any(_owner(message) != _owner(turn.identity) for message in known):
+            raise NotFoundError(f"there is no session {session} of this user")
+        spoken = [message for message in latest(known, None) if message.role != "system"]
+        turn.parent_id = spoken[-1].id if spoken else None
+        history = latest(known, parts.window)
         for plugin in parts.plugins:
             with entering(turn):
                 changed = await plugin.before_chat_with_model(text, parts.model)

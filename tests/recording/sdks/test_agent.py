@@ -391,10 +391,13 @@ async def test_the_window_counts_the_rounds_before_the_present_one() -> None:
         await agent.chat(str(number))
     assert echo.asked[-1] == ["2", "2!", "3", "3!", "4"]
     assert echo.asked[1] == ["0", "0!", "1"]
-    alone = LLMAgentBuilder().with_provider(echo).with_plugin(plugin_of(store)).with_sliding_window(0).build()
+    plugin = plugin_of(store)
+    alone = LLMAgentBuilder().with_provider(echo).with_plugin(plugin).with_sliding_window(0).build()
     await alone.chat("5")
     await alone.chat("6")
     assert echo.asked[-1] == ["6"]
+    messages = await plugin.load_history()
+    assert messages[2].parent_message_id == messages[1].id
 
 
 def said(plugin: PersistencePlugin, role: str, **content: Any) -> LLMMessage:
