@@ -16,12 +16,18 @@ from nbclient.exceptions import CellTimeoutError
 from mofa_usage.cli.templates import names, template_path, write_notebook
 from mofa_usage.demo.sample import sample_path
 from mofa_usage.importing import import_calls
+from mofa_usage.records import UsageStatistics
 from mofa_usage.stores import connect
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+RECORDING = "03_record_an_agent"
+ANALYSES = [name for name in NOTEBOOKS if name != RECORDING]
 FIGURE = "application/vnd.plotly.v1+json"
-PARAMETERS = {"url", "start", "end", "tz"}
+PARAMETERS = {
+    **{name: {"url", "start", "end", "tz"} for name in ANALYSES},
+    RECORDING: {"url", "base_url", "model", "tz"},
+}
 
 # The kernel's own libraries say that they will change; ours must not make a warning, the test below sees to that.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -75,7 +81,7 @@ def test_a_notebook_is_stored_as_a_template(name: str) -> None:
     assert all((cell.outputs, cell.execution_count) == ([], None) for cell in cells)
     assert "parameters" in cells[0].metadata.tags
     assigned = ast.parse(cells[0].source).body
-    assert {statement.targets[0].id for statement in assigned if isinstance(statement, ast.Assign)} == PARAMETERS  # type: ignore[attr-defined]
+    assert {statement.targets[0].id for statement in assigned if isinstance(statement, ast.Assign)} == PARAMETERS[name]  # type: ignore[attr-defined]
     for cell in cells:
         tree = compile(cell.source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         assert not any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for node in ast.walk(tree))
@@ -87,10 +93,10 @@ def test_the_readme_of_the_notebooks_knows_them_all() -> None:
     text = (FOLDER / "README.md").read_text()
     assert set(re.findall(r"\((\w+\.ipynb)\)", text)) == {f"{name}.ipynb" for name in NOTEBOOKS}
     assert set(names()) == set(NOTEBOOKS)
-    assert all(f"`{name}`" in text for name in PARAMETERS)
+    assert all(f"`{name}`" in text for parameters in PARAMETERS.values() for name in parameters)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ANALYSES)
 def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path) -> None:
     notebook = executed(FOLDER / f"{name}.ipynb", tmp_path)
     check_outputs(notebook)
@@ -103,6 +109,29 @@ def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nothing is left lying about
 
 
+@pytest.mark.parametrize("lasts", [False, True], ids=["memory", "sqlite"])
+def test_an_agent_is_recorded_in_the_loop_of_the_notebook(
+    lasts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    url = f"sqlite:{tmp_path / 'usage.db'}" if lasts else None
+    write_notebook(RECORDING, tmp_path / "mine.ipynb", url=url)
+    notebook = executed(tmp_path / "mine.ipynb", tmp_path)
+    check_outputs(notebook)
+    cells = code_cells(notebook)
+    assert "made up" in cells[1].outputs[0].text
+    stats = re.search(r"accepted=(\d+), delivered=(\d+), waiting=0, dead=0", outputs(cells[-1], "text/plain")[0])
+    assert stats is not None
+    assert stats[1] == stats[2] != "0"
+    if url is not None:
+        assert asyncio.run(statistics(url)).total_calls > 40
+
+
+async def statistics(url: str) -> UsageStatistics:
+    async with connect(url) as store:
+        return await store.get_statistics()
+
+
 async def make_database(url: str, *, with_calls: bool) -> None:
     async with connect(url) as store:
         if with_calls:
@@ -110,7 +139,7 @@ async def make_database(url: str, *, with_calls: bool) -> None:
 
 
 @pytest.mark.parametrize("with_calls", [True, False], ids=["trace", "empty"])
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ANALYSES)
 def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) -> None:
     """On real calls without prices and latencies, and without any calls, there is less to see but nothing breaks."""
     url = f"sqlite:{tmp_path / 'usage.db'}"
@@ -123,7 +152,7 @@ def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) 
     assert not any(output.output_type == "stream" for output in code_cells(notebook)[1].outputs)  # nothing is made up
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ANALYSES)
 def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
     lines = [
         f"2026-05-{day:02d}T10:00:00Z,model-{day % 3},100,{day},{cost},{currency}"

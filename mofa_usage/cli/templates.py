@@ -67,7 +67,7 @@ def write_notebook(
         start, end: ISO 8601, half-open, in the zone `tz`.
 
     Raises:
-        UsageError: there is no notebook of that name, or `path` cannot be written.
+        UsageError: there is no notebook of that name, it has no such parameter, or `path` cannot be written.
     """
     notebook = json.loads(template_path(name).read_text(encoding="utf-8"))
     cell = _parameters(notebook)
@@ -79,6 +79,8 @@ def write_notebook(
     elif url is not None:
         values["url"] = _literal(_absolute(url))
     for parameter, value in values.items():
+        if value != _literal(None) and not re.search(rf"^{parameter} = ", source, re.MULTILINE):
+            raise UsageError(f"the notebook {name} has no parameter {parameter}")
         source = re.sub(
             rf"^{parameter} = [^#\n]*?(?=\s*(#|$))",
             lambda _, parameter=parameter, value=value: f"{parameter} = {value}",  # type: ignore[misc]
