@@ -67,9 +67,9 @@ class Spans:
             above = self._nearest(parent)
             if above is not None:
                 self._spans.execute(
-                    "INSERT INTO sums VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE "
-                    "SET prompt = prompt + ?2, completion = completion + ?3",
-                    (above, prompt, completion),
+                    "INSERT INTO sums VALUES (:above, :prompt, :completion) ON CONFLICT DO UPDATE "
+                    "SET prompt = prompt + :prompt, completion = completion + :completion",
+                    {"above": above, "prompt": prompt, "completion": completion},
                 )
         self._is_summed = True
 
