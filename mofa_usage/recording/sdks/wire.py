@@ -34,6 +34,11 @@ class Wire:
         self._rest = bytearray()
         self._size = 0
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it comes in many documents."""
+        return self._is_events or self._is_lines
+
     def feed(self, chunk: bytes) -> None:
         """The next bytes as they come from the network."""
         self._size += len(chunk)
