@@ -24,11 +24,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-ANSWER = "Rust is a language"
-CACHED = 2
+from tests.recording.sdks.counted import ANSWER, CACHED, TOOL, Step, pieces, words
+from tests.recording.sdks.more_answers import as_json, is_stream, speech_of
+
+__all__ = ["ANSWER", "CACHED", "PAUSE", "TOOL", "Asked", "ModelServer", "Step", "model_server", "words"]
+
 PAUSE = 0.6
-TOOL = {"city": "Paris"}
-Step = str | int
 
 
 class Asked(NamedTuple):
@@ -38,17 +39,6 @@ class Asked(NamedTuple):
     headers: Mapping[str, str]
     body: dict[str, Any]
     step: Step
-
-
-def words(value: Any) -> int:
-    """The tokens of what was said, however it is nested."""
-    if isinstance(value, str):
-        return len(value.split())
-    if isinstance(value, list):
-        return sum(words(item) for item in value)
-    if isinstance(value, dict):
-        return sum(words(item) for key, item in value.items() if key in ("content", "text", "input"))
-    return 0
 
 
 class ModelServer:
@@ -70,6 +60,11 @@ class ModelServer:
             "OPENAI_API_KEY": "sk-of-the-tests",
             "ANTHROPIC_BASE_URL": self.url,
             "ANTHROPIC_API_KEY": "sk-of-the-tests",
+            "GOOGLE_GEMINI_BASE_URL": self.url,
+            "GEMINI_API_KEY": "sk-of-the-tests",
+            "MISTRAL_BASE_URL": f"{self.url}/mistral",
+            "MISTRAL_API_KEY": "sk-of-the-tests",
+            "OLLAMA_HOST": self.url,
         }
 
     def plan(self, *steps: Step) -> None:
@@ -130,11 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif step in ("garbage", "page", "empty"):
             kind = "text/html" if step == "page" else "application/json"
             content = {"garbage": b'{"id": "x", "cho', "page": b"<html>", "empty": b"{}"}[str(step)]
-            if body.get("stream") and step == "garbage":
-                self._stream([{"data": '{"id": "x", "cho'}], step)
+            if is_stream(self.path, body) and step == "garbage":
+                self._stream([{"line" if self.path.startswith("/api/") else "data": '{"id": "x", "cho'}], step)
             else:
                 self._send(200, content, kind)
-        elif body.get("stream"):
+        elif is_stream(self.path, body):
             self._stream(_events(self.path, body, step), step)
         else:
             self._send(200, _whole(self.path, body, step))
@@ -153,10 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", kind)
         self.send_header("x-request-id", "req-7")
         self.send_header("request-id", "req-7")
+        if (speech := speech_of(self.path)) is not None:
+            for name, value in speech.headers.items():
+                self.send_header(name, value)
 
     def _stream(self, events: list[dict[str, Any]], step: Step) -> None:
         self.send_response(200)
-        self._head("text/event-stream")
+        self._head("application/x-ndjson" if "line" in events[0] else "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         for place, event in enumerate(events):
@@ -167,8 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 return
             name = f"event: {event['event']}\n" if event.get("event") else ""
-            data = event["data"] if isinstance(event["data"], str) else json.dumps(event["data"])
-            text = f"{name}data: {data}\n\n".encode()
+            said = f"{as_json(event['line'])}\n" if "line" in event else f"{name}data: {as_json(event['data'])}\n\n"
+            text = said.encode()
             self.wfile.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
@@ -177,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _error(path: str, status: int, body: Mapping[str, Any], *, knows: bool) -> dict[str, Any]:
     kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "api_error")
+    if (speech := speech_of(path)) is not None:
+        return speech.error(status)
     if path.startswith("/v1/messages"):
         return {"type": "error", "error": {"type": kind, "message": f"a {status}"}}
     message = f"a {status}" if knows else "Unrecognized request argument supplied: stream_options"
@@ -187,6 +187,8 @@ def _error(path: str, status: int, body: Mapping[str, Any], *, knows: bool) -> d
 
 
 def _whole(path: str, body: dict[str, Any], step: Step) -> dict[str, Any]:
+    if (speech := speech_of(path)) is not None:
+        return speech.whole(path, body, step)
     form = path.split("?")[0].rpartition("/v1/")[2]
     prompt = words(body.get("messages", body.get("input"))) + words(body.get("system"))
     served = f"{body.get('model')}-2026"
@@ -287,6 +289,8 @@ def _response(served: str, prompt: int, step: Step) -> dict[str, Any]:
 
 def _events(path: str, body: dict[str, Any], step: Step) -> list[dict[str, Any]]:
     whole = _whole(path, body, step)
+    if (speech := speech_of(path)) is not None:
+        return speech.events(whole, step)
     if path.split("?")[0].endswith("/messages"):
         return _message_events(whole, step)
     if path.endswith("/responses"):
@@ -302,7 +306,7 @@ def _chunks(whole: dict[str, Any], step: Step, *, asks_usage: bool) -> list[dict
         deltas.append({"tool_calls": [{**calls[0], "index": 0, "function": {"name": "weather", "arguments": ""}}]})
         deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in (text[:5], text[5:])]
     else:
-        deltas += [{"content": word} for word in _pieces()]
+        deltas += [{"content": word} for word in pieces()]
     base = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": whole["model"]}
     base |= {"service_tier": "default", **({"usage": None} if asks_usage else {})}
     chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -316,11 +320,6 @@ def _chunks(whole: dict[str, Any], step: Step, *, asks_usage: bool) -> list[dict
     return [*({"data": chunk} for chunk in chunks), *([] if step == "truncated" else [{"data": "[DONE]"}])]
 
 
-def _pieces() -> list[str]:
-    first, *rest = ANSWER.split()
-    return [first, *(f" {word}" for word in rest)]
-
-
 def _message_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
     block = whole["content"][0]
     start = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
@@ -331,7 +330,7 @@ def _message_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", text[:5], text[5:])]
     else:
         events.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
-        deltas = [{"type": "text_delta", "text": word} for word in _pieces()]
+        deltas = [{"type": "text_delta", "text": word} for word in pieces()]
     events += [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas]
     if step == "error":
         events = [*events[:4], {"type": "error", "error": {"type": "overloaded_error", "message": "too much"}}]
@@ -353,13 +352,13 @@ def _response_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
     if item["type"] == "function_call":
         events.append({"type": "response.output_item.added", **place, "item": {**item, "arguments": ""}})
-        kind, pieces = "response.function_call_arguments.delta", [item["arguments"][:5], item["arguments"][5:]]
+        kind, deltas = "response.function_call_arguments.delta", [item["arguments"][:5], item["arguments"][5:]]
     else:
         events.append({"type": "response.output_item.added", **place, "item": {**item, "content": []}})
         part = {"type": "output_text", "text": "", "annotations": []}
         events.append({"type": "response.content_part.added", **place, "content_index": 0, "part": part})
-        kind, pieces = "response.output_text.delta", _pieces()
-    events += [{"type": kind, **place, "content_index": 0, "delta": piece, "logprobs": []} for piece in pieces]
+        kind, deltas = "response.output_text.delta", pieces()
+    events += [{"type": kind, **place, "content_index": 0, "delta": piece, "logprobs": []} for piece in deltas]
     if step == "error":
         events = [*events[:4], {"type": "error", "code": "server_error", "message": "too much", "param": None}]
     elif step != "truncated":
