@@ -275,6 +275,8 @@ class _AnswerBody(Body):
                 said = self._refusals[-1] if self._refusals else None
                 self.attempt.refused(self._status, said, self._error_name)
             else:
-                self.attempt.end(error, was_closed=was_closed)
+                # What the client could not read it did not go on with; it is closed for that.
+                garbled = self.wire.garbled if self._is_stream else None
+                self.attempt.end(error or garbled, was_closed=was_closed)
         except Exception as failure:
             self.attempt.complain(failure)

@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = ["Wire"]
 
+_DONE = b"[DONE]"  # the end of a stream, as many say it
 _LONGEST = 64 * 2**20  # bytes; what is longer is no chat
 
 
@@ -22,6 +23,9 @@ class Wire:
         headers: of the answer, whose names are in any case.
         add: takes each document.
         is_waiting: whether documents are wanted as soon as they come.
+
+    Attributes:
+        garbled: why a document that came as a whole is none; None if all were well.
     """
 
     def __init__(self, headers: Mapping[str, str], add: Callable[[Any], None], is_waiting: Callable[[], bool]) -> None:
@@ -33,6 +37,7 @@ class Wire:
         self._decode = _decoder(headers.get("content-encoding", ""))
         self._rest = bytearray()
         self._size = 0
+        self.garbled: ValueError | None = None
 
     @property
     def is_stream(self) -> bool:
@@ -55,8 +60,11 @@ class Wire:
     def end(self) -> None:
         """No more bytes come: read what is left."""
         if self._is_events or self._is_lines:
+            self._drain()
+            garbled = self.garbled
             self._rest += b"\n\n"
             self._drain()
+            self.garbled = garbled  # the last one may have been cut off
         elif self._rest:
             self._take(bytes(self._rest))
         self._rest.clear()
@@ -83,9 +91,14 @@ class Wire:
 
     def _take(self, document: bytes) -> None:
         try:
-            self._add(json.loads(document))
-        except (ValueError, RecursionError):
-            return  # `[DONE]`, or garbage
+            said = json.loads(document)
+        except RecursionError:
+            return
+        except ValueError as error:
+            if document.strip() != _DONE:
+                self.garbled = error
+            return
+        self._add(said)
 
 
 def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
