@@ -4,6 +4,7 @@ A content is a list of parts. Calls of tools seldom have an id: then the name of
 and in the result, so that the two can be found from each other.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,11 @@ def _answered(parts: Sequence[Mapping[str, Any]]) -> list[Said]:
 
 
 def _result(result: Mapping[str, Any]) -> Said:
-    return Said("tool", {"tool_result": {"tool_call_id": _id(result), "content": result.get("response")}})
+    response = result.get("response")
+    said: dict[str, Any] = {"tool_call_id": _id(result), "content": json.dumps(response, ensure_ascii=False)}
+    if "error" in mapping(response):
+        said["is_error"] = True
+    return Said("tool", {"tool_result": said})
 
 
 def _id(call: Mapping[str, Any]) -> str:

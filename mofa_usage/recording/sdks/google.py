@@ -90,8 +90,9 @@ def _form_of(path: str) -> tuple[Format | None, str]:
 class _Call:
     """A call of the API of which attempts are to be seen."""
 
-    def __init__(self, observer: Observer, request: Request, outer: "_Call | None") -> None:
+    def __init__(self, observer: Observer, request: Request, outer: "_Call | None", secrets: list[str]) -> None:
         self.observer = observer
+        self._secrets = secrets
         self.request = request
         self.outer = outer  # another recorder's
         self.attempt: Attempt | None = None
@@ -99,7 +100,8 @@ class _Call:
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Attempt | None:
         try:
             http = args[0] if args else kwargs["http_request"]
-            self.request.secrets = secrets_in(http.headers, dict(parse_qsl(urlsplit(http.url).query)))
+            secrets = secrets_in(http.headers, dict(parse_qsl(urlsplit(http.url).query)))
+            self.request.secrets = [*secrets, *self._secrets]
             self.attempt = self.request.attempt()
         except Exception as error:
             self.observer.complain(error)
@@ -152,10 +154,17 @@ def _call_of(
             return None
         provider = provider_at(urlsplit(str(api._http_options.base_url)).hostname or "", "google")
         request = observer.request(form, given["request_dict"], provider=provider, model=model, is_async=is_async)
-        return _Call(observer, request, _CURRENT.get())
+        return _Call(observer, request, _CURRENT.get(), _secrets_of(api))
     except Exception as error:
         observer.complain(error)
         return None
+
+
+def _secrets_of(api: Any) -> list[str]:
+    """What the clients of HTTP that the user gave add to every request."""
+    options = api._http_options
+    given = [client for client in (options.httpx_client, options.httpx_async_client) if client is not None]
+    return [secret for client in given for secret in secrets_in(client.headers, client.params)]
 
 
 def _mine(observer: Observer) -> _Call | None:

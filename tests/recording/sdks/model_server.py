@@ -13,6 +13,8 @@ It counts the tokens itself: a word is one. Each request takes the next step; wi
 | `error` | the stream says that something went wrong |
 | `garbage`, `page`, `empty` | something else than the JSON of an answer |
 | `tool` | the model asks for a tool |
+| `key` | 401, with an error that repeats the key (of those in `more_answers.py`) |
+| `no prompt` | Ollama says nothing of the prompt |
 """
 
 import json
@@ -120,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         if step == "drop":
             self.close_connection = True
             self.connection.close()
+        elif step == "key":
+            key = self.headers.get("x-goog-api-key") or self.headers["authorization"].rpartition(" ")[2]
+            self._send(401, {"error": {"message": f"no such key: {key}"}, "message": key})
         elif isinstance(step, int):
             self._send(step, _error(self.path, step, body, knows=server.knows_stream_options))
         elif step in ("garbage", "page", "empty"):

@@ -47,7 +47,9 @@ def made(sdk: str, server: ModelServer, *, retries: bool = False, timeout: float
 
 def _google(sdk: str, server: ModelServer, retries: bool, timeout: float) -> Client:
     again = types.HttpRetryOptions(attempts=3 if retries else 1, initial_delay=0, max_delay=0, jitter=0)
-    given: dict[str, Any] = {}
+    # Certificates are slow to load, and there are none here.
+    none: dict[str, Any] = {"verify": False}
+    given: dict[str, Any] = {"client_args": none, "async_client_args": none}
     if sdk == "async google":
         given["httpx_async_client"] = httpx2.AsyncClient(verify=False)
     options = types.HttpOptions(base_url=server.url, timeout=int(timeout * 1000), retry_options=again, **given)
@@ -56,7 +58,6 @@ def _google(sdk: str, server: ModelServer, retries: bool, timeout: float) -> Cli
 
 
 def _mistral(sdk: str, server: ModelServer, retries: bool, timeout: float) -> Client:
-    # Certificates are slow to load, and there are none here.
     http, async_http = httpx2.Client(verify=False), httpx2.AsyncClient(verify=False)
     again = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 10_000, jitter_ms=0), True)
     options: dict[str, Any] = {"retry_config": again} if retries else {}
@@ -82,8 +83,9 @@ def closing(client: Client) -> Any:
         yield client
     finally:
         if isinstance(client, Mistral):
-            client.sdk_configuration.client.close()
-            asyncio.run(client.sdk_configuration.async_client.aclose())
+            both: Any = client.sdk_configuration
+            both.client.close()
+            asyncio.run(both.async_client.aclose())
         else:
             client.close()
 
@@ -94,10 +96,11 @@ async def aclosing(client: Client) -> AsyncIterator[Client]:
         yield client
     finally:
         if isinstance(client, Mistral):
-            client.sdk_configuration.client.close()
-            await client.sdk_configuration.async_client.aclose()
+            both: Any = client.sdk_configuration
+            both.client.close()
+            await both.async_client.aclose()
         elif isinstance(client, ollama.AsyncClient):
-            await client.close()
+            await client._client.aclose()
         else:
             await client.aclose()
             given = client._api_client._http_options.httpx_async_client

@@ -1,0 +1,452 @@
+"""Google, Mistral and Ollama: streams that are left, tasks that are cancelled, conversations, and the other calls."""
+
+import asyncio
+import gc
+from typing import Any
+
+import httpx
+import httpx2
+import ollama
+import pydantic
+import pytest
+from google import genai
+from google.genai import types
+from mistralai.client import Mistral
+
+from mofa_usage import ApiCallStatus, InMemoryStore, LLMApiCall, Recorder, UsageError
+from tests.recording.sdks.conftest import Recorded
+from tests.recording.sdks.model_server import ANSWER, TOOL, ModelServer, Step
+from tests.recording.sdks.more.clients import (
+    KEY,
+    MODELS,
+    QUESTION,
+    SDKS,
+    aclosing,
+    ask,
+    closing,
+    create,
+    is_async,
+    made,
+)
+
+PROMPT, COMPLETION = len(QUESTION.split()), len(ANSWER.split())
+FIRST = ANSWER.split()[0]
+SYNC = [sdk for sdk in SDKS if not is_async(sdk)]
+ASYNC = [sdk for sdk in SDKS if is_async(sdk)]
+
+
+# Streams that end before their end
+
+
+@pytest.mark.parametrize("end", ["break", "close", "error"])
+@pytest.mark.parametrize("sdk", SYNC)
+def test_a_stream_that_the_user_leaves(sdk: str, end: str, server: ModelServer, recorded: Recorded) -> None:
+    with closing(recorded.recorder.wrap(made(sdk, server))) as client, recorded.recorder.scope(session="t-1"):
+        stream = ask(sdk, client, stream=True)
+        if end == "error":
+            with pytest.raises(ZeroDivisionError):
+                fail_within(stream)
+        else:
+            leave(stream)
+        if end == "close":
+            stream.close()
+        del stream
+        gc.collect()
+    assert_left(recorded, sdk)
+
+
+@pytest.mark.parametrize("sdk", ASYNC)
+def test_an_asynchronous_stream_that_the_user_leaves(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    async def run() -> None:
+        async with aclosing(recorded.recorder.wrap(made(sdk, server))) as client:
+            with recorded.recorder.scope(session="t-1"):
+                stream = await ask(sdk, client, stream=True)
+            # It begins outside of the scope where the SDK sends when the first chunk is asked for.
+            async for item in stream:
+                if FIRST in item.model_dump_json():
+                    break
+            del stream
+            gc.collect()
+            for _ in range(10):  # generators that are dropped are closed by tasks, one after the other
+                await asyncio.sleep(0)
+
+    asyncio.run(run())
+    call = recorded.call()
+    assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "closed")
+
+
+def assert_left(recorded: Recorded, sdk: str) -> None:
+    call = recorded.call()
+    assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "closed")
+    knows_prompt = "google" in sdk
+    assert call.token_source == ("partial" if knows_prompt else "none")
+    assert call.prompt_tokens == (PROMPT if knows_prompt else 0)
+    question, answer = recorded.messages()
+    assert question.content.text == QUESTION
+    assert answer.content.text
+    assert ANSWER.startswith(answer.content.text)
+
+
+def leave(stream: Any) -> None:
+    """Read until the first word."""
+    for item in stream:
+        if FIRST in item.model_dump_json():
+            break
+
+
+def fail_within(stream: Any) -> None:
+    leave(stream)
+    raise ZeroDivisionError("the user's own error")
+
+
+def test_a_stream_that_is_never_read(server: ModelServer, recorded: Recorded) -> None:
+    with closing(recorded.recorder.wrap(made("mistral", server))) as client:
+        ask("mistral", client, stream=True)
+        gc.collect()
+    assert (recorded.call().status, recorded.call().error_code) == (ApiCallStatus.CANCELLED, "closed")
+
+
+@pytest.mark.parametrize("when", ["before", "within", "retrying"])
+@pytest.mark.parametrize("cancels", [1, 2])
+@pytest.mark.parametrize("sdk", ASYNC)
+def test_a_task_that_is_cancelled(sdk: str, cancels: int, when: str, server: ModelServer, recorded: Recorded) -> None:
+    if when == "retrying" and "ollama" in sdk:
+        pytest.skip("it tries nothing again")
+    steps: dict[str, list[Step]] = {"before": ["slow"], "within": ["stall"], "retrying": [500, "slow"]}
+    server.plan(*steps[when])
+    begun = asyncio.Event()
+
+    async def use() -> None:
+        async with aclosing(recorded.recorder.wrap(made(sdk, server, retries=True))) as client:
+            async for _ in await ask(sdk, client, stream=True):
+                begun.set()
+
+    async def run() -> None:
+        task = asyncio.create_task(use())
+        if when == "within":
+            await begun.wait()
+        else:
+            while len(server.asked) < (2 if when == "retrying" else 1):  # noqa: ASYNC110 (the server is a thread)
+                await asyncio.sleep(0.01)
+        for _ in range(cancels):
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    *before, call = recorded.calls()
+    assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "CancelledError")
+    assert call.token_source == ("partial" if "google" in sdk and when == "within" else "none")
+    assert [one.labels.get("retried") for one in before] == (["true"] if when == "retrying" else [])
+
+
+@pytest.mark.parametrize("sdk", ASYNC)
+def test_many_tasks_in_their_own_scopes(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    async def use(client: Any, name: str) -> None:
+        with recorded.recorder.scope(user=name, session=name) as scope:
+            assert [chunk async for chunk in await ask(sdk, client, stream=True)]
+            await ask(sdk, client)
+        assert (scope.usage.calls, scope.usage.total_tokens) == (2, 2 * (PROMPT + COMPLETION))
+
+    async def run() -> None:
+        async with aclosing(recorded.recorder.wrap(made(sdk, server))) as client:
+            await asyncio.gather(*(use(client, f"user-{number}") for number in range(4)))
+
+    asyncio.run(run())
+    names = [f"user-{number}" for number in range(4) for _ in range(2)]
+    assert sorted(call.labels["user"] for call in recorded.calls()) == names
+
+
+# Conversations
+
+
+def google_turn(text: str) -> Any:
+    return types.Content(role="user", parts=[types.Part(text=text)])
+
+
+def said_by_google(answer: Any) -> Any:
+    return answer.candidates[0].content
+
+
+def said_by_others(answer: Any) -> Any:
+    return (answer.choices[0] if hasattr(answer, "choices") else answer).message
+
+
+def google_result(answer: Any) -> Any:
+    return types.Content(
+        role="user", parts=[types.Part.from_function_response(name="weather", response={"is": "sunny"})]
+    )
+
+
+def mistral_result(answer: Any) -> Any:
+    call = answer.choices[0].message.tool_calls[0]
+    return {"role": "tool", "tool_call_id": call.id, "name": "weather", "content": "sunny"}
+
+
+def ollama_result(answer: Any) -> Any:
+    return {"role": "tool", "tool_name": "weather", "content": "sunny"}
+
+
+TURNS: dict[str, tuple[Any, Any, Any]] = {
+    "google": (google_turn, said_by_google, google_result),
+    "mistral": (lambda text: {"role": "user", "content": text}, said_by_others, mistral_result),
+    "ollama": (lambda text: {"role": "user", "content": text}, said_by_others, ollama_result),
+}
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+@pytest.mark.parametrize("sdk", SYNC)
+def test_a_conversation_with_a_tool(sdk: str, is_trimmed: bool, server: ModelServer, recorded: Recorded) -> None:
+    turn, said, result = TURNS[sdk]
+    history: list[Any] = [turn(QUESTION)]
+    server.plan("tool")
+
+    def again() -> Any:
+        answer = ask(sdk, client, history)
+        history.append(said(answer))
+        return answer
+
+    with closing(recorded.recorder.wrap(made(sdk, server))) as client, recorded.recorder.scope(session="t-1"):
+        history.append(result(again()))
+        if is_trimmed:
+            del history[0]
+        again()
+        history.append(turn("And then?"))
+        again()
+        history.pop()
+        ask(sdk, client, history)  # nothing new is said
+    messages = recorded.messages()
+    assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
+    (call,) = messages[1].content.tool_calls or []
+    name = "call-1" if sdk == "mistral" else "weather"  # the others name calls by their functions
+    assert (call.id, call.name, call.arguments) == (name, "weather", TOOL)
+    answered = messages[2].content.tool_result
+    assert answered is not None
+    assert (answered.tool_call_id, answered.content) == (name, '{"is": "sunny"}' if sdk == "google" else "sunny")
+    parents = [None, *(message.id for message in messages[:-1])]
+    assert [message.parent_message_id for message in messages] == parents
+    calls = recorded.calls()
+    assert [call.request_message_id for call in calls[:3]] == [message.id for message in messages[::2]]
+    assert [call.response_message_id for call in calls[:3]] == [message.id for message in messages[1::2]]
+
+
+def test_a_chat_of_google_that_streams(server: ModelServer, recorded: Recorded) -> None:
+    """It keeps an answer in pieces, as it came."""
+    with closing(recorded.recorder.wrap(made("google", server))) as client, recorded.recorder.scope(session="t-1"):
+        chat = client.chats.create(model=MODELS["google"], config={"system_instruction": "Be short."})
+        assert list(chat.send_message_stream(QUESTION))
+        chat.send_message("And then?")
+    said = [(message.role.value, message.content.text) for message in recorded.messages()]
+    turns = [("user", QUESTION), ("assistant", ANSWER), ("user", "And then?"), ("assistant", ANSWER)]
+    assert said == [("system", "Be short."), *turns]
+
+
+# The other calls of the SDKs
+
+
+def embed(sdk: str, client: Any) -> Any:
+    if sdk == "google":
+        return client.models.embed_content(model="gemini-embedding-2", contents=QUESTION).embeddings[0].values
+    if sdk == "mistral":
+        return client.embeddings.create(model="mistral-embed", inputs=[QUESTION]).data[0].embedding
+    return client.embed(model="nomic-embed-text", input=QUESTION).embeddings[0]
+
+
+@pytest.mark.parametrize("sdk", SYNC)
+def test_embeddings(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    with closing(recorded.recorder.wrap(made(sdk, server))) as client, recorded.recorder.scope(session="t-1"):
+        assert list(embed(sdk, client)) == [0.5, 0.25]
+    call = recorded.call()
+    assert (call.status, call.labels["operation"]) == (ApiCallStatus.SUCCESS, "embeddings")
+    assert "embed" in call.model_name
+    says_tokens = sdk != "google"
+    assert (call.prompt_tokens, call.completion_tokens) == (PROMPT if says_tokens else 0, 0)
+    assert call.token_source == ("provider" if says_tokens else "none")
+    assert recorded.messages() == []
+
+
+def test_texts(server: ModelServer, recorded: Recorded) -> None:
+    with recorded.recorder.scope(session="t-1"):
+        with closing(recorded.recorder.wrap(made("ollama", server))) as client:
+            assert client.generate(model="llama3", prompt=QUESTION).response == ANSWER
+            assert "".join(part.response for part in client.generate("llama3", QUESTION, stream=True)) == ANSWER
+        with closing(recorded.recorder.wrap(made("mistral", server))) as client:
+            assert client.fim.complete(model="codestral", prompt=QUESTION).choices[0].message.content == ANSWER
+    calls = recorded.calls()
+    assert [(call.labels["operation"], call.total_tokens) for call in calls] == [
+        ("text_completion", PROMPT + COMPLETION)
+    ] * 3
+    assert [message.content.text for message in recorded.messages()][:2] == [QUESTION, ANSWER]
+
+
+def test_a_prompt_that_ollama_has_read_before(server: ModelServer, recorded: Recorded) -> None:
+    server.plan("no prompt")
+    create("ollama", server, recorded.recorder, stream=True)
+    call = recorded.call()
+    assert (call.status, call.completion_tokens, call.token_source) == ("success", COMPLETION, "completion_only")
+
+
+def test_calls_of_no_model(server: ModelServer, recorded: Recorded) -> None:
+    with closing(recorded.recorder.wrap(made("ollama", server))) as client:
+        server.plan("empty")
+        with pytest.raises(pydantic.ValidationError):
+            client.show("llama3")
+    with closing(recorded.recorder.wrap(made("google", server))) as client:
+        server.plan("empty")
+        client.models.count_tokens(model=MODELS["google"], contents=QUESTION)
+    assert len(server.asked) == 1
+    assert recorded.calls() == []
+
+
+# Wrapping
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_the_client_stays_what_it_is(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    async def run() -> None:
+        async with aclosing(made(sdk, server)) as plain:
+            kind = type(plain)
+            client = recorded.recorder.wrap(plain)
+            assert client is plain
+            assert isinstance(client, kind)
+            assert repr(type(client)) == repr(kind)
+            assert recorded.recorder.wrap(client) is client
+            await ask(sdk, client)
+
+    def run_sync() -> None:
+        with closing(made(sdk, server)) as plain:
+            assert recorded.recorder.wrap(recorded.recorder.wrap(plain)) is plain
+            ask(sdk, plain)
+
+    if is_async(sdk):
+        asyncio.run(run())
+    else:
+        run_sync()
+    assert len(recorded.calls()) == 1
+
+
+@pytest.mark.parametrize("sdk", SYNC)
+def test_two_recorders_see_the_same(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    store = InMemoryStore()
+    with Recorder(store, prices=None) as other:
+        with closing(recorded.recorder.wrap(other.wrap(made(sdk, server, retries=True)))) as client:
+            server.plan(*[429, "ok"] if sdk != "ollama" else ["ok"])
+            ask(sdk, client)
+        assert other.flush(30)
+    others = list(reversed(asyncio.run(store.query_api_calls())))
+    mine = recorded.calls()
+    assert [facts(call) for call in others] == [facts(call) for call in mine]
+    assert len({call.id for call in (*others, *mine)}) == 2 * len(mine)
+
+
+def facts(call: LLMApiCall) -> Any:
+    return call.status, call.total_tokens, dict(call.labels)
+
+
+def test_parts_of_mistral_that_were_there_before(server: ModelServer, recorded: Recorded) -> None:
+    with closing(made("mistral", server, retries=True)) as client:
+        chat, beta = client.chat, client.beta
+        assert recorded.recorder.wrap(client).chat is chat
+        assert type(beta.conversations).__name__ == "Conversations"
+        server.plan(500, "ok")
+        chat.complete(model="mistral-small", messages=[{"role": "user", "content": QUESTION}])
+    assert [call.labels.get("retried") for call in recorded.calls()] == ["true", None]
+
+
+@pytest.mark.parametrize("client", [types.Part(text=KEY), ollama.Message(role="user", content=KEY)])
+def test_what_is_no_client_is_refused(client: Any, recorded: Recorded) -> None:
+    with pytest.raises(UsageError, match="of its package it takes") as refused:
+        recorded.recorder.wrap(client)
+    assert KEY not in str(refused.value)
+
+
+def test_another_version_of_an_sdk_is_refused(
+    server: ModelServer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("google.genai._api_client.BaseApiClient._request_once")
+    with (
+        closing(made("google", server)) as client,
+        pytest.raises(UsageError, match=r"no _request_once: pip install 'mofa-usage\[google-genai\]'"),
+    ):
+        recorded.recorder.wrap(client)
+
+
+def test_a_client_of_http_that_is_no_httpx_is_refused(recorded: Recorded) -> None:
+    class Sender:
+        def send(self, request: Any, **_: Any) -> Any: ...
+
+        def build_request(self, *_: Any, **__: Any) -> Any: ...
+
+        def close(self) -> None: ...
+
+    with pytest.raises(UsageError, match=r"Sender cannot be recorded: a client of httpx or httpx2 is needed"):
+        recorded.recorder.wrap(Mistral(api_key=KEY, client=Sender()))
+
+
+# What the transport does
+
+DONE = {"model": "llama3", "done": True, "message": {"role": "assistant", "content": ANSWER}}
+
+
+def test_transports_for_some_addresses(server: ModelServer, recorded: Recorded) -> None:
+    proxied = httpx.MockTransport(lambda request: httpx.Response(200, json=DONE))
+    client = recorded.recorder.wrap(ollama.Client(host="http://far.example", mounts={"http://far.example": proxied}))
+    with closing(client):
+        assert client.chat("llama3").done
+        assert client._client._mounts[next(iter(client._client._mounts))].handler is proxied.handler
+    assert recorded.call().token_source == "none"
+
+
+def test_a_request_that_is_sent_elsewhere_is_one(server: ModelServer, recorded: Recorded) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/old/api/chat":
+            return httpx.Response(307, headers={"location": "/new/api/chat"})
+        return httpx.Response(200, json={**DONE, "prompt_eval_count": 1, "eval_count": 1})
+
+    plain = ollama.Client(host="http://far.example/old", transport=httpx.MockTransport(answer))
+    with closing(recorded.recorder.wrap(plain)) as client:
+        client.chat("llama3", [{"role": "user", "content": QUESTION}])
+    assert (recorded.call().status, recorded.call().total_tokens) == ("success", 2)
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_keys_are_nowhere(sdk: str, server: ModelServer, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    server.plan("key")
+    with pytest.raises(Exception, match=KEY):
+        create(sdk, server, recorded.recorder, stream=False)
+    call = recorded.call()
+    assert call.error_message
+    assert "***" in call.error_message
+    for text in (call.model_dump_json(), caplog.text):
+        assert KEY not in text
+
+
+def test_a_key_in_the_address_is_nowhere(recorded: Recorded) -> None:
+    def echo(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(403, json={"error": {"message": f"no such address: {request.url}"}})
+
+    http = httpx2.Client(transport=httpx2.MockTransport(echo), params={"key": "key-in-the-address"})
+    options = types.HttpOptions(httpx_client=http)
+    with (
+        closing(http),
+        closing(recorded.recorder.wrap(genai.Client(api_key=KEY, http_options=options))) as client,
+        pytest.raises(genai.errors.ClientError, match="key-in-the-address"),
+    ):
+        client.models.generate_content(model="gemini", contents=QUESTION)
+    assert "key-in-the-address" not in recorded.call().model_dump_json()
+
+
+@pytest.mark.parametrize("sdk", SYNC)
+def test_what_cannot_be_read_does_not_reach_the_user(
+    sdk: str, server: ModelServer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    with closing(recorded.recorder.wrap(made(sdk, server))) as client:
+        monkeypatch.setattr("mofa_usage.recording.observed.Observer.request", fail)
+        assert ask(sdk, client)
+        assert list(ask(sdk, client, stream=True))
+    assert caplog.text.count("could not be observed") == 1
+    assert recorded.calls() == []
+    caplog.clear()
