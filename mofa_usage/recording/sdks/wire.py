@@ -1,18 +1,28 @@
 """The bytes of an answer, read beside the user: for SDKs and ways of calling them that show nothing else.
 
 An answer is one JSON document, lines of JSON, or server-sent events; its type says which. What was compressed is
-decompressed, of the kinds that Python itself knows. Bytes are kept until the end and read then, but as long as the
-first content has not come, each event is read at once: its time counts.
+decompressed. Bytes are kept until the end and read then, but as long as the first content has not come, each event is
+read at once: its time counts.
 """
 
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 __all__ = ["Wire"]
 
 _DONE = b"[DONE]"  # the end of a stream, as many say it
+# A client asks for these only where a package that can undo them is installed: one of those, in the order of httpx.
+_DECOMPRESSORS = {
+    "br": (("brotli", "Decompressor"), ("brotlicffi", "Decompressor")),
+    "zstd": (
+        ("compression.zstd", "ZstdDecompressor"),
+        ("backports.zstd", "ZstdDecompressor"),
+        ("zstandard", "ZstdDecompressor"),
+    ),
+}
 _LONGEST = 64 * 2**20  # bytes; what is longer is no chat
 
 
@@ -51,7 +61,7 @@ class Wire:
             return
         try:
             self._rest += self._decode(chunk)
-        except zlib.error:
+        except Exception:  # each has an error of its own
             self._decode = None
             return
         if (self._is_events or self._is_lines) and self._is_waiting():
@@ -102,10 +112,19 @@ class Wire:
 
 
 def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
-    """What undoes a compression; None for one that Python does not know."""
+    """What undoes a compression; None for one that nobody here knows."""
     kind = encoding.strip().lower()
     if kind in ("", "identity"):
         return lambda chunk: chunk
     if kind in ("gzip", "x-gzip", "deflate"):
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+    for module, name in _DECOMPRESSORS.get(kind, ()):
+        try:
+            decompressor = getattr(import_module(module), name)()
+        except (ImportError, AttributeError):
+            continue
+        if hasattr(decompressor, "decompressobj"):  # zstandard's own is for whole contents
+            decompressor = decompressor.decompressobj()
+        decode: Callable[[bytes], bytes] = getattr(decompressor, "decompress", None) or decompressor.process
+        return decode
     return None
