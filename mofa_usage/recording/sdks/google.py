@@ -10,10 +10,12 @@ API behind it, which is given a subclass of its class with these methods and not
 | `_request_once`, `_async_request_once` | each attempt, with what the network raised or the server answered |
 
 The last two are private: a client without them is refused, and the extra pins the versions that were tried.
+
+Its interactions are another client inside, which sends by its clients of httpx alone: they are seen in the transport.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain, islice
@@ -23,11 +25,13 @@ from urllib.parse import parse_qsl, urlsplit
 from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.formats.google_contents import GOOGLE_CONTENTS, GOOGLE_EMBEDDINGS
+from mofa_usage.recording.formats.google_interactions import GOOGLE_INTERACTIONS
 from mofa_usage.recording.formats.others import IMAGES
 from mofa_usage.recording.observed import Attempt, Observer, Request
 from mofa_usage.recording.sdks.hosts import provider_at
+from mofa_usage.recording.sdks.speakeasy import record_part
 from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped
-from mofa_usage.recording.sdks.transport import secrets_in
+from mofa_usage.recording.sdks.transport import Kind, record_http_client, secrets_in
 
 __all__ = ["GOOGLE"]
 
@@ -41,6 +45,12 @@ _FORMATS: Mapping[str, Format] = {
     "embedContent": GOOGLE_EMBEDDINGS,
     "batchEmbedContents": GOOGLE_EMBEDDINGS,
 }
+_INTERACTIONS = Kind(
+    provider="google",
+    formats={"/interactions": GOOGLE_INTERACTIONS},
+    request_id_headers=(_REQUEST_ID,),
+    error_name="APIStatusError",
+)
 
 
 class _Google:
@@ -52,6 +62,9 @@ class _Google:
         if not isinstance(client, Client | AsyncClient):
             return None
         _record(client._api_client, observer)
+        _record_interactions(client, observer)
+        if isinstance(client, Client):
+            _record_interactions(client.aio, observer)
         return client
 
 
@@ -76,6 +89,40 @@ def _record(api: Any, observer: Observer) -> None:
         "__doc__": plain.__doc__,
     }
     api.__class__ = type(plain.__name__, (plain,), own)
+
+
+def _record_interactions(client: Any, observer: Observer) -> None:
+    """The part that the client makes for interactions when it is asked for, and what it sends by."""
+    plain = type(client)
+    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
+        return
+    api = client._api_client
+    record_http_client(api._httpx_client, _INTERACTIONS, observer, is_async=False)
+    if (http := api._async_httpx_client) is not None:  # there is none with Google's own credentials
+        record_http_client(http, _INTERACTIONS, observer, is_async=True)
+        if (inner := getattr(http, "_inner_client_cls", None)) is not None:
+            http._inner_client_cls = _recorded(inner, observer)
+            for made in http._loop_clients.values():
+                record_http_client(made, _INTERACTIONS, observer, is_async=True)
+    own = {
+        "interactions": property(lambda self: record_part(plain.interactions.fget(self), observer)),
+        "_mofa_usage_observer": observer,
+        "__module__": plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": plain.__doc__,
+    }
+    client.__class__ = type(plain.__name__, (plain,), own)
+
+
+def _recorded(make: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
+    """What makes the clients of HTTP of which the asynchronous one has one for each event loop."""
+
+    def made(**options: Any) -> Any:
+        client = make(**options)
+        record_http_client(client, _INTERACTIONS, observer, is_async=True)
+        return client
+
+    return made
 
 
 def _form_of(path: str) -> tuple[Format | None, str]:

@@ -23,6 +23,8 @@ class Speech(NamedTuple):
 
 def speech_of(path: str) -> Speech | None:
     """How is to be answered on a path; None where the server speaks OpenAI's or Anthropic's way."""
+    if path.endswith("/interactions"):
+        return INTERACTIONS
     if ":" in path:
         return GOOGLE
     return MISTRAL if path.startswith("/mistral/") else OLLAMA if path.startswith("/api/") else None
@@ -89,6 +91,46 @@ def _google_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
 
 
 GOOGLE = Speech(_google_error, _google_whole, _google_events, {"x-gemini-service-tier": "standard"})
+
+
+def _interaction(path: str, body: dict[str, Any], step: Step) -> dict[str, Any]:
+    prompt = words(body.get("input")) + words(body.get("system_instruction"))
+    made: dict[str, Any] = {"type": "model_output", "content": [{"type": "text", "text": ANSWER}]}
+    if step == "tool":
+        made = {"type": "function_call", "id": "call-1", "name": "weather", "arguments": TOOL}
+    usage = {"total_input_tokens": prompt, "total_output_tokens": OUT - 1, "total_thought_tokens": 1}
+    usage |= {"total_cached_tokens": min(CACHED, prompt), "total_tokens": prompt + OUT}
+    return {
+        "id": "c-1",
+        "model": f"{body['model']}-2026",
+        "status": "requires_action" if step == "tool" else "completed",
+        "steps": [made],
+        "service_tier": "standard",
+        "usage": usage,
+    }
+
+
+def _interaction_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
+    (made,) = whole["steps"]
+    begun = {key: whole[key] for key in ("id", "model")} | {"status": "in_progress"}
+    started, deltas = {"type": "model_output"}, [{"type": "text", "text": word} for word in pieces()]
+    if made["type"] == "function_call":
+        started, text = {**made, "arguments": {}}, json.dumps(TOOL)
+        deltas = [{"type": "arguments_delta", "arguments": piece} for piece in (text[:5], text[5:])]
+    events: list[dict[str, Any]] = [{"event_type": "interaction.created", "interaction": begun}]
+    events.append({"event_type": "step.start", "index": 0, "step": started})
+    events += [{"event_type": "step.delta", "index": 0, "delta": delta} for delta in deltas]
+    if step == "error":
+        events = [*events[:4], {"event_type": "error", "error": {"code": "unavailable", "message": "too much"}}]
+    elif step != "truncated":
+        events.append({"event_type": "step.stop", "index": 0})
+        done = {key: value for key, value in whole.items() if key != "steps"}
+        events.append({"event_type": "interaction.completed", "interaction": done})
+        return [*({"event": event["event_type"], "data": event} for event in events), {"data": "[DONE]"}]
+    return [{"event": event["event_type"], "data": event} for event in events]
+
+
+INTERACTIONS = Speech(_google_error, _interaction, _interaction_events, {})
 
 
 # Mistral

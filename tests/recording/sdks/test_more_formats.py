@@ -15,6 +15,7 @@ from mofa_usage.recording.completing import completed
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats import Format
 from mofa_usage.recording.formats.google_contents import GOOGLE_CONTENTS, GOOGLE_EMBEDDINGS
+from mofa_usage.recording.formats.google_interactions import GOOGLE_INTERACTIONS
 from mofa_usage.recording.formats.mistral_chat import MISTRAL_CHAT, MISTRAL_FIM
 from mofa_usage.recording.formats.ollama_chat import OLLAMA_CHAT, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
 from mofa_usage.recording.sdks.wire import Wire
@@ -24,6 +25,7 @@ from tests.recording.sdks.test_formats import feed, json_values
 
 PATHS: dict[str, Format] = {
     "/v1beta/models/m:streamGenerateContent": GOOGLE_CONTENTS,
+    "/v1beta/interactions": GOOGLE_INTERACTIONS,
     "/mistral/v1/chat/completions": MISTRAL_CHAT,
     "/api/chat": OLLAMA_CHAT,
     "/api/generate": OLLAMA_GENERATE,
@@ -42,6 +44,7 @@ NAMES = [
     "model",
 ]
 BODY = {"model": "m", "messages": [{"content": "a b"}], "contents": [{"parts": [{"text": "a b"}]}], "prompt": "a b"}
+BODY["input"] = "a b"
 
 
 @pytest.mark.parametrize("step", ["ok", "tool"])
