@@ -16,7 +16,8 @@ merge, and a call counts in all that it is in.
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,7 +35,17 @@ from mofa_usage.values import text_uuid
 if TYPE_CHECKING:
     from mofa_usage.recording.turns import Turn
 
-__all__ = ["Identity", "Scope", "ScopeUsage", "Whose", "checked_labels", "current_scope", "whose_now"]
+__all__ = [
+    "Identity",
+    "Scope",
+    "ScopeUsage",
+    "Whose",
+    "again_in",
+    "checked_labels",
+    "current_scope",
+    "innermost_scope",
+    "whose_now",
+]
 
 _FIELDS = {"user": "user_id", "session": "chat_session_id", "agent": "agent_id", "tenant": "tenant_id"}
 _OWN = frozenset(RESERVED) - {"environment"}
@@ -209,6 +220,21 @@ class Scope:
         while scope is not None and scope._owner is not owner:
             scope = scope._outer
         return scope
+
+
+def innermost_scope() -> Scope | None:
+    """The innermost scope of any recorder in this context."""
+    return _scope.get()
+
+
+@contextmanager
+def again_in(scope: Scope | None) -> Iterator[None]:
+    """For a while in a scope that was entered before, and perhaps left since."""
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
 
 
 def current_scope(owner: object) -> Scope | None:

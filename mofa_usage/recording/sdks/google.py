@@ -1,54 +1,26 @@
-"""Google's genai.Client, and its asynchronous side `client.aio`: Gemini, at Google's API or at Vertex.
+"""Google's genai.Client, and its asynchronous side `client.aio`.
 
-This client sends by httpx2 or httpx, by aiohttp where that is installed (its asynchronous side), or by requests (with
-Google's own credentials). So it is not looked at in a transport, but where all of these meet: at the one client of the
-API behind it, which is given a subclass of its class with these methods and nothing else:
-
-| method | what is seen there |
-|---|---|
-| `request`, `request_streamed`, `async_...` | the user's call, and what it returns or raises, chunk by chunk |
-| `_request_once`, `_async_request_once` | each attempt, with what the network raised or the server answered |
-
-The last two are private: a client without them is refused, and the extra pins the versions that were tried.
-
-Its interactions are another client inside, which sends by its clients of httpx alone: they are seen in the transport.
+What it asks of Gemini is seen at the client of the API behind it (`google_api.py`). Its interactions are another client
+inside, made when it is asked for, which sends by the clients of httpx alone: they are seen in the transport.
 """
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from itertools import chain, islice
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
-from mofa_usage.errors import UsageError
-from mofa_usage.recording.formats.answers import Format
-from mofa_usage.recording.formats.google_contents import GOOGLE_CONTENTS, GOOGLE_EMBEDDINGS
 from mofa_usage.recording.formats.google_interactions import GOOGLE_INTERACTIONS
-from mofa_usage.recording.formats.others import IMAGES
-from mofa_usage.recording.observed import Attempt, Observer, Request
-from mofa_usage.recording.sdks.hosts import provider_at
+from mofa_usage.recording.observed import Observer
+from mofa_usage.recording.sdks.classes import give_class
+from mofa_usage.recording.sdks.google_api import record_api
 from mofa_usage.recording.sdks.speakeasy import record_part
-from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped
-from mofa_usage.recording.sdks.transport import Kind, record_http_client, secrets_in
+from mofa_usage.recording.sdks.streams import streaming
+from mofa_usage.recording.sdks.transport import Kind, record_http_client
 
 __all__ = ["GOOGLE"]
 
-_CURRENT: ContextVar["_Call | None"] = ContextVar("mofa_usage_google_call", default=None)
-_METHODS = ("request", "request_streamed", "async_request", "async_request_streamed")
-_SENDING = ("_request_once", "_async_request_once")
-_TIER, _REQUEST_ID = "x-gemini-service-tier", "x-request-id"  # the second is a gateway's: Google names no request
-_FORMATS: Mapping[str, Format] = {
-    "generateContent": GOOGLE_CONTENTS,
-    "streamGenerateContent": GOOGLE_CONTENTS,
-    "embedContent": GOOGLE_EMBEDDINGS,
-    "batchEmbedContents": GOOGLE_EMBEDDINGS,
-}
 _INTERACTIONS = Kind(
     provider="google",
     formats={"/interactions": GOOGLE_INTERACTIONS},
-    request_id_headers=(_REQUEST_ID,),
+    request_id_headers=("x-request-id",),
     error_name="APIStatusError",
 )
 
@@ -61,264 +33,59 @@ class _Google:
 
         if not isinstance(client, Client | AsyncClient):
             return None
-        _record(client._api_client, observer)
-        _record_interactions(client, observer)
+        if record_api(client._api_client, observer):
+            _record_http(client._api_client, observer)
+        _record_side(client, observer, is_async=isinstance(client, AsyncClient))
         if isinstance(client, Client):
-            _record_interactions(client.aio, observer)
+            _record_side(client.aio, observer, is_async=True)
         return client
 
 
 GOOGLE = _Google()
 
 
-def _record(api: Any, observer: Observer) -> None:
-    plain = type(api)
-    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
-        return
-    if missing := [name for name in (*_METHODS, *_SENDING) if not hasattr(plain, name)]:
-        raise UsageError(
-            f"this version of google-genai cannot be recorded, it has no {', '.join(missing)}: "
-            "pip install 'mofa-usage[google-genai]' installs one that can"
-        )
-    own = {
-        **_hooks(plain, observer),
-        **_async_hooks(plain, observer),
-        "_mofa_usage_observer": observer,
-        "__module__": plain.__module__,
-        "__qualname__": plain.__qualname__,
-        "__doc__": plain.__doc__,
-    }
-    api.__class__ = type(plain.__name__, (plain,), own)
+def _record_side(client: Any, observer: Observer, *, is_async: bool) -> None:
+    """A client of the two of which one is asynchronous: what it is made of, and makes."""
+
+    def properties(plain: Any) -> dict[str, Any]:
+        def chats(self: Any) -> Any:
+            made = plain.chats.fget(self)
+            give_class(made, observer, creating)
+            return made
+
+        def interactions(self: Any) -> Any:
+            return record_part(plain.interactions.fget(self), observer)
+
+        return {"chats": property(chats), "interactions": property(interactions)}
+
+    def creating(plain: Any) -> dict[str, Any]:
+        def create(self: Any, *args: Any, **kwargs: Any) -> Any:
+            chat = plain.create(self, *args, **kwargs)
+            give_class(chat, observer, lambda plain: streaming(plain, "send_message_stream", is_async=is_async))
+            return chat
+
+        return {"create": create}
+
+    give_class(client, observer, properties)
+    give_class(client.models, observer, lambda plain: streaming(plain, "generate_content_stream", is_async=is_async))
 
 
-def _record_interactions(client: Any, observer: Observer) -> None:
-    """The part that the client makes for interactions when it is asked for, and what it sends by."""
-    plain = type(client)
-    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
-        return
-    api = client._api_client
+def _record_http(api: Any, observer: Observer) -> None:
+    """The clients of HTTP; the asynchronous one makes one for each event loop, when that needs it."""
     record_http_client(api._httpx_client, _INTERACTIONS, observer, is_async=False)
-    if (http := api._async_httpx_client) is not None:  # there is none with Google's own credentials
-        record_http_client(http, _INTERACTIONS, observer, is_async=True)
-        if (inner := getattr(http, "_inner_client_cls", None)) is not None:
-            http._inner_client_cls = _recorded(inner, observer)
-            for made in http._loop_clients.values():
-                record_http_client(made, _INTERACTIONS, observer, is_async=True)
-    own = {
-        "interactions": property(lambda self: record_part(plain.interactions.fget(self), observer)),
-        "_mofa_usage_observer": observer,
-        "__module__": plain.__module__,
-        "__qualname__": plain.__qualname__,
-        "__doc__": plain.__doc__,
-    }
-    client.__class__ = type(plain.__name__, (plain,), own)
+    if (http := api._async_httpx_client) is None:  # with Google's own credentials
+        return
+    record_http_client(http, _INTERACTIONS, observer, is_async=True)
+    if (make := getattr(http, "_inner_client_cls", None)) is not None:
+        http._inner_client_cls = _recorded(make, observer)
+        for made in http._loop_clients.values():
+            record_http_client(made, _INTERACTIONS, observer, is_async=True)
 
 
 def _recorded(make: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
-    """What makes the clients of HTTP of which the asynchronous one has one for each event loop."""
-
     def made(**options: Any) -> Any:
         client = make(**options)
         record_http_client(client, _INTERACTIONS, observer, is_async=True)
         return client
 
     return made
-
-
-def _form_of(path: str) -> tuple[Format | None, str]:
-    """The format of a path, and the model in it: `models/gemini-3-flash:generateContent?alt=sse`."""
-    before, _, method = path.partition("?")[0].rpartition(":")
-    model = before.rpartition("/")[2]
-    if method == "predict":  # of Vertex, whatever the model does
-        return (GOOGLE_EMBEDDINGS if "embedding" in model or "gecko" in model else IMAGES), model
-    return _FORMATS.get(method), model
-
-
-class _Call:
-    """A call of the API of which attempts are to be seen."""
-
-    def __init__(self, observer: Observer, request: Request, outer: "_Call | None", secrets: list[str]) -> None:
-        self.observer = observer
-        self._secrets = secrets
-        self.request = request
-        self.outer = outer  # another recorder's
-        self.attempt: Attempt | None = None
-
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Attempt | None:
-        try:
-            http = args[0] if args else kwargs["http_request"]
-            secrets = secrets_in(http.headers, dict(parse_qsl(urlsplit(http.url).query)))
-            self.request.secrets = [*secrets, *self._secrets]
-            self.attempt = self.request.attempt()
-        except Exception as error:
-            self.observer.complain(error)
-        return self.attempt
-
-    def answered(self, response: Any) -> None:
-        """The head of an answer is there, and the body where it is no stream."""
-        try:
-            if (attempt := self.attempt) is None:
-                return
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            whole = response.response_stream
-            is_stream = not isinstance(whole, list)
-            attempt.answered(response.status_code, request_id=headers.get(_REQUEST_ID), is_stream=is_stream)
-            if tier := headers.get(_TIER):
-                attempt.answer.service_tier = tier.lower()
-            if not is_stream:
-                attempt.add(_json(whole[0] if whole else ""))
-                attempt.end()
-        except Exception as error:
-            self.observer.complain(error)
-
-    def failed(self, error: BaseException) -> None:
-        """The user gets this error."""
-        if self.attempt is not None:
-            self.attempt.end(error)
-        self.request.end(error)
-
-    def body(self) -> Body | None:
-        """The stream of the last attempt, at the head of which the call returned."""
-        self.request.end()
-        return None if self.attempt is None else Body(self.attempt)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _call_of(
-    api: Any, observer: Observer, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool
-) -> _Call | None:
-    """What is to be seen of a call; None where it is none of a model."""
-    try:
-        given = {**dict(zip(("http_method", "path", "request_dict"), args, strict=False)), **kwargs}
-        form, model = _form_of(given["path"])
-        if form is None:
-            return None
-        provider = provider_at(urlsplit(str(api._http_options.base_url)).hostname or "", "google")
-        request = observer.request(form, given["request_dict"], provider=provider, model=model, is_async=is_async)
-        return _Call(observer, request, _CURRENT.get(), _secrets_of(api))
-    except Exception as error:
-        observer.complain(error)
-        return None
-
-
-def _secrets_of(api: Any) -> list[str]:
-    """What the clients of HTTP that the user gave add to every request."""
-    options = api._http_options
-    given = [client for client in (options.httpx_client, options.httpx_async_client) if client is not None]
-    return [secret for client in given for secret in secrets_in(client.headers, client.params)]
-
-
-def _mine(observer: Observer) -> _Call | None:
-    """The call of now that this observer is to see."""
-    call = _CURRENT.get()
-    while call is not None and call.observer is not observer:
-        call = call.outer
-    return call
-
-
-def _hooks(plain: Any, observer: Observer) -> dict[str, Any]:
-    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _call_of(self, observer, args, kwargs, is_async=False)) is None:
-            return plain.request(self, *args, **kwargs)
-        with _now(call):
-            result = plain.request(self, *args, **kwargs)
-        call.request.end()
-        return result
-
-    def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        chunks = plain.request_streamed(self, *args, **kwargs)
-        if (call := _call_of(self, observer, args, kwargs, is_async=False)) is not None:
-            with _now(call):
-                first = list(islice(chunks, 1))  # it is sent when the first chunk is asked for
-            chunks = chain(first, chunks)
-            if (body := call.body()) is not None:
-                try:
-                    yield from tapped(_told(chunks, body.attempt), body)
-                finally:
-                    body.closed()
-                return
-        yield from chunks
-
-    def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _mine(observer)) is None or (attempt := call.begin(args, kwargs)) is None:
-            return plain._request_once(self, *args, **kwargs)
-        try:
-            response = plain._request_once(self, *args, **kwargs)
-        except BaseException as error:
-            attempt.end(error)
-            raise
-        call.answered(response)
-        return response
-
-    return {"request": request, "request_streamed": request_streamed, "_request_once": sending}
-
-
-def _async_hooks(plain: Any, observer: Observer) -> dict[str, Any]:
-    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _call_of(self, observer, args, kwargs, is_async=True)) is None:
-            return await plain.async_request(self, *args, **kwargs)
-        with _now(call):
-            result = await plain.async_request(self, *args, **kwargs)
-        call.request.end()
-        return result
-
-    async def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _call_of(self, observer, args, kwargs, is_async=True)) is None:
-            return await plain.async_request_streamed(self, *args, **kwargs)
-        with _now(call):
-            chunks = await plain.async_request_streamed(self, *args, **kwargs)
-        return chunks if (body := call.body()) is None else AsyncTapped(_Told(chunks, body.attempt), body)
-
-    async def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _mine(observer)) is None or (attempt := call.begin(args, kwargs)) is None:
-            return await plain._async_request_once(self, *args, **kwargs)
-        try:
-            response = await plain._async_request_once(self, *args, **kwargs)
-        except BaseException as error:
-            attempt.end(error)
-            raise
-        call.answered(response)
-        return response
-
-    return {"async_request": request, "async_request_streamed": request_streamed, "_async_request_once": sending}
-
-
-@contextmanager
-def _now(call: _Call) -> Iterator[None]:
-    """What is sent within are attempts at this call."""
-    token = _CURRENT.set(call)
-    try:
-        yield
-    except BaseException as error:
-        call.failed(error)
-        raise
-    finally:
-        _CURRENT.reset(token)
-
-
-def _told(chunks: Iterator[Any], attempt: Attempt) -> Iterator[Any]:
-    for chunk in chunks:
-        attempt.add(_json(chunk.body))
-        yield chunk
-
-
-class _Told:
-    """The same for an asynchronous iterator. No generator: one that is dropped is closed by nobody knows whom."""
-
-    def __init__(self, chunks: AsyncIterator[Any], attempt: Attempt) -> None:
-        self._chunks = chunks
-        self._attempt = attempt
-
-    def __aiter__(self) -> "_Told":
-        return self
-
-    async def __anext__(self) -> Any:
-        chunk = await anext(self._chunks)
-        self._attempt.add(_json(chunk.body))
-        return chunk

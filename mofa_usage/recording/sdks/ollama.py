@@ -4,6 +4,8 @@ from typing import Any
 
 from mofa_usage.recording.formats.ollama_chat import OLLAMA_CHAT, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
 from mofa_usage.recording.observed import Observer
+from mofa_usage.recording.sdks.classes import give_class
+from mofa_usage.recording.sdks.streams import streaming
 from mofa_usage.recording.sdks.transport import Kind, record_http_client
 
 __all__ = ["OLLAMA"]
@@ -29,7 +31,9 @@ class _Ollama:
 
         if not isinstance(client, ollama.Client | ollama.AsyncClient):
             return None
-        record_http_client(client._client, _KIND, observer, is_async=isinstance(client, ollama.AsyncClient))
+        is_async = isinstance(client, ollama.AsyncClient)
+        record_http_client(client._client, _KIND, observer, is_async=is_async)
+        give_class(client, observer, lambda plain: streaming(plain, "chat", "generate", is_async=is_async))
         return client
 
 

@@ -8,6 +8,7 @@ each part is given a subclass of its class; parts that are made later are given 
 from typing import Any
 
 from mofa_usage.recording.observed import Observer
+from mofa_usage.recording.sdks.classes import give_class
 from mofa_usage.recording.sdks.transport import calling
 
 __all__ = ["SENDING", "record_part"]
@@ -18,20 +19,10 @@ SENDING = ("do_request", "do_request_async")
 
 def record_part(part: Any, observer: Observer) -> Any:
     """The same part of a client, and those that it has, recorded; as it is where it is already."""
-    plain = type(part)
-    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
-        return part
-    own = {
-        **_hooks(plain, observer),
-        "_mofa_usage_observer": observer,
-        "__module__": plain.__module__,
-        "__qualname__": plain.__qualname__,
-        "__doc__": plain.__doc__,
-    }
-    part.__class__ = type(plain.__name__, (plain,), own)
-    for inner in list(vars(part).values()):
-        if _is_part(inner):
-            record_part(inner, observer)
+    if give_class(part, observer, lambda plain: _hooks(plain, observer)):
+        for inner in list(vars(part).values()):
+            if _is_part(inner):
+                record_part(inner, observer)
     return part
 
 

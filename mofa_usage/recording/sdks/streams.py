@@ -7,14 +7,16 @@ closed before the error is seen: as long as the iterator is at work, it is waite
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from functools import cache, wraps
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from mofa_usage.recording.observed import Attempt
+from mofa_usage.recording.scope import Scope, again_in, innermost_scope
 from mofa_usage.recording.sdks.wire import Wire
 
-__all__ = ["AsyncTapped", "Body", "tapped", "watched"]
+__all__ = ["AsyncTapped", "Body", "streaming", "tapped", "watched"]
 
 
 class Body:
@@ -98,6 +100,59 @@ class AsyncTapped:
         finally:
             body.is_at_work = False
         return item
+
+
+def streaming(plain: Any, *names: str, is_async: bool) -> dict[str, Callable[..., Any]]:
+    """Methods of a class which may return a generator that sends when its first item is asked for.
+
+    That belongs to the scope in which it was made, however late it is read.
+    """
+
+    def method(name: str) -> Callable[..., Any]:
+        ask = getattr(plain, name)
+
+        @wraps(ask)
+        def asked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return _begun_here(ask(self, *args, **kwargs))
+
+        @wraps(ask)
+        async def async_asked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return _begun_here(await ask(self, *args, **kwargs))
+
+        return async_asked if is_async else asked
+
+    return {name: method(name) for name in names}
+
+
+def _begun_here(result: Any) -> Any:
+    if (scope := innermost_scope()) is None:
+        return result
+    if isinstance(result, GeneratorType):
+        return _steps(result, scope)
+    return _async_steps(result, scope) if isinstance(result, AsyncGeneratorType) else result
+
+
+def _steps(items: Iterator[Any], scope: Scope) -> Iterator[Any]:
+    while True:
+        with again_in(scope):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+async def _async_steps(items: AsyncGenerator[Any], scope: Scope) -> AsyncIterator[Any]:
+    try:
+        while True:
+            with again_in(scope):
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+            yield item
+    finally:
+        await items.aclose()
 
 
 def watched(stream: Any, body: Body, response: Any, *, is_async: bool) -> Any:

@@ -16,7 +16,7 @@ from mofa_usage import Recorder
 from tests.recording.sdks.clients import KEY, QUESTION
 from tests.recording.sdks.model_server import ModelServer
 
-__all__ = ["KEY", "MODELS", "QUESTION", "SDKS", "ask", "create", "made", "outcome", "provider_of"]
+__all__ = ["KEY", "MODELS", "QUESTION", "SDKS", "ask", "create", "made", "outcome", "provider_of", "says_prompt_first"]
 
 Client = Any
 # `aiohttp` is what Google's asynchronous client takes where it is installed; the others send by httpx2 or httpx.
@@ -24,6 +24,8 @@ SDKS = (
     "google",
     "async google",
     "async google by aiohttp",
+    "google interactions",
+    "async google interactions",
     "mistral",
     "async mistral",
     "ollama",
@@ -34,6 +36,11 @@ MODELS = {"google": "gemini-3-flash", "mistral": "mistral-small", "ollama": "lla
 
 def provider_of(sdk: str) -> str:
     return next(name for name in MODELS if name in sdk)
+
+
+def says_prompt_first(sdk: str) -> bool:
+    """Whether each chunk of its streams has the count of the prompt."""
+    return "google" in sdk and "interactions" not in sdk
 
 
 def is_async(sdk: str) -> bool:
@@ -111,6 +118,8 @@ async def aclosing(client: Client) -> AsyncIterator[Client]:
 def ask(sdk: str, client: Client, history: Any = QUESTION, *, stream: bool = False) -> Any:
     """Ask one question, or go on with a history in the SDK's own words: an answer, a stream, or something to await."""
     model = MODELS[provider_of(sdk)]
+    if "interactions" in sdk:
+        return client.interactions.create(model=model, input=history, **({"stream": True} if stream else {}))
     if "google" in sdk:
         models = client.models
         return (models.generate_content_stream if stream else models.generate_content)(model=model, contents=history)
@@ -153,7 +162,7 @@ def outcome(call: Callable[[], Any]) -> tuple[Any, ...]:
 
 
 def _dump(item: Any) -> Any:
-    said = item.model_dump(exclude_unset=True)
+    said = item.model_dump(exclude_unset=True) if hasattr(item, "model_dump") else {"text": item}
     if "sdk_http_response" in said:
         said["sdk_http_response"]["headers"] = _undated(said["sdk_http_response"]["headers"])
     return said

@@ -27,6 +27,7 @@ from tests.recording.sdks.more.clients import (
     create,
     is_async,
     made,
+    says_prompt_first,
 )
 
 PROMPT, COMPLETION = len(QUESTION.split()), len(ANSWER.split())
@@ -61,24 +62,22 @@ def test_an_asynchronous_stream_that_the_user_leaves(sdk: str, server: ModelServ
         async with aclosing(recorded.recorder.wrap(made(sdk, server))) as client:
             with recorded.recorder.scope(session="t-1"):
                 stream = await ask(sdk, client, stream=True)
-            # It begins outside of the scope where the SDK sends when the first chunk is asked for.
             async for item in stream:
                 if FIRST in item.model_dump_json():
                     break
-            del stream
+            del stream, item
             gc.collect()
             for _ in range(10):  # generators that are dropped are closed by tasks, one after the other
                 await asyncio.sleep(0)
 
     asyncio.run(run())
-    call = recorded.call()
-    assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "closed")
+    assert_left(recorded, sdk)
 
 
 def assert_left(recorded: Recorded, sdk: str) -> None:
     call = recorded.call()
     assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "closed")
-    knows_prompt = "google" in sdk
+    knows_prompt = says_prompt_first(sdk)
     assert call.token_source == ("partial" if knows_prompt else "none")
     assert call.prompt_tokens == (PROMPT if knows_prompt else 0)
     question, answer = recorded.messages()
@@ -136,7 +135,7 @@ def test_a_task_that_is_cancelled(sdk: str, cancels: int, when: str, server: Mod
     asyncio.run(run())
     *before, call = recorded.calls()
     assert (call.status, call.error_code) == (ApiCallStatus.CANCELLED, "CancelledError")
-    assert call.token_source == ("partial" if "google" in sdk and when == "within" else "none")
+    assert call.token_source == ("partial" if says_prompt_first(sdk) and when == "within" else "none")
     assert [one.labels.get("retried") for one in before] == (["true"] if when == "retrying" else [])
 
 
@@ -155,6 +154,41 @@ def test_many_tasks_in_their_own_scopes(sdk: str, server: ModelServer, recorded:
     asyncio.run(run())
     names = [f"user-{number}" for number in range(4) for _ in range(2)]
     assert sorted(call.labels["user"] for call in recorded.calls()) == names
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_a_stream_belongs_to_the_scope_in_which_it_was_made(sdk: str, server: ModelServer, recorded: Recorded) -> None:
+    recorder = recorded.recorder
+
+    async def run() -> None:
+        async with aclosing(recorder.wrap(made(sdk, server))) as client:
+            with recorder.scope(user="alice") as scope:
+                stream = await ask(sdk, client, stream=True)
+            with recorder.scope(user="bob"):
+                assert [chunk async for chunk in stream]
+            assert scope.usage.calls == 1
+
+    def run_sync() -> None:
+        with closing(recorder.wrap(made(sdk, server))) as client:
+            with recorder.scope(user="alice") as scope:
+                stream = ask(sdk, client, stream=True)
+            with recorder.scope(user="bob"):
+                assert list(stream)
+            assert scope.usage.calls == 1
+
+    if is_async(sdk):
+        asyncio.run(run())
+    else:
+        run_sync()
+    assert recorded.call().labels["user"] == "alice"
+
+
+def test_a_chat_that_is_read_later_is_in_its_scope(server: ModelServer, recorded: Recorded) -> None:
+    with closing(recorded.recorder.wrap(made("google", server))) as client:
+        with recorded.recorder.scope(user="alice"):
+            stream = client.chats.create(model=MODELS["google"]).send_message_stream(QUESTION)
+        assert list(stream)
+    assert recorded.call().labels["user"] == "alice"
 
 
 # Conversations
@@ -187,7 +221,20 @@ def ollama_result(answer: Any) -> Any:
     return {"role": "tool", "tool_name": "weather", "content": "sunny"}
 
 
+def interactions_turn(text: str) -> Any:
+    return {"type": "user_input", "content": [{"type": "text", "text": text}]}
+
+
+def interactions_result(answer: Any) -> Any:
+    return {"type": "function_result", "call_id": answer.steps[0].id, "name": "weather", "result": "sunny"}
+
+
+def said_by_interactions(answer: Any) -> Any:
+    return answer.steps[0].model_dump(exclude_none=True)
+
+
 TURNS: dict[str, tuple[Any, Any, Any]] = {
+    "google interactions": (interactions_turn, said_by_interactions, interactions_result),
     "google": (google_turn, said_by_google, google_result),
     "mistral": (lambda text: {"role": "user", "content": text}, said_by_others, mistral_result),
     "ollama": (lambda text: {"role": "user", "content": text}, said_by_others, ollama_result),
@@ -218,7 +265,7 @@ def test_a_conversation_with_a_tool(sdk: str, is_trimmed: bool, server: ModelSer
     messages = recorded.messages()
     assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
     (call,) = messages[1].content.tool_calls or []
-    name = "call-1" if sdk == "mistral" else "weather"  # the others name calls by their functions
+    name = "weather" if sdk in ("google", "ollama") else "call-1"  # they name calls by their functions
     assert (call.id, call.name, call.arguments) == (name, "weather", TOOL)
     answered = messages[2].content.tool_result
     assert answered is not None
@@ -252,7 +299,7 @@ def embed(sdk: str, client: Any) -> Any:
     return client.embed(model="nomic-embed-text", input=QUESTION).embeddings[0]
 
 
-@pytest.mark.parametrize("sdk", SYNC)
+@pytest.mark.parametrize("sdk", MODELS)
 def test_embeddings(sdk: str, server: ModelServer, recorded: Recorded) -> None:
     with closing(recorded.recorder.wrap(made(sdk, server))) as client, recorded.recorder.scope(session="t-1"):
         assert list(embed(sdk, client)) == [0.5, 0.25]

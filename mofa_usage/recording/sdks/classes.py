@@ -1,0 +1,29 @@
+"""A recorded object is given a subclass of its class, which differs in nothing but the methods that are looked at.
+
+So whoever holds the object has the recorded one, `isinstance` holds, and what it makes of itself is of that class too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mofa_usage.recording.observed import Observer
+
+__all__ = ["give_class"]
+
+_MARK = "_mofa_usage_observer"
+
+
+def give_class(thing: Any, observer: Observer, methods: Callable[[Any], Mapping[str, Any]]) -> bool:
+    """Give an object a subclass of its class; whether it had none of this observer yet.
+
+    Args:
+        thing: any object whose class can be changed.
+        observer: who looks at it.
+        methods: what the subclass has of its own, made of the class.
+    """
+    plain = type(thing)
+    if any(vars(cls).get(_MARK) is observer for cls in plain.__mro__):
+        return False
+    names = {name: getattr(plain, name) for name in ("__module__", "__qualname__", "__doc__")}
+    thing.__class__ = type(plain.__name__, (plain,), {**methods(plain), _MARK: observer, **names})
+    return True
