@@ -29,6 +29,8 @@ class _Google:
     takes = ("genai.Client", "its .aio")
 
     def wrap(self, client: Any, observer: Observer) -> Any:
+        if not any(cls.__module__ == "google.genai.client" for cls in type(client).__mro__):
+            return None  # of another package of Google's
         from google.genai.client import AsyncClient, Client
 
         if not isinstance(client, Client | AsyncClient):

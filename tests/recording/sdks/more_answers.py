@@ -113,9 +113,11 @@ def _interaction(path: str, body: dict[str, Any], step: Step) -> dict[str, Any]:
 def _interaction_events(whole: dict[str, Any], step: Step) -> list[dict[str, Any]]:
     (made,) = whole["steps"]
     begun = {key: whole[key] for key in ("id", "model")} | {"status": "in_progress"}
-    started, deltas = {"type": "model_output"}, [{"type": "text", "text": word} for word in pieces()]
+    started: dict[str, Any] = {"type": "model_output"}
+    deltas = [{"type": "text", "text": word} for word in pieces()]
     if made["type"] == "function_call":
-        started, text = {**made, "arguments": {}}, json.dumps(TOOL)
+        text = json.dumps(TOOL)
+        started = {**made, "arguments": {}}
         deltas = [{"type": "arguments_delta", "arguments": piece} for piece in (text[:5], text[5:])]
     events: list[dict[str, Any]] = [{"event_type": "interaction.created", "interaction": begun}]
     events.append({"event_type": "step.start", "index": 0, "step": started})

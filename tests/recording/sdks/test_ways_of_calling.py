@@ -393,7 +393,7 @@ def test_the_client_stays_what_it_is(server: ModelServer, recorded: Recorded) ->
 def test_what_is_no_client_is_refused(client: Any, recorded: Recorded) -> None:
     with pytest.raises(UsageError, match="can be recorded") as refused:
         recorded.recorder.wrap(client)
-    assert "anthropic, openai" in str(refused.value)
+    assert "a client of anthropic, google, mistralai, ollama, openai can be recorded" in str(refused.value)
     assert KEY not in str(refused.value)
 
 

@@ -1,6 +1,7 @@
 """Clients of Google, Mistral and Ollama, plain or recorded, pointed at the tests' server; each is asked in one way."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -31,6 +32,8 @@ SDKS = (
     "ollama",
     "async ollama",
 )
+# Certificates are slow to load, and there are none here.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 MODELS = {"google": "gemini-3-flash", "mistral": "mistral-small", "ollama": "llama3"}
 
 
@@ -54,9 +57,7 @@ def made(sdk: str, server: ModelServer, *, retries: bool = False, timeout: float
 
 def _google(sdk: str, server: ModelServer, retries: bool, timeout: float) -> Client:
     again = types.HttpRetryOptions(attempts=3 if retries else 1, initial_delay=0, max_delay=0, jitter=0)
-    # Certificates are slow to load, and there are none here.
-    none: dict[str, Any] = {"verify": False}
-    given: dict[str, Any] = {"client_args": none, "async_client_args": none}
+    given: dict[str, Any] = {"client_args": {"verify": False}, "async_client_args": {"verify": False, "ssl": NO_TLS}}
     if sdk == "async google":
         given["httpx_async_client"] = httpx2.AsyncClient(verify=False)
     options = types.HttpOptions(base_url=server.url, timeout=int(timeout * 1000), retry_options=again, **given)
