@@ -30,7 +30,7 @@ __all__ = ["Kind", "calling", "record_http_client", "secrets_in"]
 
 _CALLS: ContextVar[tuple["_Call", ...]] = ContextVar("mofa_usage_calls", default=())
 _KEYS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-_REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECTS = (307, 308)  # the others are followed without the body
 _EXTENSION = "mofa_usage"
 
 

@@ -17,7 +17,22 @@ from mofa_usage import Recorder
 from tests.recording.sdks.clients import KEY, QUESTION
 from tests.recording.sdks.model_server import ModelServer
 
-__all__ = ["KEY", "MODELS", "QUESTION", "SDKS", "ask", "create", "made", "outcome", "provider_of", "says_prompt_first"]
+__all__ = [
+    "KEY",
+    "MODELS",
+    "NO_TLS",
+    "QUESTION",
+    "SDKS",
+    "aclosing",
+    "ask",
+    "closing",
+    "create",
+    "is_async",
+    "made",
+    "outcome",
+    "provider_of",
+    "says_prompt_first",
+]
 
 Client = Any
 # `aiohttp` is what Google's asynchronous client takes where it is installed; the others send by httpx2 or httpx.
