@@ -209,7 +209,7 @@ def test_what_a_body_says(body: Any) -> None:
     assert failure.message
 
 
-@given(st.text(st.characters()), st.sampled_from(["", "\0", "\ud83d\ude00", "\ud83d"]))
+@given(st.text(), st.sampled_from(["", "\0", "\ud83d\ude00", "\ud83d"]))
 def test_texts_are_what_a_record_takes(text: str, odd: str) -> None:
     plain = plain_text(text + odd)
     assert "\0" not in plain
