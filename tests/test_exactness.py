@@ -145,6 +145,33 @@ def test_times_in_text(texts: list[str | None]) -> None:
     assert exactly(pl.Series(texts, dtype=pl.String), "create_time") == wanted
 
 
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)) | st.datetimes(
+    datetime(1900, 1, 1), datetime(2200, 1, 1)
+)
+
+
+@st.composite
+def nearly_alike(draw: st.DrawFn) -> list[str]:
+    """Times as programs write them, one of them perhaps with a character or two that are not meant."""
+    ends = ["Z", "+00:00", "-05:30", ".123Z", ".000001+00:00", ".123456789+00:00", ".999999999-05:30"]
+    texts = [
+        time.isoformat(timespec="seconds") + draw(st.sampled_from(ends)) for time in draw(st.lists(MOMENTS, min_size=1))
+    ]
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(texts[0]) - 1))
+        texts[0] = texts[0][:place] + draw(st.sampled_from([*"0369-+:.TZ tz,é", ""])) + texts[0][place + 1 :]
+    return texts
+
+
+@many
+@given(nearly_alike())
+@example(["2026-05-01T12:00:60.000000+00:00"])
+@example(["2026-05-01T12+00:00:00"])
+@example(["1200-01-01T00:00:00.123456789Z", "2500-01-01T00:00:00.123456789Z"])
+def test_times_that_are_written_alike(texts: list[str]) -> None:
+    assert exactly(pl.Series(texts), "create_time") == [instant(text) for text in texts]
+
+
 @many
 @given(
     st.lists(st.tuples(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), st.integers(0, 999)), min_size=1),

@@ -24,9 +24,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mofa_usage.errors import require
 from mofa_usage.reading.columns import MONEY, TIME, CallColumn
 from mofa_usage.schema import Kind
 from mofa_usage.values import exact_price
+
+require("pyarrow", extra="analysis")
+import pyarrow as pa  # noqa: E402
 
 __all__ = ["STRICT", "Leeway", "Rule", "rule_of"]
 
@@ -325,13 +329,39 @@ def _time(value: pl.Expr, dtype: pl.DataType, leeway: Leeway) -> pl.Expr | None:
 
 def _times(texts: pl.Series) -> pl.Series:
     """The instants that texts say, null for those that say none."""
+    times = _plain_times(texts)
+    return _within_years(_times_of_any_form(texts) if times is None else times)
+
+
+def _plain_times(texts: pl.Series) -> pl.Series | None:
+    """The instants of texts that Arrow can read, None where it cannot read one of them.
+
+    It takes a sixth of the time that Polars does, and of what is long enough to have seconds it reads nothing that is
+    not meant here.
+    """
+    lengths = texts.str.len_bytes()
+    if (lengths < len("2000-01-01T00:00:00Z")).any():
+        return None
+    is_finer = (lengths > len("2000-01-01T00:00:00.000000+00:00")).any()
+    try:
+        arrow = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
+        times = arrow.cast(pa.timestamp("ns" if is_finer else "us", "UTC"))
+    except pa.ArrowInvalid:
+        return None
+    return pl.Series(texts.name, times).dt.cast_time_unit("us")
+
+
+def _times_of_any_form(texts: pl.Series) -> pl.Series:
     plain = texts.str.contains(_PLAIN_TIME)
     if not plain.all():
         upper = pl.when(pl.col("text").str.contains(_TIME_TEXT)).then(pl.col("text").str.to_uppercase())
         whole = upper.str.replace("^(.{10}) ", "${1}T").str.replace("^(.{16})([Z+-])", "${1}:00${2}")
         written = whole.str.replace("([+-][0-9]{2})$", "${1}:00")
         texts = texts.to_frame("text").select(written)["text"]
-    times = texts.str.to_datetime("%+", time_unit="us", strict=False)
+    return texts.str.to_datetime("%+", time_unit="us", strict=False)
+
+
+def _within_years(times: pl.Series) -> pl.Series:
     microseconds = times.dt.epoch("us")
     if times.is_empty() or microseconds.is_between(_FIRST_MICROSECOND, _LAST_MICROSECOND).all():
         return times
