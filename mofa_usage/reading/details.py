@@ -86,8 +86,6 @@ class _Details:
         if texts.null_count() == len(texts):
             nulls = zip(self._names, types, strict=True)
             return [pl.Series(name, [None], dtype=dtype).new_from_index(0, len(texts)) for name, dtype in nulls]
-        if texts.str.contains_any(["true", "false"]).any():  # which would be read as 1 and 0
-            return None
         keys = [column.key or "" for column in self._columns]
         try:
             decoded = texts.str.json_decode(pl.Struct(dict(zip(keys, types, strict=True))))
@@ -95,7 +93,16 @@ class _Details:
             return None
         if len(decoded) != len(texts):
             return None
-        return [decoded.struct.field(key).alias(name) for key, name in zip(keys, self._names, strict=True)]
+        values = [decoded.struct.field(key).alias(name) for key, name in zip(keys, self._names, strict=True)]
+        return None if self._may_be_truths(values, texts) else values
+
+    def _may_be_truths(self, values: Sequence[pl.Series], texts: pl.Series) -> bool:
+        """Whether a 1 or 0 among the numbers may have been `true` or `false`."""
+        numbers = [series for series, column in zip(values, self._columns, strict=True) if column.kind in NUMBERS]
+        if not numbers:
+            return False
+        doubtful = pl.DataFrame(numbers).select_seq(pl.any_horizontal((pl.all() == 0) | (pl.all() == 1))).to_series()
+        return bool(texts.filter(doubtful).str.contains_any(["true", "false"]).any())
 
     def _decoded(self, texts: pl.Series, first: int) -> pl.DataFrame:
         """The values as text, a column each; `first` is the place of the first of the texts among the rows."""

@@ -127,8 +127,14 @@ def _sql_text(value: str, given: str, _: Leeway) -> str | None:
 def _currency(value: pl.Expr, dtype: pl.DataType, _: Leeway) -> pl.Expr | None:
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return None
-    text = value.cast(pl.String)
-    return pl.coalesce(text.str.extract(_CODE).str.to_uppercase(), text)
+    return value.cast(pl.String).map_batches(_codes, return_dtype=pl.String)
+
+
+def _codes(texts: pl.Series) -> pl.Series:
+    if texts.unique().str.contains("^[A-Z]{3}$").all():  # they are few, and what they should be
+        return texts
+    text = pl.col("text")
+    return texts.to_frame("text").select(pl.coalesce(text.str.extract(_CODE).str.to_uppercase(), text))["text"]
 
 
 def _sql_currency(value: str, given: str, leeway: Leeway) -> str | None:
