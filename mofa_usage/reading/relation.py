@@ -190,7 +190,7 @@ class RelationCalls:
             UsageError: their type has no exact cast.
         """
         value, column = quoted(name), call_column(name)
-        if column is None or is_further(name, self._types):
+        if column is None or is_further(name, self._types) or self._is_ours(name):
             return value
         rule, leeway, given = rule_of(column), self._leeway, self._types.get(name, '"NULL"')
         if self._is_inside(name):
@@ -214,10 +214,12 @@ class RelationCalls:
         return status_in_words(quoted(name)) if is_said else quoted(name)
 
     def _complete(self, name: str, known: Sequence[str]) -> str:
+        return quoted(name) if self._is_ours(name) else completion(name, known)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether the column holds what a frame of calls does, because we wrote it."""
         column = call_column(name)
-        if self._canonical and column is not None and self._types.get(name) == rule_of(column).sql_type:
-            return quoted(name)
-        return completion(name, known)
+        return self._canonical and column is not None and self._types.get(name) == rule_of(column).sql_type
 
 
 def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None]) -> str | None:
