@@ -159,11 +159,7 @@ async def write_usage(
             await transaction.save_provider(provider)
         for agent in usage.agents:
             await transaction.save_agent(agent)
-        users = {session.user_id for session in usage.sessions}
-        there = {session.id for user in users for session in await transaction.get_user_sessions(user)}
-        for session in usage.sessions:
-            if session.id not in there:
-                await transaction.create_session(session)
+        await transaction._save_sessions(usage.sessions)
     for first in range(0, len(usage.calls), batch_size):
         batch = usage.calls[first : first + batch_size]
         await store.save_api_calls(batch)

@@ -155,6 +155,11 @@ class Records(ABC):
             ConstraintError: there is one with its id.
         """
 
+    async def _save_sessions(self, sessions: Iterable[ChatSession]) -> None:
+        """Save many sessions, new ones and such that are there: what is made up is saved at once and again."""
+        for session in sessions:
+            await (self.create_session if await self.get_session(session.id) is None else self.update_session)(session)
+
     @abstractmethod
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         """The session with this id."""

@@ -300,6 +300,9 @@ class SqlRecords(Records):
             repeatable=False,
         )
 
+    async def _save_sessions(self, sessions: Iterable[ChatSession]) -> None:
+        await self._save_many(CHAT_SESSION, _in_order(sessions))
+
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         return await self._one(CHAT_SESSION, id=session_id)
 

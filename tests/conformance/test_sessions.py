@@ -90,3 +90,14 @@ async def test_updating_a_session_keeps_its_messages(store: Store) -> None:
     await store.save_message(said)
     await store.update_session(chat.model_copy(update={"title": "renamed", "update_time": at(9)}))
     assert await store.get_session_messages(SESSION) == [said]
+
+
+async def test_many_sessions_are_saved_at_once_new_ones_and_others(store: Store) -> None:
+    first, second = session(0, title="first"), session(1, metadata={"a": 1})
+    await store.create_session(first)
+    changed = first.model_copy(update={"title": "changed"})
+    async with store.transaction() as transaction:
+        await transaction._save_sessions([second, changed])
+        await transaction._save_sessions([])
+    await store._save_sessions([second])
+    assert [await store.get_session(one.id) for one in (first, second)] == [changed, second]
