@@ -145,7 +145,9 @@ class DatabaseCalls:
             return self._asked_for(selection.columns)
         counts: Counter[str] = Counter()
         if "labels" in self._declared:
-            for raw in self._raw([selection], ["labels"], by_time=False):
+            labels = self._statement(["labels"], selection, by_time=False)
+            labelled = f"SELECT * FROM ({labels}) AS labelled WHERE labels IS NOT NULL"  # noqa: S608 (see _statement)
+            for raw in self._reader.stream([labelled], [self._column("labels")]):
                 counts.update(label_counts(raw["labels"].cast(pl.String)))
         sessions = self._sessions()
         return (*_fixed(selection), *label_columns(counts), *(sessions.columns[1:] if sessions is not None else ()))
@@ -305,7 +307,7 @@ class DatabaseCalls:
     def _sessions(self) -> pl.DataFrame | None:
         """chat_session_id with a column for each value of the metadata, None where there is none."""
         table = self._small(CHAT_SESSION, ("id", "metadata"))
-        return None if table is None else session_columns(table.iter_rows())
+        return None if table is None else session_columns(table.filter(pl.col("metadata") != "{}").iter_rows())
 
     def _small(self, spec: TableSpec[Any], columns: Sequence[str]) -> pl.DataFrame | None:
         declared = self._reader.columns(spec.table.name)
