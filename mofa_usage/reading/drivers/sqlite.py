@@ -1,7 +1,7 @@
 """SQLite files, and databases in memory that somebody has opened.
 
 A file is read by ADBC in another process (`sqlite_process` says why), when there is enough to read to make up for
-starting one; it reads a batch while this process works on the one before. Else `sqlite3` reads it, of which a process
+starting one; it reads on while this process works on the batches before. Else `sqlite3` reads it, of which a process
 has but one copy; and also what ADBC cannot: databases in memory, and columns that are not plainly declared.
 """
 
@@ -11,8 +11,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
 from io import BufferedReader
 from itertools import chain
@@ -30,6 +31,7 @@ from mofa_usage.schema import Kind
 __all__ = ["SqliteFile"]
 
 _FEW = 25_000  # rows that sqlite3 has read by the time that another process has started
+_AHEAD = 4  # batches, some 20 MB each: one process may fall behind for a moment without the other having to wait
 _START_SECONDS = 30
 _PROGRAM = Path(__file__).with_name("sqlite_process.py")
 _STORED = {Kind.INTEGER: ("integer",), Kind.RATE: ("real", "integer"), Kind.MONEY: ("real", "integer")}
@@ -149,12 +151,13 @@ def _series(column: StoredColumn, values: Sequence[Any]) -> pl.Series:
 
 
 class _Process:
-    """A running `sqlite_process`, read by a thread of ours that is one batch ahead."""
+    """A running `sqlite_process`, read by a thread of ours that is some batches ahead."""
 
     def __init__(self, running: subprocess.Popen[bytes], said: IO[bytes], ahead: Executor) -> None:
         self._running = running
         self._said = said
         self._ahead = ahead
+        self._has_more = False
 
     def is_ready(self) -> bool:
         """Whether it is what it should be, and can begin."""
@@ -164,7 +167,7 @@ class _Process:
             return False
 
     def answer(self, task: Mapping[str, Any]) -> Iterator[list[Any]]:
-        """The messages that answer a task in pairs, each pair fetched while the one before is worked on.
+        """The messages that answer a task in pairs, which are fetched while those before are worked on.
 
         Raises:
             OSError, EOFError: the process has ended.
@@ -172,10 +175,12 @@ class _Process:
         assert self._running.stdin is not None  # noqa: S101 (a pipe)
         self._running.stdin.write(json.dumps(task).encode() + b"\n")
         self._running.stdin.flush()
-        waiting = self._ahead.submit(self._read_pair)
-        while pair := waiting.result():
-            waiting = self._ahead.submit(self._read_pair)
+        self._has_more = True
+        waiting = deque(self._ahead.submit(self._read_pair) for _ in range(_AHEAD))
+        while pair := waiting.popleft().result():
+            waiting.append(self._ahead.submit(self._read_pair))
             yield pair
+        wait(waiting)  # they find the answer at its end
 
     def last_words(self) -> str:
         """What it said of its failure; it is ended."""
@@ -188,15 +193,16 @@ class _Process:
         return cast(BufferedReader, self._running.stdout)
 
     def _read_pair(self) -> list[Any]:
-        """Two messages; none at the end of the answer."""
+        """Two messages; none at the end of the answer, and behind it."""
         pyarrow = require("pyarrow", extra="analysis")
         messages: list[Any] = []
-        while len(messages) < 2:
+        while self._has_more and len(messages) < 2:
             head = self._output.read(8)
             message = pyarrow.allocate_buffer(int.from_bytes(head, "little"))
             if len(head) < 8 or self._output.readinto(message) < message.size:
                 raise EOFError("the process that reads it has ended")
             if not message.size:
+                self._has_more = False
                 break
             messages.append(message)
         return messages
