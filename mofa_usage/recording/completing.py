@@ -14,6 +14,7 @@ from mofa_usage.values import TokenSource, exact_price
 
 __all__ = ["completed"]
 
+_SEEN = ("provider", "operation", "attempt", "retried", "served_model", "service_tier", "request_id")
 _TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
 
 _SOURCES: Mapping[tuple[bool, bool], TokenSource] = {  # by what is known: of the prompt, of the completion
@@ -27,14 +28,16 @@ _SOURCES: Mapping[tuple[bool, bool], TokenSource] = {  # by what is known: of th
 def completed(call: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a call for `LLMApiCall.model_validate`, of a call as `Observer` hands it over.
 
-    `usage` becomes the counts and their details, and what prices follow from becomes labels; a cost that the provider
-    names becomes the price. A call without `usage` comes back as it is.
+    `usage` becomes the counts and their details, and what prices follow from becomes labels, like what is in `seen`; a
+    cost that the provider names becomes the price. A call without `usage` comes back as it is.
     """
     if "usage" not in call:
         return dict(call)
     fields = dict(call)
     usage = fields.pop("usage")
     labels = dict(fields.get("labels") or {})
+    if isinstance(seen := fields.pop("seen", None), Mapping):
+        labels |= _labels(seen, fields.get("model_name"))
     counts = _counts(usage)
     if counts is not None:
         for term in _TERMS:
@@ -46,6 +49,14 @@ def completed(call: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(usage, Mapping) and (price := _price(usage.get("cost"))) is not None:
         fields |= {"total_price": price, "price_details": {"currency": "USD", "price_source": "provider"}}
     return fields
+
+
+def _labels(seen: Mapping[str, Any], model: Any) -> dict[str, str]:
+    """What an attempt was seen to be, as far as it is known; the model that answered where it is another one."""
+    known = {name: seen[name] for name in _SEEN if seen.get(name)}
+    if known.get("served_model") == model:
+        del known["served_model"]
+    return {name: "true" if value is True else str(value) for name, value in known.items()}
 
 
 def _counts(usage: Any) -> TokenCounts | None:

@@ -1,15 +1,13 @@
 """Which messages of a request are new, and the ids that all of them have: nothing is saved twice.
 
 An SDK sends the whole history again with every turn. Only what stands behind the last assistant message is new. The id
-of a message follows (UUID version 5) from its session, from the message before it and from what it says, so that the
-same history gives the same ids in any process at any time.
+of a message (a UUID of version 5, as text) follows from its session, from the message before it and from what it says,
+so that the same history gives the same ids in any process at any time.
 
 ```python
-from uuid import UUID
-
 from mofa_usage.recording.conversations import Conversations, Said
 
-session = UUID(int=7)
+session = "018f3c5e-0000-7000-8000-000000000007"
 hello, answer = Said("user", {"text": "Hello"}), Said("assistant", {"text": "Good day."})
 placed = Conversations().place(session, [hello])
 first = Conversations().answer(session, placed, answer)
@@ -28,7 +26,6 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-from uuid import UUID
 
 __all__ = ["Conversations", "Place", "Placed", "Said"]
 
@@ -46,8 +43,8 @@ class Said(NamedTuple):
 class Placed(NamedTuple):
     """A message that is new, its id and that of the message before it."""
 
-    id: UUID
-    parent: UUID | None
+    id: str
+    parent: str | None
     said: Said
 
 
@@ -58,7 +55,7 @@ class Place(NamedTuple):
     """
 
     new: Sequence[Placed]
-    last: UUID | None
+    last: str | None
     trail: tuple[Any, ...]
 
 
@@ -67,61 +64,61 @@ class Conversations:
 
     def __init__(self) -> None:
         self.begin_anew()
-        self._answers: dict[tuple[bytes, int], bytes] = {}  # by session and what they say
-        self._trails: dict[tuple[bytes, int], bytes] = {}  # answers by all that was said until then
-        self._saved: dict[bytes, None] = {}  # messages of any role, and sessions; oldest first
+        self._answers: dict[tuple[str, int], str] = {}  # by session and what they say
+        self._trails: dict[tuple[str, int], str] = {}  # answers by all that was said until then
+        self._saved: dict[str, None] = {}  # messages of any role, and sessions; oldest first
 
     def begin_anew(self) -> None:
         """In a child that was forked: the lock may be held by a thread that is not there."""
         self._lock = threading.RLock()  # a stream may be collected, and recorded, in the midst of anything
 
-    def place(self, session: UUID, history: Sequence[Said]) -> Place:
+    def place(self, session: str, history: Sequence[Said]) -> Place:
         """The new messages of a request whose whole history is this."""
         end = len(history)
         while end and history[end - 1].role == "assistant":
             end -= 1  # the beginning of an answer that the model is to go on with
         new = next((index + 1 for index in range(end - 1, -1, -1) if history[index].role == "assistant"), 0)
-        room, trail = session.bytes, tuple(map(_form, history[:end]))
-        before = self._trails.get((room, hash(trail[:new]))) if new else b""
+        trail = tuple(map(_form, history[:end]))
+        before = self._trails.get((session, hash(trail[:new]))) if new else ""
         if before is None:
-            before = self._follow(room, history[:new])
+            before = self._follow(session, history[:new])
         placed = []
         for said in history[new:end]:
             is_turn = said.role != "system"
-            own = _id(room, before if is_turn else b"", _text(said))
-            placed.append(Placed(UUID(bytes=own), UUID(bytes=before) if before and is_turn else None, said))
+            own = _id(session, before if is_turn else "", _text(said))
+            placed.append(Placed(own, (before or None) if is_turn else None, said))
             before = own if is_turn else before
-        return Place(placed, UUID(bytes=before) if before else placed[-1].id if placed else None, trail)
+        return Place(placed, before or (placed[-1].id if placed else None), trail)
 
-    def _follow(self, room: bytes, history: Sequence[Said]) -> bytes:
+    def _follow(self, session: str, history: Sequence[Said]) -> str:
         """The id of the last message of a history."""
-        before = b""
+        before = ""
         for said in history:
             if said.role != "system":
-                before = _id(room, before, _text(said))
+                before = _id(session, before, _text(said))
                 if said.role == "assistant" and before not in self._saved:
-                    before = self._answers.get((room, hash(_form(said))), before)
+                    before = self._answers.get((session, hash(_form(said))), before)
         return before
 
-    def answer(self, session: UUID, place: Place, said: Said) -> UUID:
+    def answer(self, session: str, place: Place, said: Said) -> str:
         """The id of what the model said to the request that has this place."""
-        room, form = session.bytes, _form(said)
-        own = _id(room, b"" if place.last is None else place.last.bytes, _text(said))
+        form = _form(said)
+        own = _id(session, place.last or "", _text(said))
         with self._lock:
-            self._answers[room, hash(form)] = own
-            self._trails[room, hash((*place.trail, form))] = own
+            self._answers[session, hash(form)] = own
+            self._trails[session, hash((*place.trail, form))] = own
             _forget(self._answers)
             _forget(self._trails)
-        return UUID(bytes=own)
+        return own
 
-    def is_saved(self, record: UUID) -> bool:
+    def is_saved(self, record: str) -> bool:
         """Whether a message or a session was handed over lately: a message that is sent again keeps its time."""
-        return record.bytes in self._saved
+        return record in self._saved
 
-    def remember(self, records: Iterable[UUID]) -> None:
+    def remember(self, records: Iterable[str]) -> None:
         """These were handed over."""
         with self._lock:
-            self._saved.update((record.bytes, None) for record in records)
+            self._saved.update(dict.fromkeys(records))
             _forget(self._saved)
 
 
@@ -130,12 +127,10 @@ def _forget(remembered: dict[Any, Any]) -> None:
         del remembered[next(iter(remembered))]
 
 
-def _id(session: bytes, before: bytes, text: bytes) -> bytes:
-    """A UUID of version 5 as bytes: histories are long, and most of their ids are needed only for the next one."""
-    digest = bytearray(hashlib.sha1(session + before + text, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    return bytes(digest)
+def _id(session: str, before: str, text: bytes) -> str:
+    """A UUID of version 5, made of digits: this is done for each message of a chat while somebody waits for it."""
+    digits = hashlib.sha1(f"{session}{before}".encode() + text, usedforsecurity=False).hexdigest()
+    return f"{digits[:12]}5{digits[13:16]}{'89ab'[int(digits[16], 16) & 3]}{digits[17:32]}"
 
 
 def _form(said: Said) -> Any:

@@ -18,7 +18,8 @@ makes it the same one however often it is delivered.
 
 A call may have the provider's `usage` instead of tokens: `completing.py` reads it, at delivery too.
 
-`checked` says that the fields come from records, which were validated when they were made.
+`of` holds the fields that all messages and calls of a document share: whose they are. `checked` says that the fields
+come from records, which were validated when they were made.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,12 +33,13 @@ from mofa_usage.errors import UsageError
 from mofa_usage.recording.completing import completed
 from mofa_usage.records import ChatSession, LLMApiCall, LLMMessage, Record
 
-__all__ = ["KINDS", "Item", "Unreadable", "document_of", "read_call", "read_document", "records_in", "write_document"]
+__all__ = ["KINDS", "Item", "Unreadable", "document_of", "read_call", "read_calls", "read_document", "records_in", "write_document"]
 
 KINDS: Mapping[str, type[Record]] = {"sessions": ChatSession, "messages": LLMMessage, "calls": LLMApiCall}
 """The lists of a document, in the order in which they are saved: what others refer to comes first."""
 
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
+_BESIDE = frozenset({"checked", "of"})
 _STORED = {"stored": True}  # what a record may hold that was read from a table is not judged again
 
 
@@ -83,10 +85,13 @@ def records_in(document: Mapping[str, Any]) -> int:
     Raises:
         ValueError: it is no document.
     """
-    for kind in document.keys() - {"checked"}:
-        if kind not in KINDS or not isinstance(document[kind], list):
+    count = 0
+    for kind, records in document.items():
+        if kind in KINDS and type(records) is list:
+            count += len(records)
+        elif kind not in _BESIDE:
             raise ValueError(f"a document has lists of {', '.join(KINDS)}, not {kind!r}")
-    return sum(len(document[kind]) for kind in KINDS if kind in document)
+    return count
 
 
 def write_document(document: Mapping[str, Any]) -> bytes:
@@ -109,19 +114,32 @@ def read_document(body: bytes) -> Iterator[Item | Unreadable]:
     except (ValueError, AttributeError, TypeError) as error:
         yield Unreadable("", body.decode(errors="replace"), f"not a document: {error}")
         return
-    context = _STORED if document.get("checked") else None
-    for kind, record in KINDS.items():
-        for fields in document.get(kind, ()):
-            yield _read(kind, record, fields, context)
+    for kind in KINDS:
+        yield from _records(document, kind)
+
+
+def read_calls(body: bytes) -> Iterator[LLMApiCall]:
+    """The calls of a document that are any."""
+    for item in _records(from_json(body), "calls"):
+        if isinstance(item, Item) and isinstance(item.record, LLMApiCall):
+            yield item.record
 
 
 def read_call(fields: Any) -> LLMApiCall | None:
     """The call that these fields make; None where they make none."""
     try:
-        item = _read("calls", LLMApiCall, fields, None)
-    except Exception:
+        return next(read_calls(write_document({"calls": [fields]})), None)
+    except ValueError:
         return None
-    return item.record if isinstance(item, Item) and isinstance(item.record, LLMApiCall) else None
+
+
+def _records(document: Mapping[str, Any], kind: str) -> Iterator[Item | Unreadable]:
+    shared = document.get("of") if kind != "sessions" else None
+    context = _STORED if document.get("checked") else None
+    for fields in document.get(kind, ()):
+        if isinstance(shared, dict) and isinstance(fields, dict):
+            fields = {**shared, **fields}
+        yield _read(kind, KINDS[kind], fields, context)
 
 
 def _read(kind: str, record: type[Record], fields: Any, context: Any) -> Item | Unreadable:

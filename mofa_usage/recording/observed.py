@@ -13,10 +13,11 @@ Observer.request(...)  ──> Request          one of the user's calls of the S
 ```
 
 In a document (`documents.py`) calls have the fields of `LLMApiCall`, but instead of tokens the `usage` of the
-provider, which `completing.py` reads at delivery. What was said comes with the last attempt; those before it come as
-soon as it is known that they were tried again.
+provider, and what labels are to be made of in `seen`: `completing.py` reads both at delivery. What was said comes with
+the last attempt; those before it come as soon as it is known that they were tried again.
 
-Nothing here waits, and nothing raises into the user's call.
+Nothing here waits, and nothing raises into the user's call, which all of this is in the way of: so it makes few
+objects, ids as text, and keeps none of the events of a stream, which the garbage collector would have to look through.
 """
 
 import logging
@@ -25,9 +26,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
-from uuid import UUID
 
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from mofa_usage.recording.conversations import Conversations, Placed, Said
 from mofa_usage.recording.failures import (
@@ -51,14 +51,8 @@ __all__ = ["Attempt", "Observer", "Recording", "Request"]
 _log = logging.getLogger(__name__)
 _REFUSED_USAGE = {"prompt_tokens": 0, "completion_tokens": 0}
 _MODEL_LENGTH = 600
-_LAST_EVENTS = (  # no set: what is said there may be anything
-    "message_stop",
-    "error",
-    "response.completed",
-    "response.incomplete",
-    "response.failed",
-    "response.cancelled",
-)
+_NIL = str(NIL_UUID)
+_REMEMBERED = ("sessions", "messages")
 _TICK = timedelta(microseconds=1)
 
 
@@ -144,7 +138,7 @@ class Request:
         self._is_async = is_async
         self._provider = provider
         self._model = model
-        self._id: UUID | None = None
+        self._id: str | None = None
         self._attempts = 0
         self._pending: Attempt | None = None  # it has ended, and may yet be tried again
         self._is_open = True
@@ -185,7 +179,7 @@ class Request:
         try:
             document = self._document(attempt, was_retried=was_retried)
             # Before the recorder owns it.
-            saved = [record["id"] for kind in ("sessions", "messages") for record in document.get(kind, ())]
+            saved = [record["id"] for kind in _REMEMBERED if kind in document for record in document[kind]]
             accepted = self.observer.recorder.hand_over(document, self._scope, wait=not self._is_async)
             self.is_accepted &= accepted
             if self.announced is not None:
@@ -197,80 +191,67 @@ class Request:
             self.observer.complain(error)
 
     def _document(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
-        document: dict[str, Any] = {}
+        identity = self._identity
+        document: dict[str, Any] = {"of": identity.ids}
         last = response = None
         if self._turn is not None:
-            last = self._turn.request_id
-            response = self._turn.response_id if not was_retried and attempt.content() is not None else None
-        elif self._identity.chat_session_id != NIL_UUID and self.observer.recorder.captures_content:
+            last = str(self._turn.request_id)
+            is_answered = not was_retried and attempt.content() is not None
+            response = str(self._turn.response_id) if is_answered else None
+        elif self.observer.recorder.captures_content and identity.chat_session_id != NIL_UUID:
             try:
                 messages, last, response = self._said(attempt, was_retried=was_retried)
                 if not was_retried:
-                    if not self.observer.conversations.is_saved(self._identity.chat_session_id):
+                    if not self.observer.conversations.is_saved(identity.ids["chat_session_id"]):
                         document["sessions"] = [self._session(attempt)]
                     document["messages"] = messages
             except Exception as error:  # numbers are not lost because somebody says odd things
                 self.observer.complain(error)
-        self._id = self._id or last or uuid7()
-        call = {
-            "id": uuid7(),
-            **self._whose(),
-            "request_message_id": self._id,
-            "response_message_id": response or NIL_UUID,
-            **attempt.fields(),
-            "labels": self._labels(attempt, was_retried=was_retried),
-        }
-        document["calls"] = [call, *(_further(call, usage) for usage in attempt.answer.further)]
+        self._id = self._id or last or str(uuid7())
+        call = attempt.fields()
+        call["id"] = str(uuid7())
+        call["request_message_id"] = self._id
+        call["response_message_id"] = response or _NIL
+        call["labels"] = identity.own_labels
+        call["seen"] = self._seen(attempt, was_retried=was_retried)
+        further = attempt.answer.further
+        document["calls"] = [call, *(_further(call, usage) for usage in further)] if further else [call]
         return document
 
-    def _said(self, attempt: "Attempt", *, was_retried: bool) -> tuple[list[dict[str, Any]], UUID | None, UUID | None]:
+    def _said(self, attempt: "Attempt", *, was_retried: bool) -> tuple[list[dict[str, Any]], str | None, str | None]:
         """The messages that are to be saved, the id of the last one of the request, and that of the answer."""
-        conversations, session, response = self.observer.conversations, self._identity.chat_session_id, None
+        conversations, session, response = self.observer.conversations, self._identity.ids["chat_session_id"], None
         place = conversations.place(session, self.form.said(self.body))
-        # Stores put messages in order by their times.
-        messages = [(new, attempt.started + _TICK * index) for index, new in enumerate(place.new)]
+        at, unsaved = attempt.started, []
+        for placed in place.new:
+            if not conversations.is_saved(placed.id):
+                unsaved.append(_message(placed, at))
+            at += _TICK  # stores put messages in order by their times
         if not was_retried and (content := attempt.content()) is not None:
             said = Said("assistant", content)
             response = conversations.answer(session, place, said)
-            at = max(attempt.ended_at, attempt.started + _TICK * len(messages))
-            messages.append((Placed(response, place.last, said), at))
-        unsaved = [self._message(new, at) for new, at in messages if not conversations.is_saved(new.id)]
+            if not conversations.is_saved(response):
+                unsaved.append(_message(Placed(response, place.last, said), max(attempt.ended_at, at)))
         return unsaved, place.last, response
 
-    def _whose(self) -> dict[str, Any]:
-        identity = self._identity
-        return {
-            "chat_session_id": identity.chat_session_id,
-            "agent_id": identity.agent_id,
-            "user_id": identity.user_id,
-            "tenant_id": identity.tenant_id,
-        }
-
     def _session(self, attempt: "Attempt") -> dict[str, Any]:
-        whose = self._whose()
-        title, times = self._identity.labels.get("session"), _times(attempt.started)
-        return {"id": whose.pop("chat_session_id"), **whose, **({"title": title} if title else {}), **times}
+        whose = dict(self._identity.ids)
+        title = self._identity.labels.get("session")
+        session = {"id": whose.pop("chat_session_id"), **whose, "create_time": attempt.started}
+        return {**session, "title": title} if title else session
 
-    def _message(self, placed: Placed, at: datetime) -> dict[str, Any]:
-        said = {"role": placed.said.role, "content": _plain(placed.said.content)}
-        return {"id": placed.id, **self._whose(), "parent_message_id": placed.parent, **said, **_times(at)}
-
-    def _labels(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, str]:
+    def _seen(self, attempt: "Attempt", *, was_retried: bool) -> dict[str, Any]:
+        """What becomes labels at delivery."""
         answer = attempt.answer
-        labels = {**self._identity.labels, **({"provider": self._provider} if self._provider else {})}
-        if self.form.operation is not None:
-            labels["operation"] = self.form.operation
-        if max(self._attempts, attempt.number) > 1:
-            labels["attempt"] = str(attempt.number)
-        if was_retried:
-            labels |= {"retried": "true", "attempt": str(attempt.number)}
-        if answer.model and answer.model != self.model:
-            labels["served_model"] = plain_text(str(answer.model))
-        if answer.service_tier:
-            labels["service_tier"] = plain_text(str(answer.service_tier))
-        if attempt.request_id:
-            labels["request_id"] = attempt.request_id
-        return labels
+        return {
+            "provider": self._provider,
+            "operation": self.form.operation,
+            "attempt": attempt.number if was_retried or max(self._attempts, attempt.number) > 1 else None,
+            "retried": was_retried,
+            "served_model": _text(answer.model),
+            "service_tier": _text(answer.service_tier),
+            "request_id": attempt.request_id,
+        }
 
 
 class Attempt:
@@ -283,8 +264,8 @@ class Attempt:
         self.started = datetime.now(UTC)
         self._request = request
         self._reader = request.form.reader()
+        self._read = self._reader.add
         self.answer = self._reader.answer
-        self._unread: list[dict[str, Any]] = []
         self._is_over = False
         self._failure: Failure | None = None
         self._ended_at: datetime | None = None
@@ -309,24 +290,16 @@ class Attempt:
         """A JSON document of the answer has come. What cannot be read is left out."""
         if self._is_over or type(data) is not dict:
             return
-        self._unread.append(data)
-        if self._first is None or data.get("usage") or data.get("type") in _LAST_EVENTS:
-            self._read()
-            if not self._is_stream:
-                return
-            if self._first is None and self.answer.has_content:
+        answer = self.answer
+        try:
+            self._read(data)
+        except Exception as error:
+            self.complain(error)
+        if self._is_stream:
+            if self._first is None and answer.has_content:
                 self._first = time.perf_counter()
-            if self.answer.is_done:
+            if answer.is_done:
                 self.end()
-
-    def _read(self) -> None:
-        """Read what has come. Of a stream, once its first content is there, many events at once: that is faster."""
-        for data in self._unread:
-            try:
-                self._reader.add(data)
-            except Exception as error:
-                self.complain(error)
-        self._unread.clear()
 
     def refused(self, http_status: int, body: Any, name: str) -> None:
         """The server has answered with an error. `name` is its code where the body says none."""
@@ -344,7 +317,6 @@ class Attempt:
         if self._is_over:
             return
         try:
-            self._read()
             self._failure = self._judge(error, was_closed=was_closed)
         except Exception as odd:
             self.complain(odd)
@@ -427,15 +399,26 @@ class Attempt:
         }
 
 
-def _times(at: datetime) -> dict[str, Any]:
-    return {"create_time": at, "update_time": at}
+def _text(value: Any) -> str | None:
+    return plain_text(str(value)) if value else None
+
+
+def _message(placed: Placed, at: datetime) -> dict[str, Any]:
+    role, content = placed.said
+    return {
+        "id": placed.id,
+        "parent_message_id": placed.parent,
+        "role": role,
+        "content": _plain(content),
+        "create_time": at,
+    }
 
 
 def _further(call: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
     """A call of its own for what is billed apart: no time of it is known but that of the whole."""
-    apart = {"id": uuid7(), "usage": usage, "latency_ms": None, "time_to_first_token_ms": None}
-    labels = {**call["labels"], "operation": str(usage.get("type") or "further")}
-    return {**call, **apart, "labels": labels, "response_message_id": NIL_UUID}
+    apart = {"id": str(uuid7()), "usage": usage, "latency_ms": None, "time_to_first_token_ms": None}
+    seen = {**call["seen"], "operation": str(usage.get("type") or "further")}
+    return {**call, **apart, "seen": seen, "response_message_id": _NIL}
 
 
 def _plain(value: Any) -> Any:

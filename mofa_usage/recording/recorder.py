@@ -175,7 +175,7 @@ class Recorder:
         """
         try:
             document = self._privacy.apply(document_of(records))
-            self._accept(document, current_scope(self), wait=True)
+            self._accept(document, records_in(document), current_scope(self), wait=True)
         except Exception:
             self._refuse(len(records))
             raise
@@ -196,7 +196,10 @@ class Recorder:
         count = 1
         try:
             count = records_in(document)
-            self._accept(self._privacy.apply(document), scope or current_scope(self), wait=wait)
+            kept = self._privacy.apply(document)
+            if kept is not document:
+                count = records_in(kept)
+            self._accept(kept, count, scope or current_scope(self), wait=wait)
         except Exception as error:
             self._refuse(count)
             if not self._has_told:
@@ -206,18 +209,18 @@ class Recorder:
             return False
         return True
 
-    def _accept(self, document: Mapping[str, Any], scope: Scope | None, *, wait: bool) -> None:
-        count = records_in(document)
+    def _accept(self, document: Mapping[str, Any], count: int, scope: Scope | None, *, wait: bool) -> None:
         if count == 0:
             if self._backlog.closed:
                 raise RecordingError("the recorder is closed")
             return
-        self._backlog.append(write_document(document), count)
+        body = write_document(document)
+        self._backlog.append(body, count)
         if self._fsync and isinstance(self._backlog, OwnBacklog):
             self._backlog.sync(wait=wait)
         if scope is not None and "calls" in document:
-            scope.add(document["calls"], self._pricing)
-        self._delivery.wake()
+            scope.add(body, self._pricing)
+        (self._deliverer or self._delivery).wake()
 
     def _refuse(self, count: int) -> None:
         with self._counting:

@@ -16,18 +16,19 @@ merge, and a call counts in all that it is in.
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from mofa_usage.errors import UsageError
 from mofa_usage.labels import RESERVED, Labels, check_label
-from mofa_usage.recording.documents import read_call
+from mofa_usage.recording.documents import read_calls
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.records import NIL_UUID, LLMApiCall
 from mofa_usage.values import text_uuid
@@ -50,7 +51,7 @@ __all__ = [
 _FIELDS = {"user": "user_id", "session": "chat_session_id", "agent": "agent_id", "tenant": "tenant_id"}
 _OWN = frozenset(RESERVED) - {"environment"}
 _UUID_LENGTH = 36
-_UNCOUNTED = 20_000  # calls that may wait to be counted by the thread that delivers, or by who asks
+_UNCOUNTED = 5_000  # documents that may wait to be counted by the thread that delivers, or by who asks
 
 _scope: ContextVar["Scope | None"] = ContextVar("mofa_usage.recording.scope", default=None)
 
@@ -64,6 +65,16 @@ class Identity:
     agent_id: UUID = NIL_UUID
     tenant_id: UUID = NIL_UUID
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def ids(self) -> dict[str, str]:
+        """The fields of a record that say so, as JSON has them. For reading only."""
+        return {column: str(getattr(self, column)) for column in _FIELDS.values()}
+
+    @cached_property
+    def own_labels(self) -> dict[str, str]:
+        """The labels as JSON has them. For reading only."""
+        return dict(self.labels)
 
     def within(self, names: Mapping[str, UUID | str | None], labels: Mapping[str, str]) -> "Identity":
         """The same with what is given in place of what was; text becomes an id and a label."""
@@ -130,21 +141,23 @@ class ScopeUsage:
 
 
 class _Counted:
-    """A call that is counted in the scopes it is in, but made a record and priced once."""
+    """The calls of a document that are counted in the scopes they are in, but made records and priced once."""
 
-    def __init__(self, fields: Any, pricing: Pricing) -> None:
-        self._fields, self._pricing = fields, pricing
-        self._call: LLMApiCall | None = None
-        self._is_read = False
+    __slots__ = ("_body", "_calls", "_pricing")
 
-    def call(self) -> LLMApiCall | None:
-        """The call with its price; None where its fields make no call."""
-        if not self._is_read:
-            fields = self._fields
-            call = fields if isinstance(fields, LLMApiCall) else read_call(fields)
-            self._call = None if call is None else self._pricing.priced(call)
-            self._fields, self._is_read = None, True
-        return self._call
+    def __init__(self, body: bytes, pricing: Pricing) -> None:
+        self._body, self._pricing = body, pricing  # bytes: the garbage collector has nothing to look into
+        self._calls: Sequence[LLMApiCall] | None = None
+
+    def calls(self) -> Sequence[LLMApiCall]:
+        """The calls with their prices."""
+        if (calls := self._calls) is None:
+            try:
+                calls = [self._pricing.priced(call) for call in read_calls(self._body)]
+            except Exception:  # what is none is a dead letter, and known as one
+                calls = ()
+            self._calls, self._body = calls, b""
+        return calls
 
 
 class Scope:
@@ -180,12 +193,11 @@ class Scope:
         """What was recorded in it so far, and in scopes inside it."""
         with self._lock:
             while self._uncounted:
-                self._count(self._uncounted.popleft().call())
+                for call in self._uncounted.popleft().calls():
+                    self._count(call)
             return self._usage
 
-    def _count(self, call: LLMApiCall | None) -> None:
-        if call is None:
-            return
+    def _count(self, call: LLMApiCall) -> None:
         usage, costs, source = self._usage, dict(self._usage.costs), call.token_source
         prompt = 0 if source in ("none", "completion_only") else call.prompt_tokens
         completion = 0 if source in ("none", "partial") else call.completion_tokens
@@ -200,12 +212,12 @@ class Scope:
             costs=costs,
         )
 
-    def add(self, calls: list[Any], pricing: Pricing) -> None:
-        """Count calls here and in the scopes around."""
-        counted = [_Counted(call, pricing) for call in calls]
+    def add(self, body: bytes, pricing: Pricing) -> None:
+        """Count the calls of a document here and in the scopes around."""
+        counted = _Counted(body, pricing)
         scope: Scope | None = self
         while scope is not None:
-            scope._uncounted.extend(counted)
+            scope._uncounted.append(counted)
             if len(scope._uncounted) > _UNCOUNTED:
                 _ = scope.usage
             scope = scope.outer(self._owner)

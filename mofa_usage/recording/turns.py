@@ -158,7 +158,7 @@ class Witness:
     captures_content = False
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[UUID, Turn] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
     @property
     def identity(self) -> Identity:
@@ -167,7 +167,7 @@ class Witness:
 
     def watch(self, turn: Turn) -> None:
         """Calls of this turn are given to it."""
-        self._turns[turn.request_id] = turn
+        self._turns[str(turn.request_id)] = turn
 
     def hand_over(self, document: dict[str, Any], scope: Scope | None = None, *, wait: bool = True) -> bool:
         """Give the calls of a document to their turn, which saves them when it ends."""
@@ -175,7 +175,7 @@ class Witness:
         turn = self._turns.get(calls[0]["request_message_id"]) if calls else None
         if turn is None or turn.is_over:
             return False  # the turn did not wait for it, and has said so in the store
-        turn.calls += calls
+        turn.calls += [{**document.get("of", {}), **call} for call in calls]
         return True
 
 

@@ -79,8 +79,16 @@ class _Reader:
 
     def add(self, data: Mapping[str, Any]) -> None:
         answer = self.answer
-        if answer.has_content and self._add_word(data):
-            return
+        choices = data.get("choices")
+        if answer.has_content and choices and not data.get("usage"):
+            # Most chunks of a stream are a piece of the text and nothing else.
+            choice = choices[0]
+            delta = choice.get("delta")
+            if delta and len(delta) == len(choices) == 1 and not (choice.get("finish_reason") or choice.get("index")):
+                text = delta.get("content")
+                if type(text) is str and "error" not in data:
+                    self._text.append(text)
+                    return
         answer.response_id = data.get("id") or answer.response_id
         answer.model = data.get("model") or answer.model
         answer.service_tier = data.get("service_tier") or answer.service_tier
@@ -88,28 +96,14 @@ class _Reader:
             answer.usage = usage
         if data.get("error"):
             answer.error = data["error"]
-        for choice in data.get("choices") or ():
+        for choice in choices or ():
             if choice.get("finish_reason"):
                 answer.is_complete = True
             said = choice.get("delta") or choice.get("message")
             if said:
                 self._add_said(said, is_first=not choice.get("index"))
-        if isinstance(usage, Mapping) and (answer.is_complete or not data.get("choices")):
+        if isinstance(usage, Mapping) and (answer.is_complete or not choices):
             answer.is_complete = answer.is_done = True  # usage comes last; servers forget the finish reason
-
-    def _add_word(self, data: Mapping[str, Any]) -> bool:
-        """Take a chunk that is a piece of the text and nothing else, as most of a stream's are; whether it was one."""
-        choices = data.get("choices")
-        if not choices or len(choices) > 1 or data.get("usage") or data.get("error"):
-            return False
-        choice = choices[0]
-        delta = choice.get("delta")
-        if not delta or len(delta) > 1 or choice.get("finish_reason") or choice.get("index"):
-            return False
-        if type(text := delta.get("content")) is not str:
-            return False
-        self._text.append(text)
-        return True
 
     def _add_said(self, said: Mapping[str, Any], *, is_first: bool) -> None:
         found = False

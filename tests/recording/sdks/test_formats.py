@@ -233,10 +233,10 @@ said_things = st.lists(
 @given(said_things)
 def test_ids_follow_from_what_came_before(things: list[tuple[str, str]]) -> None:
     history = [Said(role, {"text": text}) for role, text in things]
-    session = UUID(int=1)
+    session = str(UUID(int=1))
     place, again = (Conversations().place(session, history) for _ in range(2))
     assert place == again
-    assert Conversations().place(UUID(int=2), history).new != place.new or not place.new
+    assert Conversations().place(str(UUID(int=2)), history).new != place.new or not place.new
     ids = [message.id for message in place.new if message.said.role != "system"]
     assert len(set(ids)) == len(ids)
     longer = Conversations().place(session, [*history, Said("assistant", {"text": "c"}), Said("user", {"text": "d"})])
