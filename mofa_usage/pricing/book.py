@@ -8,6 +8,8 @@ from datetime import date
 from decimal import Decimal, localcontext
 from os import PathLike
 
+from pydantic import BaseModel
+
 from mofa_usage.pricing.files import PriceFile
 from mofa_usage.pricing.listed import listed_prices
 from mofa_usage.pricing.quotes import STANDARD_TIER, Question, Quote, Source, plain_tier
@@ -197,9 +199,7 @@ def with_price(call: LLMApiCall, book: PriceBook, *, on: date | None = None) -> 
         "price_source": price.source,
         "price_exact": price.exact,
     }
-    return call.model_copy(
-        update={
-            "total_price": price.total,
-            "price_details": (call.price_details or PriceDetails()).model_copy(update=details),
-        }
-    )
+    kept = {} if call.price_details is None else call.price_details.model_dump()
+    priced = {"total_price": price.total, "price_details": PriceDetails.model_validate({**kept, **details})}
+    # The rest is validated, and so is the total: it has ten places, and is less than `_TOO_MUCH`.
+    return BaseModel.model_copy(call, update=priced)

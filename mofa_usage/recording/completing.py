@@ -17,6 +17,14 @@ __all__ = ["completed"]
 _SEEN = ("provider", "operation", "attempt", "retried", "served_model", "service_tier", "request_id")
 _TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
 
+_PROMPT_PARTS = frozenset(("cached_tokens", "audio_tokens", "cache_write_tokens"))
+_COMPLETION_PARTS = frozenset(
+    ("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
+)
+_USUAL = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
+)
+
 _SOURCES: Mapping[tuple[bool, bool], TokenSource] = {  # by what is known: of the prompt, of the completion
     (True, True): "provider",
     (True, False): "partial",
@@ -62,11 +70,41 @@ def _labels(seen: Mapping[str, Any], model: Any) -> dict[str, str]:
 def _counts(usage: Any) -> TokenCounts | None:
     if not isinstance(usage, Mapping):
         return None
+    if (usual := _usual(usage)) is not None:
+        return usual
     is_of_a_span = any("." in name for name in usage)  # its attributes say themselves whose names they are
     try:
         return read_tokens(usage if is_of_a_span else {"usage": usage})
     except TokenValueError:
         return None  # a count that is none says nothing
+
+
+def _usual(usage: Mapping[str, Any]) -> TokenCounts | None:
+    """OpenAI's counts as nearly all who speak its language send them, where they agree with each other: `read_tokens`
+    reads them alike and takes five times as long. None for everything else.
+    """
+    if not usage.keys() <= _USUAL:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not (type(prompt) is type(completion) is int and prompt >= 0 <= completion):
+        return None
+    prompt_parts = _usual_parts(usage.get("prompt_tokens_details"), prompt, _PROMPT_PARTS)
+    completion_parts = _usual_parts(usage.get("completion_tokens_details"), completion, _COMPLETION_PARTS)
+    if prompt_parts is None or completion_parts is None or usage.get("total_tokens") != prompt + completion:
+        return None
+    if prompt_parts.get("cached_tokens", 0) + prompt_parts.get("cache_write_tokens", 0) > prompt:
+        return None
+    return TokenCounts(prompt, completion, prompt + completion, prompt_parts, completion_parts, "provider", {})
+
+
+def _usual_parts(parts: Any, whole: int, names: frozenset[str]) -> dict[str, int] | None:
+    """The parts of a count that are known; None where one is no part of it, or has another name."""
+    if parts is None:
+        return {}
+    if type(parts) is not dict or not parts.keys() <= names:
+        return None
+    known = {name: part for name, part in parts.items() if part is not None}
+    return known if all(type(part) is int and 0 <= part <= whole for part in known.values()) else None
 
 
 def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import cast
 
 from mofa_usage.errors import MofaUsageError, QueryError
 from mofa_usage.recording.backlog import Backlog, Batch, Dead, Settled
-from mofa_usage.recording.documents import Item, Unreadable, read_document
+from mofa_usage.recording.documents import Item, Unreadable, fields_of, read_document
 from mofa_usage.recording.outbox import Outbox
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.processes import loading
@@ -94,7 +94,7 @@ class _Deliverer:
                     found += count
                     continue
                 if isinstance(one.record, LLMApiCall):
-                    one = Item(one.kind, one.fields, self._pricing.priced(one.record))
+                    one = one._replace(record=self._pricing.priced(one.record))
                     unpriced += cast(LLMApiCall, one.record).total_price is None
                 items.append(one)
                 frames.append(number)
@@ -106,7 +106,8 @@ class _Deliverer:
         for place, reason in self._convicted(backlog, batch, frames, done.suspects, done.saved).items():
             done.dead[place] = reason
         for place, reason in done.dead.items():
-            dead.setdefault(frames[place], []).append(Dead(items[place].kind, items[place].fields, reason))
+            fields = fields_of(batch.frames[frames[place]].body, items[place])
+            dead.setdefault(frames[place], []).append(Dead(items[place].kind, fields, reason))
             unpriced -= _is_unpriced(items[place])
         return Settled(dead, done.labels_dropped, unpriced)
 

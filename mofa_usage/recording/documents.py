@@ -24,7 +24,7 @@ come from records, which were validated when they were made.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -33,7 +33,18 @@ from mofa_usage.errors import UsageError
 from mofa_usage.recording.completing import completed
 from mofa_usage.records import ChatSession, LLMApiCall, LLMMessage, Record
 
-__all__ = ["KINDS", "Item", "Unreadable", "document_of", "read_call", "read_calls", "read_document", "records_in", "write_document"]
+__all__ = [
+    "KINDS",
+    "Item",
+    "Unreadable",
+    "document_of",
+    "fields_of",
+    "read_call",
+    "read_calls",
+    "read_document",
+    "records_in",
+    "write_document",
+]
 
 KINDS: Mapping[str, type[Record]] = {"sessions": ChatSession, "messages": LLMMessage, "calls": LLMApiCall}
 """The lists of a document, in the order in which they are saved: what others refer to comes first."""
@@ -43,12 +54,13 @@ _BESIDE = frozenset({"checked", "of"})
 _STORED = {"stored": True}  # what a record may hold that was read from a table is not judged again
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A record of a document: its kind, its fields as they were accepted, and the record that they make."""
+class Item(NamedTuple):
+    """A record of a document: its kind, which of this kind it is, and the record. What its fields were, `fields_of`
+    says: few are asked for, and to keep those of a whole batch would be work for the garbage collector.
+    """
 
     kind: str
-    fields: Any
+    number: int
     record: Record
 
 
@@ -136,18 +148,26 @@ def read_call(fields: Any) -> LLMApiCall | None:
 def _records(document: Mapping[str, Any], kind: str) -> Iterator[Item | Unreadable]:
     shared = document.get("of") if kind != "sessions" else None
     context = _STORED if document.get("checked") else None
-    for fields in document.get(kind, ()):
-        if isinstance(shared, dict) and isinstance(fields, dict):
-            fields = {**shared, **fields}
-        yield _read(kind, KINDS[kind], fields, context)
+    for number, fields in enumerate(document.get(kind, ())):
+        yield _read(kind, number, _whole(fields, shared), context)
 
 
-def _read(kind: str, record: type[Record], fields: Any, context: Any) -> Item | Unreadable:
+def _whole(fields: Any, shared: Any) -> Any:
+    return {**shared, **fields} if isinstance(shared, dict) and isinstance(fields, dict) else fields
+
+
+def fields_of(body: bytes, item: Item) -> Any:
+    """The fields of a record of this document, as they were accepted."""
+    document = from_json(body)
+    return _whole(document[item.kind][item.number], document.get("of") if item.kind != "sessions" else None)
+
+
+def _read(kind: str, number: int, fields: Any, context: Any) -> Item | Unreadable:
     if not isinstance(fields, dict) or "id" not in fields:
         return Unreadable(kind, fields, "it has no id")
     try:
         whole = completed(fields) if kind == "calls" else fields
-        return Item(kind, fields, record.model_validate_json(to_json(whole), context=context))
+        return Item(kind, number, KINDS[kind].model_validate_json(to_json(whole), context=context))
     except ValidationError as error:
         lines: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
         reasons = (f"{'.'.join(map(str, line['loc'])) or kind}: {line['msg']}" for line in lines)

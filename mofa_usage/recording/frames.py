@@ -55,7 +55,7 @@ class Frame:
 def framed(body: bytes, count: int, first: int) -> bytes:
     """The bytes of a frame that is accepted now."""
     checked = _CHECKED.pack(count, first, time.time_ns())
-    return _HEAD.pack(_MAGIC, len(body), zlib.crc32(body, zlib.crc32(checked))) + checked + body
+    return b"".join((_HEAD.pack(_MAGIC, len(body), zlib.crc32(body, zlib.crc32(checked))), checked, body))
 
 
 def read_checked(frame: bytes) -> tuple[int, int, int]:

@@ -425,7 +425,7 @@ def _plain(value: Any) -> Any:
     """JSON as a record takes it."""
     if isinstance(value, str):
         return plain_text(value)
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {plain_text(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

@@ -165,10 +165,7 @@ class Saver:
         if not self._has_told:
             self._has_told = True
             _log.warning("calls are saved without their labels until `mofa-usage migrate` has made a column for them")
-        return [
-            (place, Item(item.kind, item.fields, item.record.model_copy(update={"labels": {}})))
-            for place, item in calls
-        ]
+        return [(place, item._replace(record=item.record.model_copy(update={"labels": {}}))) for place, item in calls]
 
 
 _ORDER = ("sessions", "messages", "calls")
@@ -187,14 +184,16 @@ def _session_of(message: LLMMessage) -> ChatSession:
 
 def _parents_first(messages: list[Numbered]) -> list[Numbered]:
     """Messages in an order in which each half can be saved before the other."""
-    by_id = {item.record.id: cast(LLMMessage, item.record) for _, item in messages}
-    depths: dict[UUID, int] = {}
-    for start in by_id:
-        line: list[UUID] = []
-        current: UUID | None = start
-        while current in by_id and current not in depths and current not in line:
+    # By numbers: a UUID itself takes far longer to be found.
+    parents = {item.record.id.int: cast(LLMMessage, item.record).parent_message_id for _, item in messages}
+    depths: dict[int, int] = {}
+    for start in parents:
+        line: list[int] = []
+        current: int | None = start
+        while current in parents and current not in depths and current not in line:
             line.append(current)
-            current = by_id[current].parent_message_id
+            parent = parents[current]
+            current = None if parent is None else parent.int
         above = depths.get(current, -1) if current is not None else -1
         depths |= {one: depth for depth, one in enumerate(reversed(line), above + 1)}
-    return sorted(messages, key=lambda one: depths[one[1].record.id])
+    return sorted(messages, key=lambda one: depths[one[1].record.id.int])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mofa_usage.recording.conversations import Said
@@ -36,7 +36,7 @@ class Answer:
     is_done: bool = False
     error: Any = None
     is_cancelled: bool = False
-    further: list[Mapping[str, Any]] = field(default_factory=list)
+    further: Sequence[Mapping[str, Any]] = ()
 
 
 class Reader(Protocol):
@@ -71,12 +71,14 @@ class Format(Protocol):
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The value if it is an object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:
     """The objects of a list."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+    if not isinstance(value, list | tuple):
+        return []
+    return [item for item in value if type(item) is dict or isinstance(item, Mapping)]  # the first is 20 times as fast
 
 
 def text_or_none(value: Any) -> str | None:

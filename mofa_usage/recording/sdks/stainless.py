@@ -30,6 +30,7 @@ __all__ = ["Kind", "record_client"]
 
 _CURRENT: ContextVar["_Call | None"] = ContextVar("mofa_usage_call", default=None)
 _EXTENSION = "mofa_usage"
+_PROVIDER = "_mofa_usage_provider"
 _RAW_HEADER = "x-stainless-raw-response"
 
 
@@ -204,15 +205,25 @@ def _call_of(
     try:
         if options.method.lower() != "post" or (form := kind.form_of(options.url.partition("?")[0])) is None:
             return None
-        body = options.json_data if isinstance(options.json_data, Mapping) else {}
+        body = options.json_data
+        if type(body) is not dict and not isinstance(body, Mapping):
+            body = {}
         if isinstance(further := getattr(options, "extra_json", None), Mapping):
             body = {**body, **further}
-        provider, secrets = kind.provider_of(client), kind.secrets_of(client)
+        provider, secrets = _provider(client, kind), kind.secrets_of(client)
         request = observer.request(form, body, provider=provider, secrets=secrets, is_async=is_async)
         return _Call(client, kind, request, options, is_stream=is_stream, is_async=is_async)
     except Exception as error:
         observer.complain(error)
         return None
+
+
+def _provider(client: Any, kind: Kind) -> str:
+    """Who is asked: found anew when the client's address is another one."""
+    kept: tuple[Any, str] | None = client.__dict__.get(_PROVIDER)
+    if kept is None or kept[0] is not client.base_url:
+        client.__dict__[_PROVIDER] = kept = (client.base_url, kind.provider_of(client))
+    return kept[1]
 
 
 def _hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
@@ -308,7 +319,7 @@ def _processing(plain: Any) -> Callable[..., Any]:
 def _raw_mode(options: Any) -> str | None:
     """How the user wants the response itself: `true` or `raw` with its body read, `stream` with its body to come."""
     headers = options.headers
-    if not isinstance(headers, Mapping):
+    if not headers or not isinstance(headers, Mapping):
         return None
     return next((str(value) for name, value in headers.items() if name.lower() == _RAW_HEADER), None)
 
