@@ -30,7 +30,6 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from mofa_usage.errors import UsageError
-from mofa_usage.recording.completing import completed
 from mofa_usage.records import ChatSession, LLMApiCall, LLMMessage, Record
 
 __all__ = [
@@ -165,6 +164,8 @@ def fields_of(body: bytes, item: Item) -> Any:
 def _read(kind: str, number: int, fields: Any, context: Any) -> Item | Unreadable:
     if not isinstance(fields, dict) or "id" not in fields:
         return Unreadable(kind, fields, "it has no id")
+    from mofa_usage.recording.completing import completed  # with all that is known of tokens: only delivery needs it
+
     try:
         whole = completed(fields) if kind == "calls" else fields
         return Item(kind, number, KINDS[kind].model_validate_json(to_json(whole), context=context))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
@@ -17,7 +18,6 @@ from mofa_usage.errors import MofaUsageError, RecordingError
 from mofa_usage.recording import processes
 from mofa_usage.recording.backlog import Backlog, MemoryBacklog
 from mofa_usage.recording.documents import document_of, records_in, write_document
-from mofa_usage.recording.observed import Observer
 from mofa_usage.recording.outbox import Outbox
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.privacy import Privacy, Redact
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mofa_usage.pricing import PriceBook
     from mofa_usage.recording.delivery import Delivery
+    from mofa_usage.recording.observed import Observer
     from mofa_usage.stores import Store
 
 __all__ = ["Recorder", "RecorderStats"]
@@ -125,7 +126,6 @@ class Recorder:
         self._target = target_of(target)
         self._privacy = Privacy(capture=capture_content, redact=redact)
         self._pricing = Pricing(prices)
-        self._observer = Observer(self)
         self._base = Identity(tenant_id=tenant_id, labels=checked_labels(labels))
         self._fsync = fsync
         if outbox is None and self._target.lasts:
@@ -281,6 +281,14 @@ class Recorder:
 
         return wrap(client, self._observer)
 
+    @cached_property
+    def _observer(self) -> "Observer":
+        """What integrations report to; made once, or clients would not know of each other's conversations."""
+        from mofa_usage.recording.observed import Observer
+
+        made: Observer = self.__dict__.setdefault("_observer", Observer(self))  # of two threads the first has made it
+        return made
+
     # Delivering
 
     def _after_round(self) -> None:
@@ -422,7 +430,8 @@ class Recorder:
         self._refused = 0
         self._pricing.begin_anew()
         self._privacy.begin_anew()
-        self._observer.conversations.begin_anew()
+        if "_observer" in self.__dict__:
+            self._observer.conversations.begin_anew()
         scopes = list(self._scopes)
         self._begin()
         self._scopes.update(scopes)
