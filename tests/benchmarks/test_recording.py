@@ -115,11 +115,16 @@ def documents(count: int) -> list[dict[str, Any]]:
     for _ in range(count):
         asked, said, at = str(uuid7()), str(uuid7()), datetime.now(UTC)
         ended = at + timedelta(seconds=1)
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"id": asked, "parent_message_id": None, "role": "user", "content": {"text": TEXT}, "create_time": at},
-            {"id": said, "parent_message_id": asked, "role": "assistant", "content": {"text": TEXT}},
+            {
+                "id": said,
+                "parent_message_id": asked,
+                "role": "assistant",
+                "content": {"text": TEXT},
+                "create_time": ended,
+            },
         ]
-        messages[1]["create_time"] = ended
         one = {
             "id": str(uuid7()),
             "request_message_id": asked,

@@ -92,7 +92,7 @@ def model_server() -> Iterator[ModelServer]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 256  # many come at once
+    request_queue_size = 512  # hundreds of clients come at once
 
     def handle_error(self, *_: Any) -> None:
         """Clients hang up: that is what is tried."""
