@@ -1,12 +1,14 @@
 """Price books: lists of prices, the first that knows a model first, and what a call costs by them."""
 
 import logging
+import os
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 from os import PathLike
+from weakref import WeakSet
 
 from pydantic import BaseModel
 
@@ -54,6 +56,9 @@ class Price:
     exact: bool
 
 
+_BOOKS: "WeakSet[PriceBook]" = WeakSet()
+
+
 class PriceBook:
     """Prices of models: list prices, own ones, or both. Safe to use from many threads.
 
@@ -72,6 +77,7 @@ class PriceBook:
         self._sources = sources
         self._unknown: Counter[str] = Counter()
         self._lock = threading.Lock()
+        _BOOKS.add(self)
 
     @classmethod
     def default(cls) -> "PriceBook":
@@ -162,6 +168,16 @@ class PriceBook:
 
     def __repr__(self) -> str:
         return f"PriceBook({self.source})"
+
+
+def _forked() -> None:
+    """In a child that was forked: a lock may be held by a thread that is not there."""
+    for book in list(_BOOKS):
+        book._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _price(quote: Quote, charged: Charge, *, is_elsewhere: bool) -> Price:

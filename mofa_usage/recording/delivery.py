@@ -34,6 +34,7 @@ _LINGER = 0.01  # seconds in which a batch may grow
 _LOOK_AROUND = 5.0  # seconds between looks for what ended processes left
 _TIDY_AFTER = 1.0  # seconds without anything new
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+_END_SECONDS = 2.0  # that the end of the thread may take when there is nothing more to do
 _CONVICTED = 3  # times that a record fails while others do not
 
 _log = logging.getLogger(__name__)
@@ -190,12 +191,12 @@ class Delivery:
         if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
             return
         self.hurry()
-        if self._work.own is not None and self._work.own.waiting:
-            self._thread.join(max(timeout, 0.0))
+        is_waiting = self._work.own is not None and self._work.own.waiting
+        self._thread.join(max(timeout, 0.0) if is_waiting else _END_SECONDS)
         if self._thread.is_alive():
             self._given_up = True  # it may not have begun yet, or not be where it can be cancelled
             self._call(lambda: self._task.cancel() if self._task else None)
-            self._thread.join(2.0)
+            self._thread.join(2 * _END_SECONDS)
 
     def _call(self, function: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop is closed: there is nobody to wake
@@ -215,19 +216,21 @@ class Delivery:
             asyncio.run(self._main())
 
     async def _main(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
         with loading():
             self._work.target.load()
             self._work.pricing.load()
         deliverer = _Deliverer(self._work.target, self._work.pricing)
         left = _Left(self._work.outbox, self._work.own)
+        # A task of its own is what may be cancelled: a connection that is being closed must not be disturbed.
+        self._task = asyncio.create_task(self._rounds(deliverer, left))
         try:
-            await self._rounds(deliverer, left)
+            await self._task
         finally:
             with suppress(OSError):
                 left.release()
             with suppress(Exception):
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(_END_SECONDS):
                     await deliverer.close()
 
     async def _rounds(self, deliverer: _Deliverer, left: "_Left") -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
@@ -281,12 +280,12 @@ class Recorder:
 
         return wrap(client, self._observer)
 
-    @cached_property
+    @property
     def _observer(self) -> "Observer":
         """What integrations report to; made once, or clients would not know of each other's conversations."""
         from mofa_usage.recording.observed import Observer
 
-        made: Observer = self.__dict__.setdefault("_observer", Observer(self))  # of two threads the first has made it
+        made: Observer = self.__dict__.setdefault("_made_observer", Observer(self))  # of two threads, by the first
         return made
 
     # Delivering
@@ -430,7 +429,7 @@ class Recorder:
         self._refused = 0
         self._pricing.begin_anew()
         self._privacy.begin_anew()
-        if "_observer" in self.__dict__:
+        if "_made_observer" in self.__dict__:
             self._observer.conversations.begin_anew()
         scopes = list(self._scopes)
         self._begin()

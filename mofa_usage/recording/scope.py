@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 from uuid import UUID
@@ -66,15 +65,23 @@ class Identity:
     tenant_id: UUID = NIL_UUID
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    @cached_property
+    # Both are made once. The lock of Python 3.11's `cached_property` could be held when the process forks.
+
+    @property
     def ids(self) -> dict[str, str]:
         """The fields of a record that say so, as JSON has them. For reading only."""
-        return {column: str(getattr(self, column)) for column in _FIELDS.values()}
+        ids: dict[str, str] | None = self.__dict__.get("_ids")
+        if ids is None:
+            ids = self.__dict__["_ids"] = {column: str(getattr(self, column)) for column in _FIELDS.values()}
+        return ids
 
-    @cached_property
+    @property
     def own_labels(self) -> dict[str, str]:
         """The labels as JSON has them. For reading only."""
-        return dict(self.labels)
+        labels: dict[str, str] | None = self.__dict__.get("_labels")
+        if labels is None:
+            labels = self.__dict__["_labels"] = dict(self.labels)
+        return labels
 
     def within(self, names: Mapping[str, UUID | str | None], labels: Mapping[str, str]) -> "Identity":
         """The same with what is given in place of what was; text becomes an id and a label."""

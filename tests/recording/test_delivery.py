@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 
 from mofa_usage import InMemoryStore, Recorder, connect
@@ -229,6 +230,43 @@ def test_closing_gives_up_at_its_deadline(folder: Path, caplog: pytest.LogCaptur
     assert "are lost" in caplog.text
 
 
+async def test_a_scope_that_anyio_has_cancelled_does_not_matter(url: str, folder: Path) -> None:
+    """Nothing that is awaited there comes back, so recording awaits nothing."""
+    recorder = Recorder(url, outbox=folder, prices=None)
+    with anyio.CancelScope() as cancelled, recorder.scope(user="alice") as scope:
+        cancelled.cancel()
+        try:
+            await anyio.sleep(60)
+        finally:
+            recorder.record(call(0))
+    assert cancelled.cancelled_caught
+    assert scope.usage.calls == 1
+    await recorder.aclose(60)
+    assert len(calls_in(url)) == 1
+
+
+async def test_tasks_and_threads_record_into_one(url: str, folder: Path) -> None:
+    async with Recorder(url, outbox=folder, prices=None) as recorder:
+
+        async def task() -> None:
+            for n in range(20):
+                recorder.record(call(), message(n))
+                await asyncio.sleep(0)
+
+        def thread() -> None:
+            for _ in range(20):
+                recorder.record(call())
+
+        def loop() -> None:  # of a thread's own
+            asyncio.run(task())
+
+        kinds = [task() for _ in range(5)] + [asyncio.to_thread(work) for work in [thread, loop] * 4]
+        await asyncio.gather(*kinds)
+        assert await recorder.aflush(60)
+        assert recorder.stats().delivered == 5 * 40 + 4 * 20 + 4 * 40
+    assert len(calls_in(url)) == 13 * 20
+
+
 async def test_a_cancelled_task_and_a_stopped_loop_do_not_matter(url: str, folder: Path) -> None:
     recorder = Recorder(url, outbox=folder)
 
@@ -246,6 +284,17 @@ async def test_a_cancelled_task_and_a_stopped_loop_do_not_matter(url: str, folde
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.to_thread(recorder.close, 60)
     assert len(calls_in(url)) == 10
+
+
+def test_closing_in_the_midst_of_work_is_quiet(url: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection, too, is closed in peace, whenever its thread is told to end."""
+    for number in range(trials(8, 60)):
+        recorder = Recorder(url, outbox=folder, prices=None)
+        for n in range(20):
+            recorder.record(call(), message(n))
+        time.sleep(number % 8 * 0.02)
+        recorder.close(0)
+    assert {record.name for record in caplog.records} <= {"mofa_usage.recording.recorder"}  # what waits, it says
 
 
 def test_flush_wakes_up_who_waits_when_it_is_closed(folder: Path) -> None:
