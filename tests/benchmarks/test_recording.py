@@ -4,9 +4,9 @@ Run with `pytest tests/benchmarks/test_recording.py --benchmark-enable`. Without
 a test that all ways do the same. What happens to one caller is measured in the seconds that its thread works, so that
 other programs matter less; ways take turns.
 
-Some ratios have no goal here, because what they are compared with does less, and cannot be reached: a recorded call is
-one framed write to a file dearer than a plain one at least, and delivery makes the records that `save_api_calls` is
-given.
+Two goals are not those that one would wish, 1.03 and 1. A recorded call writes to a file before it returns; with nothing
+but that write a call against an in-process transport is at 1.02 or 1.03 already. And delivery makes the records, which
+`save_api_calls` is given, from what was accepted: its peer is who makes them and saves them.
 """
 
 import asyncio
@@ -108,6 +108,9 @@ def stream(client: openai.OpenAI) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
+GOALS = {call: 1.15, stream: 1.06}
+
+
 def documents(count: int) -> list[dict[str, Any]]:
     """What an integration hands over for chats: two messages and a call."""
     of = {name: str(uuid4()) for name in ("chat_session_id", "user_id", "agent_id", "tenant_id")}
@@ -173,8 +176,8 @@ def test_handing_over(ratios: Ratios, recorder: Recorder, tmp_path: Path) -> Non
     assert recorder.stats().accepted == 3 * rounds
     ours, raw = times["ours"], times["raw"]
     ratios.report(
-        Ratio("hand over a chat, median", statistics.median(ours), "framed write", statistics.median(raw), None),
-        Ratio("hand over a chat, p99", p99(ours), "framed write", p99(raw), None),
+        Ratio("hand over a chat, median", statistics.median(ours), "framed write", statistics.median(raw), 4),
+        Ratio("hand over a chat, p99", p99(ours), "framed write", p99(raw), 6),
     )
 
 
@@ -191,7 +194,7 @@ def test_a_recorded_client(
         assert scope.usage.calls == rounds + 1
     what = f"recorded {way.__name__}{' in a session' if session else ''}"
     medians = {name: statistics.median(found) for name, found in times.items()}
-    ratios.report(Ratio(what, medians["ours"], "plain client", medians["plain"], None))
+    ratios.report(Ratio(what, medians["ours"], "plain client", medians["plain"], GOALS[way]))
 
 
 def test_a_call_of_50_ms(ratios: Ratios, recorder: Recorder) -> None:
@@ -226,8 +229,8 @@ def test_delivery(ratios: Ratios, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert wanted == asyncio.run(_calls(saved)) == asyncio.run(_calls(delivered)) & wanted
     ours, ready, made = (statistics.median(times[name]) for name in ("ours", "ready", "made"))
     ratios.report(
-        Ratio(f"deliver {count:,} chats, CPU", ours, "save ready records", ready, None),
-        Ratio(f"deliver {count:,} chats, CPU", ours, "make and save", made, None),
+        Ratio(f"deliver {count:,} chats, CPU", ours, "save ready records", ready),
+        Ratio(f"deliver {count:,} chats, CPU", ours, "make and save", made, 1.5),
     )
 
 
@@ -272,7 +275,8 @@ async def _calls(url: str) -> set[UUID]:
 
 def _import_seconds(module: str) -> float:
     code = f"import time; t = time.process_time(); import {module}; print(time.process_time() - t)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # the first round compiles
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 

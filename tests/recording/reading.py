@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from mofa_usage.records import LLMApiCall, LLMMessage
 from mofa_usage.stores import connect
 
-__all__ = ["calls_in", "documents_in", "messages_in", "records_waiting"]
+__all__ = ["calls_in", "documents_in", "ids_in", "messages_in", "records_waiting"]
 
 
 def _run(work: Any) -> Any:
@@ -29,6 +32,15 @@ def calls_in(url: str) -> list[LLMApiCall]:
 
     found: list[LLMApiCall] = _run(read())
     return found
+
+
+def ids_in(url: str) -> set[UUID]:
+    """The ids of the calls of a SQLite database, in which there may be more than fits into memory."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:"))) as raw:
+        found = [value for (value,) in raw.execute("SELECT id FROM entity_llm_api_call")]
+    ids = {UUID(bytes=value) if isinstance(value, bytes) else UUID(value) for value in found}
+    assert len(ids) == len(found)
+    return ids
 
 
 def messages_in(url: str, session_id: Any) -> list[LLMMessage]:

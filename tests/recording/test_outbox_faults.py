@@ -6,7 +6,10 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +21,7 @@ from mofa_usage.recording.delivery import Delivery
 from mofa_usage.recording.outbox import Outbox, Survey
 from mofa_usage.recording.waiting import drain, retry_dead
 from tests.proofs import trials
-from tests.recording.reading import calls_in, documents_in, records_waiting
+from tests.recording.reading import calls_in, documents_in, ids_in, records_waiting
 from tests.samples import call, message
 
 NOBODY = "postgres://nobody@127.0.0.1:1/none"
@@ -39,22 +42,28 @@ def counts(folder: Path) -> dict[str, int]:
     return {name: getattr(found, name) for name in names if getattr(found, name)}
 
 
-def killed(url: str, folder: Path, seconds: float, size: int, processes: int = 1) -> list[UUID]:
-    """What processes said was accepted before they were killed, so long after their first words."""
-    command = [sys.executable, "-m", "tests.recording.writer", url, str(folder), "4", str(size)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    said = ""
-    for process in started:
-        assert process.stdout is not None
-        said += process.stdout.readline()
-    time.sleep(seconds)
-    for process in started:
-        process.kill()
-    for process in started:
-        rest = process.communicate()[0]
-        said += rest if rest.endswith("\n") or not rest else rest[: rest.rindex("\n") + 1] if "\n" in rest else ""
-        assert process.returncode == -signal.SIGKILL
-    return [UUID(line) for line in said.splitlines()]
+@contextmanager
+def killing(url: str, folder: Path) -> Iterator[Callable[[int, float, int], list[UUID]]]:
+    """Starts so many processes, kills them so many seconds after the first words of one, and says what all of them
+    said was accepted until then; with records of so many bytes.
+    """
+    command = [sys.executable, "-m", "tests.recording.writer", url, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        stdin, lines = writer.stdin, writer.stdout
+
+        def kill(processes: int, seconds: float, size: int) -> list[UUID]:
+            stdin.write(f"{processes} 4 {size}\n")
+            said = [next(lines)]
+            later = threading.Timer(seconds, stdin.write, ["kill\n"])
+            later.start()
+            said += iter(lambda: next(lines).strip(), "over")
+            later.join()
+            return [UUID(line.strip()) for line in said]
+
+        yield kill
+    assert writer.returncode == 0
 
 
 @pytest.mark.proof
@@ -64,16 +73,17 @@ def killed(url: str, folder: Path, seconds: float, size: int, processes: int = 1
 def test_what_killed_processes_had_accepted_is_delivered_once(url: str, folder: Path, size: int, kills: int) -> None:
     randomness = random.Random(8)
     said: list[UUID] = []
-    for number in range(kills):
-        said += killed(url, folder, 0.1 + randomness.random() * 0.3, size, 1 + number % 4)
-        if number % 4 == 3:  # or large ones would meet the bound of the folder
-            drain(Outbox(folder), url, prices=None)
+    with killing(url, folder) as kill:
+        for number in range(kills):
+            said += kill(1 + number % 4, 0.1 + randomness.random() * 0.3, size)
+            if number % 4 == 3:  # or large ones would meet the bound of the folder
+                drain(Outbox(folder), url, prices=None)
     assert len(said) == len(set(said)) > kills
     survey(folder)
     drain(Outbox(folder), url, prices=None)
     delivered = survey(folder)
     assert (delivered.waiting, delivered.dead, delivered.ended) == (0, 0, 0)
-    there = {each.id for each in calls_in(url)}
+    there = ids_in(url)
     assert set(said) <= there
     # A record whose thread was killed between its acceptance and its words is there, too; each once.
     assert len(there) - len(said) <= 4 * 4 * kills
