@@ -36,8 +36,9 @@ from mofa_usage.recording.locks import Lock, exclusive, hold
 
 __all__ = ["DeadLetter", "Outbox", "Survey", "new_owner", "segment_numbers", "segment_path"]
 
-_LETTER = re.compile(r"(?P<owner>\d+-[0-9a-f]{8})\.(?P<segment>\d+)\.(?P<offset>\d+)\.json")
-_OWNED = re.compile(r"(?P<owner>\d+-[0-9a-f]{8})\.(?:lock|account|(?P<segment>\d+)\.segment)")
+# Compiled when they are first needed: that takes a tenth of the time of importing all of recording.
+_LETTER = r"(?P<owner>\d+-[0-9a-f]{8})\.(?P<segment>\d+)\.(?P<offset>\d+)\.json"
+_OWNED = r"(?P<owner>\d+-[0-9a-f]{8})\.(?:lock|account|(?P<segment>\d+)\.segment)"
 _CHUNK = 4 * 2**20
 _TRIES = 50
 
@@ -202,7 +203,7 @@ class Outbox:
         done = set(self._sums().folded)
         seen: dict[str, int] = {}
         for path in self.folder.iterdir():
-            if (match := _OWNED.fullmatch(path.name)) and match["owner"] not in done:
+            if (match := re.fullmatch(_OWNED, path.name)) and match["owner"] not in done:
                 try:
                     made = path.stat().st_mtime_ns
                 except FileNotFoundError:
@@ -343,7 +344,7 @@ class Outbox:
 
 def _counts(letter: DeadLetter, moving: set[str], accounts: dict[str, Account]) -> bool:
     """Whether a letter's records are settled as dead: its place lies before the end of what is settled."""
-    match = _LETTER.fullmatch(letter.path.name)
+    match = re.fullmatch(_LETTER, letter.path.name)
     if match is None or letter.path.name in moving:
         return False
     account = accounts.get(match["owner"])

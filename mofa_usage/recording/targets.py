@@ -26,7 +26,7 @@ _MODULES = {
     "postgres": ("mofa_usage.stores.postgres", "asyncpg", "sqlalchemy.dialects.postgresql.asyncpg"),
     "mysql": ("mofa_usage.stores.mysql", "aiomysql", "sqlalchemy.dialects.mysql.aiomysql"),
 }
-_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_NO_NAME = r"[^A-Za-z0-9._-]+"
 
 
 class Target:
@@ -142,7 +142,7 @@ def _name(backend: str, url: str) -> str:
             return f"{backend}-unreadable"
         place = f"{user}@{readable}"
     digest = sha256(f"{backend}:{place}".encode()).hexdigest()[:8]
-    return f"{backend}-{_NO_NAME.sub('-', readable).strip('-.')[:80]}-{digest}"
+    return f"{backend}-{re.sub(_NO_NAME, '-', readable).strip('-.')[:80]}-{digest}"
 
 
 def state_folder() -> Path:
