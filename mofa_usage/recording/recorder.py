@@ -258,9 +258,13 @@ class Recorder:
         return self._base if scope is None else scope.identity
 
     @property
-    def observer(self) -> Observer:
-        """What integrations report to; see `mofa_usage.recording.observed`."""
-        return self._observer
+    def observer(self) -> "Observer":
+        """What integrations report to (`mofa_usage.recording.observed`)."""
+        from mofa_usage.recording.observed import Observer
+
+        # Of two threads by the first: clients must know of each other's conversations.
+        made: Observer = self.__dict__.setdefault("_observer", Observer(self))
+        return made
 
     @property
     def captures_content(self) -> bool:
@@ -278,15 +282,7 @@ class Recorder:
         """
         from mofa_usage.recording.sdks import wrap
 
-        return wrap(client, self._observer)
-
-    @property
-    def _observer(self) -> "Observer":
-        """What integrations report to; made once, or clients would not know of each other's conversations."""
-        from mofa_usage.recording.observed import Observer
-
-        made: Observer = self.__dict__.setdefault("_made_observer", Observer(self))  # of two threads, by the first
-        return made
+        return wrap(client, self.observer)
 
     # Delivering
 
@@ -429,8 +425,8 @@ class Recorder:
         self._refused = 0
         self._pricing.begin_anew()
         self._privacy.begin_anew()
-        if "_made_observer" in self.__dict__:
-            self._observer.conversations.begin_anew()
+        if "_observer" in self.__dict__:
+            self.observer.conversations.begin_anew()
         scopes = list(self._scopes)
         self._begin()
         self._scopes.update(scopes)
