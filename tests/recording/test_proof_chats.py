@@ -33,7 +33,7 @@ SERVERS = {"postgres": postgres_server, "mariadb": mariadb_server}
 SIZES = {
     "postgres": (trials(60, 10_000), trials(1, 20)),
     "mariadb": (trials(30, 1_500), trials(0, 3)),
-    "sqlite": (trials(30, 1_500), trials(1, 3)),
+    "sqlite": (trials(30, 1_500), trials(0, 3)),
 }
 
 
