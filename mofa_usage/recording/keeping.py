@@ -146,7 +146,7 @@ class Keeper:
             try:
                 async with asyncio.timeout(PATIENCE):
                     records = await self._priced(batch)
-                    done = await self._saver.save([Item(_KINDS[type(record)], {}, record) for record in records])
+                    done = await self._saver.save([Item(_KINDS[type(record)], 0, record) for record in records])
                 left = [batch[place] for place in done.suspects]
                 self._saved += done.saved
                 self._lost += len(done.dead)

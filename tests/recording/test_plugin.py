@@ -283,7 +283,7 @@ def observe(recorder: Recorder) -> None:
     """A call that a recorder sees."""
     from mofa_usage.recording.formats.chat_completions import CHAT_COMPLETIONS
 
-    request = recorder._observer.request(CHAT_COMPLETIONS, {"model": "gpt-4o"}, provider="openai")
+    request = recorder.observer.request(CHAT_COMPLETIONS, {"model": "gpt-4o"}, provider="openai")
     attempt = request.attempt()
     attempt.answered(200)
     said = {"role": "assistant", "content": "Good day."}
