@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -39,6 +40,10 @@ from tests.servers import Server, mariadb_server, postgres_server
 
 T = TypeVar("T")
 MOST_PROCESSES = 4
+
+# How fast a machine makes examples up, which may do other things meanwhile, is not what a property is about.
+settings.register_profile("mofa_usage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mofa_usage")
 """Beyond that the servers, two for each process, cost more than they save."""
 
 

@@ -253,7 +253,11 @@ async def test_a_document_that_is_cut_off(tmp_path: Path, cut: str) -> None:
     broken=st.sampled_from(["", "{[}]", "{'a'}"]),
     fill=st.integers(1, 64),
 )
-@settings(max_examples=trials(50, 500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=trials(50, 500),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_items_of_an_array_are_found_whatever_is_in_them(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -88,7 +88,11 @@ WRITERS = {"csv": write_calls_csv, "jsonl": write_calls_jsonl, "parquet": write_
 @pytest.mark.proof
 @pytest.mark.parametrize("format_name", WRITERS)
 @given(calls=st.lists(strategies.api_calls(), max_size=5, unique_by=lambda call: call.id))
-@settings(max_examples=trials(20, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=trials(20, 200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_what_was_written_comes_back_equal(tmp_path: Path, format_name: str, calls: list[LLMApiCall]) -> None:
     if format_name == "csv":
         # A CSV cannot tell empty from missing.
@@ -145,7 +149,11 @@ async def test_importing_twice_stores_once(tmp_path: Path) -> None:
 
 @pytest.mark.proof
 @given(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=20), seed=st.integers())
-@settings(max_examples=trials(15, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=trials(15, 100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_ids_follow_from_what_the_rows_say(tmp_path: Path, numbers: list[int], seed: int) -> None:
     rows = [f"2026-05-01T10:00:00Z,gpt-4,{number},5" for number in numbers]
     first = await ids_of(write(tmp_path / "a.csv", HEADER, *rows))

@@ -198,7 +198,7 @@ def money(value: Fraction) -> Decimal:
 PRICES = st.decimals(0, 200, places=6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(dict.fromkeys(("input", "cached", "cache_write", "cache_write_1h", "output"), PRICES)),
     st.decimals(0, 100, places=3),
