@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mofa_usage.errors import MissingExtraError
+from tests.recording.sdks import more
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mofa_usage"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -191,7 +194,11 @@ def test_exported_names_are_sorted_and_exist(path: Path) -> None:
     if "__all__" not in path.read_text():
         assert path.parent != PACKAGE, "a public module lists its names in __all__"
         return
-    module = importlib.import_module(module_name(path))
+    try:
+        module = importlib.import_module(module_name(path))
+    except MissingExtraError:
+        assert more.missing()  # it derives from a class of an SDK that weighs much; the end of the run says so
+        return
     exported = module.__all__
     missing = [name for name in exported if not hasattr(module, name)]
     assert not missing

@@ -25,7 +25,7 @@ from tests.servers import Server, mariadb_server, postgres_server
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "mofa_usage" / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", *(path for path in DOCS if path.name != more.PAGE or not more.missing())]
+PAGES = [ROOT / "README.md", *(path for path in DOCS if path.name not in more.PAGES or not more.missing())]
 MODULES = sorted((ROOT / "mofa_usage").rglob("*.py"))
 SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,
@@ -33,7 +33,7 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
 }
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
-ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", more.PAGE}
+ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
 
 
 @pytest.fixture

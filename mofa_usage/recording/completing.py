@@ -37,7 +37,8 @@ def completed(call: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a call for `LLMApiCall.model_validate`, of a call as `Observer` hands it over.
 
     `usage` becomes the counts and their details, and what prices follow from becomes labels, like what is in `seen`; a
-    cost that the provider names becomes the price. A call without `usage` comes back as it is.
+    cost that the provider names becomes the price. A usage of estimates says so (`token_source`). A call without
+    `usage` comes back as it is.
     """
     if "usage" not in call:
         return dict(call)
@@ -113,6 +114,8 @@ def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, An
     if completion is None and prompt is not None and not has_completion:
         completion = 0
     source = _SOURCES[prompt is not None, completion is not None]
+    if source == "provider" and counts is not None and counts.token_source not in _SOURCES.values():
+        source = counts.token_source  # estimated
     # A record has no parts of a count that is not known.
     prompt_details = dict(counts.prompt_details) if counts is not None and prompt is not None else {}
     completion_details = dict(counts.completion_details) if counts is not None and completion is not None else {}

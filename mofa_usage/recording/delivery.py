@@ -188,6 +188,8 @@ class Delivery:
     def stop(self, timeout: float) -> None:
         """End the thread when nothing of its own waits, at the latest after so many seconds."""
         self._stopping = True
+        with self._starting:
+            pass  # somebody may start it at this moment, for what he has recorded
         if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
             return
         self.hurry()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mofa_usage.outcomes import outcome_of, status_of_code, used_nothing
 from mofa_usage.values import ApiCallStatus
 
-__all__ = ["CLOSED", "TRUNCATED", "UNREADABLE", "Failure", "failure_of", "failure_said", "plain_text"]
+__all__ = ["CLOSED", "TRUNCATED", "UNREADABLE", "Failure", "failure_of", "failure_said", "plain_json", "plain_text"]
 
 _LONGEST = 2_000  # characters of a message: some SDKs repeat the whole answer of a server
 _CANCELS = ("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "SystemExit")  # asyncio's, trio's
@@ -111,3 +111,14 @@ def plain_text(text: str) -> str:
     except UnicodeEncodeError:
         return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole
+
+
+def plain_json(value: Any) -> Any:
+    """JSON with such texts only."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if type(value) is dict or isinstance(value, Mapping):
+        return {plain_text(str(key)): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return value

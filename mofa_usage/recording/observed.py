@@ -37,6 +37,7 @@ from mofa_usage.recording.failures import (
     Failure,
     failure_of,
     failure_said,
+    plain_json,
     plain_text,
 )
 from mofa_usage.recording.formats.answers import Format
@@ -88,6 +89,7 @@ class Observer:
         model: str = "",
         secrets: Sequence[str] = (),
         is_async: bool = False,
+        teller: object = None,
     ) -> "Request":
         """A call of the SDK begins, in the scope of now.
 
@@ -98,11 +100,13 @@ class Observer:
             model: the model that is asked for, where the body does not say.
             secrets: keys, which no message of an error may show.
             is_async: the event loop must not wait for the disk.
+            teller: the callback of a framework that tells of it, if one does.
         """
         whose = whose_in_turn(whose_now(self.recorder), self.recorder, form.operation)
         request = Request(
             self, form, body, provider=provider, model=model, secrets=secrets, is_async=is_async, whose=whose
         )
+        request.teller = teller
         request.announced = announce(self, request, request.model)
         return request
 
@@ -134,9 +138,10 @@ class Request:
         self.secrets = secrets
         self.is_accepted = True  # as far as it was handed over
         self.announced: Announced | None = None
+        self.teller: object = None
         self._scope, self._identity, self._turn = whose
         self._is_async = is_async
-        self._provider = provider
+        self.provider = provider
         self._model = model
         self._id: str | None = None
         self._attempts = 0
@@ -204,7 +209,8 @@ class Request:
                 if not was_retried:
                     if not self.observer.conversations.is_saved(identity.ids["chat_session_id"]):
                         document["sessions"] = [self._session(attempt)]
-                    document["messages"] = messages
+                    if not self.observer.conversations.is_left(identity.ids["chat_session_id"]):
+                        document["messages"] = messages
             except Exception as error:  # numbers are not lost because somebody says odd things
                 self.observer.complain(error)
         self._id = self._id or last or str(uuid7())
@@ -244,7 +250,7 @@ class Request:
         """What becomes labels at delivery."""
         answer = attempt.answer
         return {
-            "provider": self._provider,
+            "provider": self.provider,
             "operation": self.form.operation,
             "attempt": attempt.number if was_retried or max(self._attempts, attempt.number) > 1 else None,
             "retried": was_retried,
@@ -409,7 +415,7 @@ def _message(placed: Placed, at: datetime) -> dict[str, Any]:
         "id": placed.id,
         "parent_message_id": placed.parent,
         "role": role,
-        "content": _plain(content),
+        "content": plain_json(content),
         "create_time": at,
     }
 
@@ -419,14 +425,3 @@ def _further(call: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any
     apart = {"id": str(uuid7()), "usage": usage, "latency_ms": None, "time_to_first_token_ms": None}
     seen = {**call["seen"], "operation": str(usage.get("type") or "further")}
     return {**call, **apart, "seen": seen, "response_message_id": _NIL}
-
-
-def _plain(value: Any) -> Any:
-    """JSON as a record takes it."""
-    if isinstance(value, str):
-        return plain_text(value)
-    if type(value) is dict or isinstance(value, Mapping):
-        return {plain_text(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -1,7 +1,7 @@
 """What two of us see is recorded once: a recorded client asked inside a span, or a span begun inside its request.
 
-Whoever is told of calls from outside (OpenTelemetry's spans) opens a `Window` in the context where it hears of a
-beginning, and `Observer.request` announces each request of a client there. Both ways round are seen:
+Whoever is told of calls from outside (OpenTelemetry's spans, callbacks of frameworks) opens a `Window` in the context
+where it hears of a beginning, and `Observer.request` announces each request there. Both ways round are seen:
 
 ```
 span begins      open_window()      the window is in the context from now on, as long as it is open
@@ -58,6 +58,10 @@ class Window:
         self.heard: list[Announced] = []
         self.is_open = True
 
+    def hear(self, announced: Announced, request: Any) -> None:
+        """A request begins in its context."""
+        self.heard.append(announced)
+
     def is_recorded(self, owner: object, model: str, response_id: str | None) -> bool:
         """Whether a client of this owner records the same call."""
         return any(
@@ -73,19 +77,20 @@ _windows: ContextVar[tuple[Window, ...]] = ContextVar("mofa_usage.recording.wind
 _under_way: ContextVar[Announced | None] = ContextVar("mofa_usage.recording.under_way", default=None)
 
 
-def open_window(window: Window, began: int) -> tuple[Window, ...]:
+def open_window(window: Window, began: int | None) -> tuple[Window, ...]:
     """Hear of the requests of this context from now on, and of the last one if that began no earlier.
 
     Args:
         window: what hears.
-        began: when it says that it began, in nanoseconds since 1970.
+        began: when it says that it began, in nanoseconds since 1970; None where no request is around it.
 
     Returns:
         The windows that are open around it, the innermost last.
     """
     around = tuple(other for other in _windows.get() if other.is_open)[-_MOST:]
     _windows.set((*around, window))
-    if (request := _under_way.get()) is not None and (request.is_open or began <= request.began):
+    request = _under_way.get()
+    if began is not None and request is not None and (request.is_open or began <= request.began):
         window.heard.append(request)
     return around
 
@@ -95,6 +100,6 @@ def announce(owner: object, request: Any, model: str) -> Announced:
     announced = Announced(owner, request, model)
     for window in _windows.get():
         if window.is_open:
-            window.heard.append(announced)
+            window.hear(announced, request)
     _under_way.set(announced)
     return announced

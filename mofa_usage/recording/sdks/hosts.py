@@ -1,8 +1,8 @@
-"""Who is behind an address: many providers speak another's language, and are asked by another's client."""
+"""Who is asked: by an address, for many providers speak another's language; or by the name that a framework has."""
 
 from functools import lru_cache
 
-__all__ = ["provider_at"]
+__all__ = ["provider_at", "provider_named"]
 
 _HOSTS = {
     "api.anthropic.com": "anthropic",
@@ -23,6 +23,24 @@ _HOSTS = {
     "services.ai.azure.com": "azure",
 }
 
+_NAMES = {  # LiteLLM's and LangChain's
+    "amazon_bedrock": "aws",
+    "azure_ai": "azure",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "custom_openai": "openai",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "google_genai": "google",
+    "google_vertexai": "gcp.vertex_ai",
+    "mistralai": "mistral",
+    "ollama_chat": "ollama",
+    "text-completion-openai": "openai",
+    "together_ai": "together",
+    "vertex_ai": "gcp.vertex_ai",
+    "xai": "x-ai",
+}
+
 
 @lru_cache(maxsize=256)
 def provider_at(host: str, default: str) -> str:
@@ -30,3 +48,8 @@ def provider_at(host: str, default: str) -> str:
     name = host.lower().rstrip(".")
     known = (provider for end, provider in _HOSTS.items() if name == end or name.endswith("." + end))
     return next(known, default)
+
+
+def provider_named(name: str) -> str:
+    """The provider that a framework calls so."""
+    return _NAMES.get(name, name)

@@ -209,6 +209,8 @@ def _whole(path: str, body: dict[str, Any], step: Step) -> dict[str, Any]:
         }
     if form == "responses":
         return _response(served, prompt, step)
+    if form == "completions":
+        return _text_completion(served, words(body.get("prompt")))
     message: dict[str, Any] = {"role": "assistant", "content": ANSWER}
     if step == "tool":
         call = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(TOOL)}}
@@ -224,6 +226,12 @@ def _whole(path: str, body: dict[str, Any], step: Step) -> dict[str, Any]:
         ],
         "usage": _usage(prompt),
     }
+
+
+def _text_completion(served: str, prompt: int) -> dict[str, Any]:
+    choice = {"index": 0, "text": ANSWER, "finish_reason": "stop", "logprobs": None}
+    base = {"id": "c-1", "object": "text_completion", "created": 1, "model": served}
+    return {**base, "choices": [choice], "usage": _usage(prompt)}
 
 
 def _usage(prompt: int) -> dict[str, Any]:

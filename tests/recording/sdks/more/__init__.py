@@ -1,14 +1,14 @@
 """The SDKs that weigh much: some 100 packages, which `.ci/run` installs and README's command does not (extra `sdks`).
 
-Without them their tests and their page of the documentation are left out, and the end of the test run says so.
+Without them their tests and their pages of the documentation are left out, and the end of the test run says so.
 """
 
 from importlib.util import find_spec
 
-__all__ = ["PAGE", "missing"]
+__all__ = ["PAGES", "missing"]
 
-PAGE = "more_sdks.md"
-"""The page of the documentation that shows them."""
+PAGES = {"frameworks.md", "more_sdks.md"}
+"""The pages of the documentation that show them."""
 
 _PACKAGES = ("agents", "google.genai", "langchain_openai", "litellm", "mistralai", "ollama", "pydantic_ai")
 
