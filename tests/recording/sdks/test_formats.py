@@ -17,6 +17,7 @@ from mofa_usage.recording.failures import failure_of, failure_said, plain_text
 from mofa_usage.recording.formats import Format
 from mofa_usage.recording.formats.anthropic_messages import ANTHROPIC_MESSAGES
 from mofa_usage.recording.formats.chat_completions import CHAT_COMPLETIONS
+from mofa_usage.recording.formats.framework_messages import FRAMEWORK_MESSAGES
 from mofa_usage.recording.formats.others import EMBEDDINGS, TEXT_COMPLETIONS
 from mofa_usage.recording.formats.responses import RESPONSES
 from mofa_usage.recording.sdks.hosts import provider_at
@@ -57,7 +58,7 @@ def test_the_events_of_a_stream_say_what_the_whole_says(path: str, step: str) ->
     assert counts[0]["total_tokens"] == counts[1]["total_tokens"] > 0
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [*FORMATS, FRAMEWORK_MESSAGES])
 @given(data=st.dictionaries(st.sampled_from(NAMES), json_values))
 def test_nothing_odd_does_harm(form: Format, data: dict[str, Any]) -> None:
     """What raises is of the kinds that an attempt passes over."""
