@@ -26,8 +26,9 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
-__all__ = ["Conversations", "Place", "Placed", "Said"]
+__all__ = ["Conversations", "Place", "Placed", "Said", "id_after"]
 
 _PARTS = ("tool_calls", "tool_result", "parts")
 _REMEMBERED = 20_000  # messages: some 5 MB
@@ -67,6 +68,7 @@ class Conversations:
         self._answers: dict[tuple[str, int], str] = {}  # by session and what they say
         self._trails: dict[tuple[str, int], str] = {}  # answers by all that was said until then
         self._saved: dict[str, None] = {}  # messages of any role, and sessions; oldest first
+        self._keepers: WeakValueDictionary[str, object] = WeakValueDictionary()
 
     def begin_anew(self) -> None:
         """In a child that was forked: the lock may be held by a thread that is not there."""
@@ -111,6 +113,20 @@ class Conversations:
             _forget(self._trails)
         return own
 
+    def learn(self, session: str, said: Said, answer: str) -> None:
+        """What the model once said, and its id: histories that are shortened, or were changed, may begin with it."""
+        with self._lock:
+            self._answers[session, hash(_form(said))] = answer
+            _forget(self._answers)
+
+    def leave(self, session: str, keeper: object) -> None:
+        """The messages of this session are somebody else's to save, as long as he exists."""
+        self._keepers[session] = keeper
+
+    def is_left(self, session: str) -> bool:
+        """Whether somebody else saves the messages of this session."""
+        return session in self._keepers
+
     def is_saved(self, record: str) -> bool:
         """Whether a message or a session was handed over lately: a message that is sent again keeps its time."""
         return record in self._saved
@@ -120,6 +136,11 @@ class Conversations:
         with self._lock:
             self._saved.update(dict.fromkeys(records))
             _forget(self._saved)
+
+
+def id_after(session: str, before: str | None, said: Said) -> str:
+    """The id of a message of a session, behind another one: 32 digits, as `UUID.hex` has them."""
+    return _id(session, before or "", _text(said))
 
 
 def _forget(remembered: dict[Any, Any]) -> None:

@@ -29,6 +29,11 @@ class Privacy:
         """Whether anything of a message is kept."""
         return self._capture
 
+    @property
+    def redacts(self) -> bool:
+        """Whether what is kept may be something else than what was said."""
+        return self._redact is not None
+
     def begin_anew(self) -> None:
         """In a child that was forked: it counts from 0."""
         self._lock = threading.Lock()

@@ -271,6 +271,11 @@ class Recorder:
         """Whether messages are kept."""
         return self._privacy.captures
 
+    @property
+    def privacy(self) -> Privacy:
+        """What of messages is kept, also by who saves them without the recorder."""
+        return self._privacy
+
     def wrap(self, client: _Client) -> _Client:
         """The same client, recorded: OpenAI's, Anthropic's and others (`mofa_usage.recording.sdks`).
 

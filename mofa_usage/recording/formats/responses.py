@@ -1,6 +1,6 @@
 """OpenAI's responses: a list of items goes in and comes out, and one answer may be several of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mofa_usage.recording.conversations import Said
@@ -15,7 +15,7 @@ from mofa_usage.recording.formats.answers import (
     text_or_none,
 )
 
-__all__ = ["RESPONSES"]
+__all__ = ["RESPONSES", "messages_in"]
 
 _TEXTS = ("input_text", "output_text", "text", "refusal")
 _CALLS = ("function_call", "custom_tool_call")
@@ -40,7 +40,7 @@ class _Responses:
         given = body.get("input")
         if isinstance(given, str):
             return [*said, Said("user", {"text": given})]
-        return [*said, *_messages(mappings(given))]
+        return [*said, *(message for _, message in messages_in(mappings(given)) if message is not None)]
 
     def reader(self) -> Reader:
         return _Reader()
@@ -49,34 +49,35 @@ class _Responses:
 RESPONSES = _Responses()
 
 
-def _messages(items: Sequence[Mapping[str, Any]]) -> list[Said]:
-    """The messages of a list of items: what the model said at once is one message."""
-    said: list[Said] = []
+def messages_in(items: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[Mapping[str, Any]], Said | None]]:
+    """The items by message, and the messages: what the model said at once is one. Of some items there is none."""
     output: list[Mapping[str, Any]] = []
     for item in items:
         kind, role = item.get("type"), item.get("role")
         if role == "assistant" or (role is None and kind not in (*_RESULTS, "item_reference", None)):
             output.append(item)
             continue
-        _close(output, said)
-        if kind in _RESULTS:
-            text, is_text = item.get("output"), isinstance(item.get("output"), str)
-            content = {} if is_text else said_parts(text, _TEXTS)
-            result = {
-                "tool_call_id": item.get("call_id") or "",
-                "content": text if is_text else content.pop("text", ""),
-            }
-            said.append(Said("tool", {**content, "tool_result": result}))
-        elif role is not None:
-            said.append(Said(role_of(role), said_parts(item.get("content"), _TEXTS)))
-    _close(output, said)
-    return said
+        if output:
+            yield output, _output_said(output)
+            output = []
+        yield [item], _input_said(item)
+    if output:
+        yield output, _output_said(output)
 
 
-def _close(output: list[Mapping[str, Any]], said: list[Said]) -> None:
-    if output and (content := _content(output)):
-        said.append(Said("assistant", content))
-    output.clear()
+def _output_said(items: Sequence[Mapping[str, Any]]) -> Said | None:
+    content = _content(items)
+    return Said("assistant", content) if content else None
+
+
+def _input_said(item: Mapping[str, Any]) -> Said | None:
+    role = item.get("role")
+    if item.get("type") in _RESULTS:
+        text, is_text = item.get("output"), isinstance(item.get("output"), str)
+        content = {} if is_text else said_parts(text, _TEXTS)
+        result = {"tool_call_id": item.get("call_id") or "", "content": text if is_text else content.pop("text", "")}
+        return Said("tool", {**content, "tool_result": result})
+    return None if role is None else Said(role_of(role), said_parts(item.get("content"), _TEXTS))
 
 
 def _content(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
