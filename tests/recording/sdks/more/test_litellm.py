@@ -62,7 +62,7 @@ async def _close_clients() -> None:
     for client in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
         if inspect.isawaitable(closing := client.close()):
             await closing
-    litellm.in_memory_llm_clients_cache.flush_cache()
+    litellm.in_memory_llm_clients_cache.flush_cache()  # type: ignore[no-untyped-call]
 
 
 def _warm_up(server: ModelServer) -> None:
