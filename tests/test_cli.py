@@ -437,7 +437,7 @@ def parameters(path: Path) -> str:
 
 def test_notebooks_are_listed_with_their_titles(shell: Shell) -> None:
     lines = shell.output("notebook").splitlines()
-    assert [line.split()[0] for line in lines] == ["01_overview", "02_cost"]
+    assert [line.split()[0] for line in lines] == ["01_overview", "02_cost", "03_record_an_agent"]
     assert all(line.partition("  ")[2] for line in lines)
 
 
@@ -531,7 +531,7 @@ def test_migrate_creates_the_tables_or_prints_them(shell: Shell) -> None:
         (2, ["import", "try/calls.parquet", "-u", "sqlite:x.db", "-m", "a=b", "-m", "a=c"], "--map: a is given twice"),
         (2, ["import", "try/calls.parquet", "-u", "sqlite:x.db", "-d", "speed=1"], "a call has no field 'speed'"),
         (2, ["export", "x", "-u", "sqlite:try/usage.db", "--partition-by", "year"], "'year'"),
-        (2, ["notebook", "03_love"], "there is no notebook '03_love'; there are: 01_overview, 02_cost"),
+        (2, ["notebook", "09_love"], "there is no notebook '09_love'; there are: 01_overview, 02_cost, 03_"),
         (2, ["notebook", "01_overview", "--to", "no/such/x.ipynb"], "cannot be written"),
         (2, ["demo", "--end", "tomorrow"], "--end"),
         (2, ["migrate", "-u", "memory:"], "has no tables to migrate"),

@@ -163,11 +163,9 @@ def test_parents_come_before_their_children_in_every_half(folder: Path) -> None:
     assert saved[line[22].id].parent_message_id == line[21].id
 
 
-@pytest.mark.sql_only
+@pytest.mark.shared_only
 async def test_tables_that_mofa_made(empty_url: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No column for labels, foreign keys to sessions and parents: nothing becomes a dead letter for it."""
-    if "memory" in empty_url:
-        pytest.skip("no second connection sees it")
     await build(empty_url)
     first = message(0)
     calls = [call(n, labels={"feature": "a"} if n % 2 else {}) for n in range(10)]
