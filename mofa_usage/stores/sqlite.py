@@ -89,12 +89,22 @@ def _is_in_memory(url: sa.URL) -> bool:
 async def _connect(*arguments: Any, **options: Any) -> Any:
     import aiosqlite
 
-    connection = aiosqlite.connect(*arguments, **options)
+    # The one thread that uses it is gone when what it has made must be closed after a cancel.
+    connection = aiosqlite.connect(*arguments, **{**options, "check_same_thread": False})
     connection._thread.daemon = True  # a store that nobody closed does not keep the interpreter from ending
+    make, made = connection._connector, []
+
+    def remembered() -> Any:
+        made.append(make())
+        return made[-1]
+
+    connection._connector = remembered
     try:
         return await connection
     except BaseException:
         await asyncio.to_thread(connection._thread.join)  # or its last words may come after the end of the event loop
+        for left in made:  # which nobody has been told of
+            left.close()
         raise
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -204,7 +205,7 @@ def test_a_session_that_somebody_deletes_is_made_again(url: str, folder: Path) -
     with Recorder(url, outbox=folder) as recorder:
         recorder.record(message(0))
         assert recorder.flush(60)
-        with sqlite3.connect(path) as raw:
+        with closing(sqlite3.connect(path, isolation_level=None)) as raw:
             raw.execute("DELETE FROM entity_chat_session")
         recorder.record(message(1, chat_session_id=uuid4()))
         assert recorder.flush(60)
