@@ -1,6 +1,5 @@
 """The formats of Google, Mistral and Ollama, and compressed answers, without any SDK."""
 
-import json
 import sys
 import types
 import zlib
@@ -205,12 +204,6 @@ def test_what_another_package_can_decompress(method: str, monkeypatch: pytest.Mo
     module.Decompressor = decompressor  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "brotli", module)
     assert feed("application/json", zlib.compress(b'{"a": 1}'), [], encoding="br") == [{"a": 1}]
-
-
-def test_zstandard() -> None:
-    zstandard = pytest.importorskip("zstandard")
-    data = zstandard.ZstdCompressor().compress(json.dumps({"a": 1}).encode())
-    assert feed("application/json", data, [3, 4], encoding="zstd") == [{"a": 1}]
 
 
 def garbled(data: bytes) -> bool:
