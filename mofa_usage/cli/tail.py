@@ -32,7 +32,7 @@ from mofa_usage.cli.options import (
     console,
     database_url,
 )
-from mofa_usage.errors import QueryError, UsageError
+from mofa_usage.errors import PersistenceError, QueryError, UsageError
 from mofa_usage.wording import compact, count, duration, money, shorten, visible
 from mofa_usage.zones import zone
 
@@ -50,7 +50,6 @@ __all__ = ["tail"]
 
 _KNOWN = 500
 _REMEMBERED = 20 * _KNOWN
-_PATIENCE = 10  # looks at a new database whose tables somebody is making
 _STALE = 3  # looks after which it is said that records wait
 _MODEL_WIDTH = 28
 _COLORS = {"success": "green", "cancelled": "dim", "rate_limited": "yellow"}
@@ -96,6 +95,7 @@ class _Lines:
         self._console = shown
         self._tz = tz
         self._as_json = as_json
+        self._problem = ""
         self._calls = 0
         self._costs: Counter[str] = Counter()
 
@@ -114,6 +114,12 @@ class _Lines:
         """Something that is no call."""
         if not self._as_json:
             self._console.print(sentence, style="dim", markup=False, soft_wrap=True)
+
+    def problem(self, sentence: str) -> None:
+        """Why nothing can be read now, said as long as it is news; empty where all is well."""
+        if sentence and sentence != self._problem:
+            self.say(sentence)
+        self._problem = sentence
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -135,15 +141,19 @@ async def _watch(
     waiting = _Waiting(url, folder)
     seen: dict[UUID, None] = {}
     async with connect(url, max_connections=1, create_tables=False) as store:
-        found = await _first(store, chosen, seen, last, patient=interval is not None)
+        found = await _first(store, chosen, seen, last, lines, interval)
         for call in reversed(found[:last]):
             lines.call(call, counted=False)
         if interval is not None:
             lines.say("waiting for calls; Ctrl-C ends" if found else "no calls yet; Ctrl-C ends")
         while interval is not None:
             await asyncio.sleep(interval)
-            for call in reversed([call async for call in _new(store, chosen, seen)]):
-                lines.call(call, counted=True)
+            try:
+                for call in reversed([call async for call in _new(store, chosen, seen)]):
+                    lines.call(call, counted=True)
+                lines.problem("")
+            except PersistenceError as error:
+                lines.problem(f"{error}; trying again")
             if sentence := waiting.look():
                 lines.say(sentence)
 
@@ -166,20 +176,27 @@ def _wait_for_file(url: str, lines: _Lines, interval: float | None) -> None:
 
 
 async def _first(
-    store: "Store", chosen: "QueryFilter | None", seen: "dict[UUID, None]", last: int, *, patient: bool
+    store: "Store",
+    chosen: "QueryFilter | None",
+    seen: "dict[UUID, None]",
+    last: int,
+    lines: _Lines,
+    interval: float | None,
 ) -> "list[LLMApiCall]":
     """The newest calls that are there, at least `last` if there are so many."""
     from mofa_usage.records import QueryFilter
 
     asked = (chosen or QueryFilter()).model_copy(update={"limit": max(last, _KNOWN)})
-    for look in range(_PATIENCE):
+    while True:
         try:
             found = await store.query_api_calls(asked)
             break
-        except QueryError:  # no tables: who has made the file is making them
-            if not patient or look == _PATIENCE - 1:
+        except QueryError as error:  # no tables, perhaps: an agent that begins makes them
+            if interval is None:
                 raise
-            await asyncio.sleep(0.5)
+            lines.problem(f"{error}; waiting")
+            await asyncio.sleep(interval)
+    lines.problem("")
     seen.update(dict.fromkeys(call.id for call in reversed(found)))
     return found
 

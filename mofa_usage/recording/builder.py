@@ -83,18 +83,22 @@ class LLMAgentBuilder:
         return self
 
     def with_name(self, name: str) -> "LLMAgentBuilder":
-        """What it is called: the label `agent` of its calls."""
-        self._name = name
+        """What it is called: the label `agent` of its calls.
+
+        Raises:
+            UsageError: it is no text; so for the others.
+        """
+        self._name = _text("name", name)
         return self
 
     def with_model(self, model: str) -> "LLMAgentBuilder":
         """Which model is asked."""
-        self._model = model
+        self._model = _text("model", model)
         return self
 
     def with_system_prompt(self, prompt: str) -> "LLMAgentBuilder":
         """What the model is told before each conversation."""
-        self._system = prompt
+        self._system = _text("system prompt", prompt)
         return self
 
     def with_session_id(self, session_id: UUID | str) -> "LLMAgentBuilder":
@@ -145,6 +149,12 @@ class LLMAgentBuilder:
 
 
 _HOOKS = [name for name in vars(AgentPlugin) if not name.startswith("_")]
+
+
+def _text(what: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise UsageError(f"a {what} is text, not {type(given).__name__} {given!r:.40}")
+    return given
 
 
 def _own_memory() -> PersistencePlugin:

@@ -19,6 +19,9 @@ Agents also shorten their history, or change what the user said before they keep
 would be of messages that nobody saved. So a process remembers its latest answers: what comes behind one of them is
 linked to it, whatever of the history before it is left. System messages are settings rather than turns: no id follows
 from them, and one that stays the same is saved once per session.
+
+A provider may keep the history itself: a request then says what it goes on from (`Kept`), and only what is new. The ids
+go on from there, too, so that the same words, said twice in such a conversation, are two messages.
 """
 
 import hashlib
@@ -28,7 +31,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-__all__ = ["Conversations", "Place", "Placed", "Said", "id_after"]
+from uuid_utils import uuid7
+
+__all__ = ["Conversations", "Kept", "Place", "Placed", "Said", "id_after"]
 
 _PARTS = ("tool_calls", "tool_result", "parts")
 _REMEMBERED = 20_000  # messages: some 5 MB
@@ -39,6 +44,13 @@ class Said(NamedTuple):
 
     role: str
     content: Mapping[str, Any]
+
+
+class Kept(NamedTuple):
+    """What the provider keeps and a request goes on from: an answer, or a conversation as far as it has come."""
+
+    name: str
+    is_conversation: bool = False
 
 
 class Placed(NamedTuple):
@@ -52,12 +64,13 @@ class Placed(NamedTuple):
 class Place(NamedTuple):
     """The new messages of a request, oldest first, and the id of the message that it ends with; None without any.
 
-    `trail` is what all of its messages say, to be found again in this process.
+    `trail` is what all of its messages say, to be found again in this process, behind what they go on from.
     """
 
     new: Sequence[Placed]
     last: str | None
     trail: tuple[Any, ...]
+    kept: Kept | None = None
 
 
 class Conversations:
@@ -67,6 +80,8 @@ class Conversations:
         self.begin_anew()
         self._answers: dict[tuple[str, int], str] = {}  # by session and what they say
         self._trails: dict[tuple[str, int], str] = {}  # answers by all that was said until then
+        self._kept: dict[tuple[str, str], str] = {}  # answers by what providers call them, or their conversation
+        self._begun: dict[tuple[str, str], str] = {}  # conversations of which no answer was seen yet
         self._saved: dict[str, None] = {}  # messages of any role, and sessions; oldest first
         self._keepers: WeakValueDictionary[str, object] = WeakValueDictionary()
 
@@ -74,27 +89,42 @@ class Conversations:
         """In a child that was forked: the lock may be held by a thread that is not there."""
         self._lock = threading.RLock()  # a stream may be collected, and recorded, in the midst of anything
 
-    def place(self, session: str, history: Sequence[Said]) -> Place:
-        """The new messages of a request whose whole history is this."""
+    def place(self, session: str, history: Sequence[Said], kept: Kept | None = None) -> Place:
+        """The new messages of a request whose whole history is this, behind what the provider keeps."""
         end = len(history)
         while end and history[end - 1].role == "assistant":
             end -= 1  # the beginning of an answer that the model is to go on with
         new = next((index + 1 for index in range(end - 1, -1, -1) if history[index].role == "assistant"), 0)
         trail = tuple(map(_form, history[:end]))
-        before = self._trails.get((session, hash(trail[:new]))) if new else ""
-        if before is None:
-            before = self._follow(session, history[:new])
+        before = parent = ""
+        if kept is not None:
+            before, parent = self._root(session, kept)
+            trail = (before, *trail)
+        if new:
+            seen = hash(trail[: len(trail) - end + new])
+            before = parent = self._trails.get((session, seen)) or self._follow(session, history[:new], before)
         placed = []
         for said in history[new:end]:
             is_turn = said.role != "system"
             own = _id(session, before if is_turn else "", _text(said))
-            placed.append(Placed(own, (before or None) if is_turn else None, said))
-            before = own if is_turn else before
-        return Place(placed, before or (placed[-1].id if placed else None), trail)
+            placed.append(Placed(own, (parent or None) if is_turn else None, said))
+            if is_turn:
+                before = parent = own
+        return Place(placed, parent or (placed[-1].id if placed else None), trail, kept)
 
-    def _follow(self, session: str, history: Sequence[Said]) -> str:
+    def _root(self, session: str, kept: Kept) -> tuple[str, str]:
+        """What the next ids follow from, and the id of the answer before them, if this process has seen it."""
+        if known := self._kept.get((session, kept.name)):
+            return known, known
+        if not kept.is_conversation:
+            return _id(session, "", kept.name.encode("utf-8", "surrogatepass")), ""
+        with self._lock:  # whatever was said in it before, this is said after
+            begun = self._begun.setdefault((session, kept.name), uuid7().hex)
+            _forget(self._begun)
+        return begun, ""
+
+    def _follow(self, session: str, history: Sequence[Said], before: str) -> str:
         """The id of the last message of a history."""
-        before = ""
         for said in history:
             if said.role != "system":
                 before = _id(session, before, _text(said))
@@ -102,15 +132,19 @@ class Conversations:
                     before = self._answers.get((session, hash(_form(said))), before)
         return before
 
-    def answer(self, session: str, place: Place, said: Said) -> str:
-        """The id of what the model said to the request that has this place."""
+    def answer(self, session: str, place: Place, said: Said, name: Any = None) -> str:
+        """The id of what the model said to the request that has this place; `name` is the provider's id of it."""
         form = _form(said)
         own = _id(session, place.last or "", _text(said))
         with self._lock:
             self._answers[session, hash(form)] = own
             self._trails[session, hash((*place.trail, form))] = own
-            _forget(self._answers)
-            _forget(self._trails)
+            if isinstance(name, str) and name:
+                self._kept[session, name] = own
+            if place.kept is not None and place.kept.is_conversation:
+                self._kept[session, place.kept.name] = own
+            for remembered in (self._answers, self._trails, self._kept):
+                _forget(remembered)
         return own
 
     def learn(self, session: str, said: Said, answer: str) -> None:

@@ -13,6 +13,7 @@ from mofa_usage.values import ApiCallStatus
 __all__ = ["CLOSED", "TRUNCATED", "UNREADABLE", "Failure", "failure_of", "failure_said", "plain_json", "plain_text"]
 
 _LONGEST = 2_000  # characters of a message: some SDKs repeat the whole answer of a server
+_LONGEST_CODE = 50  # in MoFA's tables
 _CANCELS = ("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "SystemExit")  # asyncio's, trio's
 
 
@@ -84,7 +85,10 @@ def _http_status(error: BaseException) -> int | None:
 
 def _code(*said: object) -> str | None:
     """The first that is a word: some servers repeat the HTTP code as the error's."""
-    return next((plain_text(word) for word in said if isinstance(word, str) and word and not word.isdigit()), None)
+    return next(
+        (plain_text(word[:_LONGEST_CODE]) for word in said if isinstance(word, str) and word and not word.isdigit()),
+        None,
+    )
 
 
 def _message(error: BaseException, secrets: Sequence[str]) -> str:

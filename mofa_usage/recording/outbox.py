@@ -143,7 +143,8 @@ class Outbox:
             if not os.access(self.folder, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied", str(self.folder))
         except OSError as error:
-            raise UsageError(f"the outbox {self.folder} cannot be used: {error.strerror}") from error
+            hint = "give another one (outbox=FOLDER), or outbox=False to keep what waits in memory only"
+            raise UsageError(f"the outbox {self.folder} cannot be used: {error.strerror}; {hint}") from error
 
     # Accounts
 

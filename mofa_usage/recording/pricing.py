@@ -4,7 +4,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Literal
 
-from mofa_usage.errors import MissingExtraError
+from mofa_usage.errors import MissingExtraError, UsageError
 from mofa_usage.records import LLMApiCall
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ class Pricing:
     """A price book, loaded when the first price is asked for. Safe to use from many threads."""
 
     def __init__(self, prices: "PriceBook | Literal['auto'] | None") -> None:
+        if not (prices is None or prices == "auto" or callable(getattr(prices, "price", None))):
+            raise UsageError(f'prices is "auto", a PriceBook or None, not {prices!r:.80}')
         self._book = None if prices == "auto" else prices
         self._is_open = prices != "auto"
         self._has_told = False

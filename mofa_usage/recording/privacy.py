@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mofa_usage.records import LLMMessage, MessageContent
+from mofa_usage.errors import UsageError
+from mofa_usage.records import NIL_UUID, LLMMessage, MessageContent
 
 __all__ = ["Privacy", "Redact"]
 
 Redact = Callable[[MessageContent], MessageContent | str | None]
 """What is kept of a content; None leaves the message out."""
+
+_REMEMBERED = 20_000  # messages that were left out
 
 _log = logging.getLogger(__name__)
 
@@ -19,9 +22,14 @@ class Privacy:
     """Decides what is kept of messages. A redaction that raises keeps nothing of the content, and is counted."""
 
     def __init__(self, *, capture: bool, redact: Redact | None) -> None:
+        if redact is not None and not callable(redact):
+            raise UsageError(f"redact is a function of a MessageContent, not {redact!r:.80}")
+        if not isinstance(capture, bool):
+            raise UsageError(f"capture_content is True or False, not {capture!r:.80}")
         self._capture = capture
         self._redact = redact
         self._lock = threading.Lock()
+        self._left_out: dict[Any, Any] = {}  # messages by their ids, with what was before them
         self.dropped = 0
 
     @property
@@ -45,10 +53,36 @@ class Privacy:
             return document
         kept = {kind: records for kind, records in document.items() if kind != "messages"}
         if self._capture:
-            redacted = [self._redacted(message) for message in document["messages"]]
-            if messages := [message for message in redacted if message is not None]:
+            messages = []
+            for message in document["messages"]:
+                if (redacted := self._redacted(message)) is not None:
+                    messages.append(redacted)
+                elif isinstance(message, dict):
+                    self._leave_out(message)
+            if messages:
                 kept["messages"] = messages
-        return kept
+        return self._without_them(kept) if self._left_out else kept
+
+    def _leave_out(self, message: dict[str, Any]) -> None:
+        """What an integration says later may refer to it."""
+        with self._lock:
+            self._left_out[message["id"]] = message.get("parent_message_id")
+            while len(self._left_out) > _REMEMBERED:
+                del self._left_out[next(iter(self._left_out))]
+
+    def _without_them(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document of an integration, in which nothing refers to messages that are left out."""
+        if "checked" in document:
+            return document
+        for message in document.get("messages", ()):
+            parent = message.get("parent_message_id")
+            while parent in self._left_out:
+                parent = self._left_out[parent]
+            message["parent_message_id"] = parent
+        for call in document.get("calls", ()):
+            if call.get("response_message_id") in self._left_out:
+                call["response_message_id"] = NIL_UUID
+        return document
 
     def _redacted(self, message: Any) -> Any:
         is_record = isinstance(message, LLMMessage)

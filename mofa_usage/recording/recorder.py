@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
-from mofa_usage.errors import MofaUsageError, RecordingError
+from mofa_usage.errors import MofaUsageError, RecordingError, UsageError
 from mofa_usage.recording import processes
 from mofa_usage.recording.backlog import Backlog, MemoryBacklog
 from mofa_usage.recording.documents import document_of, records_in, write_document
@@ -97,7 +97,7 @@ class Recorder:
         prices: "PriceBook | Literal['auto'] | None" = "auto",
         capture_content: bool = True,
         redact: Redact | None = None,
-        tenant_id: UUID = NIL_UUID,
+        tenant_id: UUID | str = NIL_UUID,
         labels: Mapping[str, str] | None = None,
         max_waiting_bytes: int | None = None,
     ) -> None:
@@ -113,24 +113,24 @@ class Recorder:
             capture_content: keep messages; False keeps numbers only.
             redact: given each content before anything touches the disk; what it returns is kept, None leaves the
                 message out. If it raises, the content is left out and counted.
-            tenant_id: whose calls they are, unless a scope says otherwise.
+            tenant_id: whose calls they are, unless a scope says otherwise; an id or a name, as in a scope.
             labels: of all calls that integrations record.
             max_waiting_bytes: what may wait, in bytes; 1 GiB in a folder (all of it), 64 MiB in memory unless given.
                 When it is reached, new records are refused and counted; what was accepted stays.
 
         Raises:
-            UsageError: the target, the outbox or a label is none.
+            UsageError: something given is none of what it should be, or the outbox cannot be used.
             StoreConnectionError: DATABASE_URL is not set, or a URL takes no parameters.
         """
         self._target = target_of(target)
         self._privacy = Privacy(capture=capture_content, redact=redact)
         self._pricing = Pricing(prices)
-        self._base = Identity(tenant_id=tenant_id, labels=checked_labels(labels))
+        self._base = Identity().within({"tenant": tenant_id}, checked_labels(labels))
         self._fsync = fsync
         if outbox is None and self._target.lasts:
             outbox = default_folder(self._target)
-        self._outbox = Outbox(outbox) if isinstance(outbox, str | os.PathLike) else None
-        self._limit = max_waiting_bytes or (_MEMORY_LIMIT if self._outbox is None else _DISK_LIMIT)
+        self._outbox = _outbox_in(outbox)
+        self._limit = _checked_limit(max_waiting_bytes, _MEMORY_LIMIT if self._outbox is None else _DISK_LIMIT)
         self._refused = 0
         self._has_told = False
         self._begin()
@@ -440,3 +440,19 @@ class Recorder:
 
     def _end(self) -> None:
         self.close(_EXIT_SECONDS)
+
+
+def _outbox_in(folder: object) -> Outbox | None:
+    if folder is None or folder is False:
+        return None
+    if not isinstance(folder, str | os.PathLike):
+        raise UsageError(f"outbox is a folder, None for the usual one, or False for none, not {folder!r:.80}")
+    return Outbox(folder)
+
+
+def _checked_limit(given: object, usual: int) -> int:
+    if given is None:
+        return usual
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise UsageError(f"max_waiting_bytes is a number of bytes from 1, not {given!r:.80}")
+    return given

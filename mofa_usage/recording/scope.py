@@ -17,7 +17,7 @@ merge, and a call counts in all that it is in.
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -116,6 +116,8 @@ def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
     Raises:
         UsageError: one is no label, or one that the recorder itself sets.
     """
+    if labels is not None and not isinstance(labels, Mapping):
+        raise UsageError(f"labels are names and texts, such as {{'feature': 'search'}}, not a {type(labels).__name__}")
     for name, value in (labels or {}).items():
         if name in _OWN:
             hint = f"scope({name}=...)" if name in _FIELDS else "what records the call"
@@ -175,6 +177,7 @@ class Scope:
         self._owner = owner
         self._outer: Scope | None = None
         self._token: Token[Scope | None] | None = None
+        self._is_left = False  # and may still be in a context variable
         self._uncounted: deque[_Counted] = deque()
         self._lock = threading.RLock()
         self._usage = ScopeUsage()
@@ -189,11 +192,13 @@ class Scope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self._token is not None:
+        # Generators are left in any order, and those that somebody abandoned in another context than they were entered.
+        is_inner = _innermost(_scope.get()) is self
+        self._is_left = True
+        if self._token is not None and is_inner:
+            with suppress(ValueError):
                 _scope.reset(self._token)
-        except ValueError:
-            pass  # left in another context than entered: a generator that somebody abandoned
+                self._is_left = False  # tasks that began in it go on in it
 
     @property
     def usage(self) -> ScopeUsage:
@@ -235,15 +240,12 @@ class Scope:
 
     def outer(self, owner: object) -> "Scope | None":
         """The next scope around it of the same recorder."""
-        scope = self._outer
-        while scope is not None and scope._owner is not owner:
-            scope = scope._outer
-        return scope
+        return _innermost(self._outer, owner)
 
 
 def innermost_scope() -> Scope | None:
     """The innermost scope of any recorder in this context."""
-    return _scope.get()
+    return _innermost(_scope.get())
 
 
 @contextmanager
@@ -258,8 +260,14 @@ def again_in(scope: Scope | None) -> Iterator[None]:
 
 def current_scope(owner: object) -> Scope | None:
     """The innermost scope of a recorder in this context."""
-    scope = _scope.get()
-    return scope if scope is None or scope._owner is owner else scope.outer(owner)
+    return _innermost(_scope.get(), owner)
+
+
+def _innermost(scope: Scope | None, owner: object = None) -> Scope | None:
+    """The scope, or the next one around it that is not left, and that is the recorder's if one is given."""
+    while scope is not None and (scope._is_left or (owner is not None and scope._owner is not owner)):
+        scope = scope._outer
+    return scope
 
 
 class Whose(NamedTuple):

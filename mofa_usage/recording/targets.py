@@ -147,7 +147,8 @@ def _name(backend: str, url: str) -> str:
 
 def state_folder() -> Path:
     """Where the user's programs keep what outlives them: all outboxes are there, one folder each."""
-    if base := os.environ.get("XDG_STATE_HOME", "").strip():
+    base = os.environ.get("XDG_STATE_HOME", "").strip()
+    if os.path.isabs(base):  # the standard ignores others: each process may be elsewhere
         return Path(base) / "mofa-usage" / "outbox"
     if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "mofa-usage" / "outbox"

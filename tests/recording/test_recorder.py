@@ -172,12 +172,45 @@ async def test_targets_that_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         with pytest.raises(UsageError, match="InMemoryStore"):
             Recorder(store)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="outbox"):
+    with pytest.raises(UsageError, match="outbox=False"):
         Recorder("sqlite:x.db", outbox=tmp_path / "file")
     monkeypatch.setenv("DATABASE_URL", f"sqlite:{tmp_path}/x.db")
     recorder = Recorder()
     assert str(recorder.outbox).startswith(str(tmp_path / "state" / "mofa-usage" / "outbox" / "sqlite-x-"))
     recorder.close()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"outbox": True},
+        {"outbox": 5},
+        {"prices": "list"},
+        {"prices": 5},
+        {"redact": "text"},
+        {"capture_content": "no"},
+        {"max_waiting_bytes": 0},
+        {"max_waiting_bytes": "1 GiB"},
+        {"tenant_id": 7},
+        {"labels": ["feature"]},
+    ],
+)
+def test_options_that_are_none(given: dict[str, Any], url: str, folder: Path) -> None:
+    (name,) = given
+    with pytest.raises(UsageError, match=name.removesuffix("_id")):
+        Recorder(url, **{"outbox": folder, **given})
+
+
+def test_a_tenant_may_be_a_name(url: str, folder: Path) -> None:
+    with Recorder(url, outbox=folder, tenant_id="acme") as recorder:
+        assert recorder.identity == Recorder(url, outbox=False).scope(tenant="acme").identity
+
+
+def test_state_folders_that_are_relative_are_ignored(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Recorder(url) as recorder:
+        assert str(recorder.outbox).startswith(f"{tmp_path}/.local/state/")
 
 
 @pytest.mark.parametrize("url", ["postgres://u:{0}@h:5/db", "postgres://u:a/{0}@h/db", "mysql://h/db?password={0}"])

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,47 @@ def test_labels_that_the_recorder_sets_are_refused(recorder: Recorder, name: str
         recorder.scope(labels={name: "true"})
     with pytest.raises(UsageError, match=name):
         Recorder(NOBODY, outbox=folder, labels={name: "true"})
+
+
+def test_generators_are_left_in_any_order(recorder: Recorder) -> None:
+    def in_a_scope(session: str) -> Generator[str, None, None]:
+        with recorder.scope(session=session):
+            yield recorder.identity.labels["session"]
+            yield recorder.identity.labels["session"]
+
+    with recorder.scope(session="outer"):
+        first, second = in_a_scope("first"), in_a_scope("second")
+        assert [next(first), next(second)] == ["first", "second"]
+        first.close()
+        assert recorder.identity.labels["session"] == "second"
+        assert next(second) == "second"
+        second.close()
+        assert recorder.identity.labels["session"] == "outer"
+    assert "session" not in recorder.identity.labels
+
+
+async def test_a_scope_does_not_outlive_an_abandoned_generator(recorder: Recorder) -> None:
+    async def in_a_scope() -> AsyncGenerator[None, None]:
+        with recorder.scope(session="inner"):
+            yield
+            yield
+
+    async def later() -> str:
+        await has_left.wait()
+        return recorder.identity.labels["session"]
+
+    has_left = asyncio.Event()
+    with recorder.scope(session="outer"):
+        async for _ in in_a_scope():
+            break
+        gc.collect()
+        for _ in range(5):  # another task closes it, in a context of its own
+            await asyncio.sleep(0)
+        assert recorder.identity.labels["session"] == "outer"
+        task = asyncio.create_task(later())
+    assert "session" not in recorder.identity.labels
+    has_left.set()
+    assert await task == "outer", "a task goes on in the scope that it began in"
 
 
 @pytest.mark.parametrize("given", [{"user": ""}, {"session": 7}, {"labels": {"a": 1}}, {"labels": {"": "a"}}])

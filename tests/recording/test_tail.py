@@ -2,12 +2,13 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from queue import Empty, Queue
@@ -85,6 +86,37 @@ def test_it_waits_for_the_agent_and_shows_its_calls(url: str) -> None:
         assert "\x1b" not in line
         assert watched.interrupt() == 0
         assert " calls came in" in watched.line_with("came in")
+
+
+def test_it_waits_for_tables(url: str) -> None:
+    sqlite3.connect(url.removeprefix("sqlite:")).close()
+    Path(url.removeprefix("sqlite:")).touch()
+    with tail("--url", url) as watched:
+        watched.line_with("no such table")
+        with Recorder(url, prices=None) as recorder:
+            recorder.record(call(0).model_copy(update={"model_name": "first"}))
+            assert recorder.flush(30)
+        watched.line_with("first")
+        assert watched.interrupt() == 0
+
+
+def test_it_goes_on_when_the_database_does(url: str) -> None:
+    with Recorder(url, prices=None) as recorder:
+        recorder.record(call(0))
+    with tail("--url", url) as watched:
+        watched.line_with("waiting for calls")
+        rename(url, "entity_llm_api_call", "away")
+        watched.line_with("trying again")
+        rename(url, "away", "entity_llm_api_call")
+        with Recorder(url, prices=None) as recorder:
+            recorder.record(call(1).model_copy(update={"model_name": "second"}))
+        watched.line_with("second")
+        assert watched.interrupt() == 0
+
+
+def rename(url: str, table: str, name: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:"), timeout=30)) as database, database:
+        database.execute(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 def test_it_says_what_waits(url: str, folder: Path) -> None:

@@ -5,9 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mofa_usage.recording.conversations import Said
+from mofa_usage.recording.conversations import Kept, Said
 
-__all__ = ["Answer", "Format", "Reader", "arguments_of", "mapping", "mappings", "role_of", "said_parts", "text_or_none"]
+__all__ = [
+    "Answer",
+    "Format",
+    "Reader",
+    "arguments_of",
+    "kept_of",
+    "mapping",
+    "mappings",
+    "role_of",
+    "said_parts",
+    "text_or_none",
+]
 
 _ROLES = {"developer": "system", "function": "tool", "model": "assistant"}
 
@@ -52,7 +63,11 @@ class Reader(Protocol):
 
 
 class Format(Protocol):
-    """How a request and its answer look."""
+    """How a request and its answer look.
+
+    Where providers keep what was said, one has a further method, `kept(body) -> Kept | None`: what a request goes on
+    from.
+    """
 
     @property
     def operation(self) -> str | None:
@@ -67,6 +82,12 @@ class Format(Protocol):
 
     def reader(self) -> Reader:
         """What reads the answer."""
+
+
+def kept_of(form: Format, body: Mapping[str, Any]) -> Kept | None:
+    """What a request goes on from that it does not say again."""
+    kept: Kept | None = form.kept(body) if hasattr(form, "kept") else None
+    return kept
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

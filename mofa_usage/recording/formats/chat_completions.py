@@ -76,6 +76,7 @@ class _Reader:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[Any, dict[str, Any]] = {}
+        self._has_begun = False
 
     def add(self, data: Mapping[str, Any]) -> None:
         answer = self.answer
@@ -97,12 +98,13 @@ class _Reader:
         if data.get("error"):
             answer.error = data["error"]
         for choice in choices or ():
+            self._has_begun = True
             if choice.get("finish_reason"):
                 answer.is_complete = True
             said = choice.get("delta") or choice.get("message")
             if said:
                 self._add_said(said, is_first=not choice.get("index"))
-        if isinstance(usage, Mapping) and (answer.is_complete or not choices):
+        if isinstance(usage, Mapping) and (answer.is_complete or (self._has_begun and not choices)):
             answer.is_complete = answer.is_done = True  # usage comes last; servers forget the finish reason
 
     def _add_said(self, said: Mapping[str, Any], *, is_first: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mofa_usage.recording.conversations import Said
+from mofa_usage.recording.conversations import Kept, Said
 from mofa_usage.recording.formats.answers import (
     Answer,
     Reader,
@@ -41,6 +41,13 @@ class _Responses:
         if isinstance(given, str):
             return [*said, Said("user", {"text": given})]
         return [*said, *(message for _, message in messages_in(mappings(given)) if message is not None)]
+
+    def kept(self, body: Mapping[str, Any]) -> Kept | None:
+        if name := text_or_none(body.get("previous_response_id")):
+            return Kept(name)
+        conversation = body.get("conversation")
+        name = text_or_none(mapping(conversation).get("id")) or text_or_none(conversation)
+        return Kept(name, is_conversation=True) if name else None
 
     def reader(self) -> Reader:
         return _Reader()

@@ -12,12 +12,13 @@ The last two are private, so a client without them is refused when it is wrapped
 were tried. Whatever a client makes of itself (`with_options`, raw responses, streams, helpers) goes the same way.
 
 The attempt of a response travels in its `extensions`; that of the moment in a context variable, because what sends is
-told nothing of the call that it belongs to.
+told nothing of the call that it belongs to. A client may have several recorders, so both are kept by observer.
 """
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mofa_usage.errors import UsageError
@@ -28,7 +29,7 @@ from mofa_usage.recording.sdks.wire import Wire
 
 __all__ = ["Kind", "record_client"]
 
-_CURRENT: ContextVar["_Call | None"] = ContextVar("mofa_usage_call", default=None)
+_CURRENT: ContextVar[Mapping[Observer, "_Call | None"]] = ContextVar("mofa_usage_call", default=MappingProxyType({}))
 _EXTENSION = "mofa_usage"
 _PROVIDER = "_mofa_usage_provider"
 _RAW_HEADER = "x-stainless-raw-response"
@@ -71,7 +72,7 @@ def record_client(client: Any, kind: Kind, observer: Observer, *, is_async: bool
         UsageError: the installed version of the SDK is built in another way.
     """
     plain = type(client)
-    if getattr(plain, "_mofa_usage_observer", None) is observer:
+    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
         return client
     missing = [name for name in ("request", kind.sending, "_process_response_data") if not hasattr(plain, name)]
     if missing:
@@ -82,7 +83,7 @@ def record_client(client: Any, kind: Kind, observer: Observer, *, is_async: bool
     hooks = (_async_hooks if is_async else _hooks)(plain, kind, observer)
     own = {
         **hooks,
-        "_process_response_data": _processing(plain),
+        "_process_response_data": _processing(plain, observer),
         "_mofa_usage_observer": observer,
         "__module__": plain.__module__,
         "__qualname__": plain.__qualname__,
@@ -154,7 +155,7 @@ class _Call:
                 attempt.refused(response.status_code, None if is_unread else _json(response), _name(self, response))
             else:
                 if not (self.reads_wire and is_unread):
-                    response.extensions[_EXTENSION] = _Seen(attempt, self.asked)
+                    response.extensions[_EXTENSION, self.request.observer] = _Seen(attempt, self.asked)
                 if is_unread or self.is_stream:
                     wire = Wire(headers, attempt.add, lambda: self.reads_wire and not attempt.answer.has_content)
                     self.body = Body(attempt, wire if self.raw is not None else None)
@@ -231,7 +232,7 @@ def _hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
 
     def request(self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         call = _call_of(self, kind, observer, options, is_stream=stream, is_async=False)
-        token = _CURRENT.set(call)
+        token = _CURRENT.set({**_CURRENT.get(), observer: call})
         try:
             if call is None:
                 return plain.request(self, cast_to, options, stream=stream, stream_cls=stream_cls)
@@ -251,7 +252,7 @@ def _hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
         return result
 
     def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _CURRENT.get()) is None or (attempt := call.begin(args)) is None:
+        if (call := _CURRENT.get().get(observer)) is None or (attempt := call.begin(args)) is None:
             return send(self, *args, **kwargs)
         try:
             sent = send(self, *args, **kwargs)
@@ -269,7 +270,7 @@ def _async_hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
 
     async def request(self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         call = _call_of(self, kind, observer, options, is_stream=stream, is_async=True)
-        token = _CURRENT.set(call)
+        token = _CURRENT.set({**_CURRENT.get(), observer: call})
         try:
             if call is None:
                 return await plain.request(self, cast_to, options, stream=stream, stream_cls=stream_cls)
@@ -289,7 +290,7 @@ def _async_hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
         return result
 
     async def sending(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (call := _CURRENT.get()) is None or (attempt := call.begin(args)) is None:
+        if (call := _CURRENT.get().get(observer)) is None or (attempt := call.begin(args)) is None:
             return await send(self, *args, **kwargs)
         try:
             sent = await send(self, *args, **kwargs)
@@ -302,11 +303,11 @@ def _async_hooks(plain: Any, kind: Kind, observer: Observer) -> dict[str, Any]:
     return {"request": request, kind.sending: sending}
 
 
-def _processing(plain: Any) -> Callable[..., Any]:
+def _processing(plain: Any, observer: Observer) -> Callable[..., Any]:
     process = plain._process_response_data
 
     def processing(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
-        if (seen := response.extensions.get(_EXTENSION)) is not None:
+        if (seen := response.extensions.get((_EXTENSION, observer))) is not None:
             attempt, asked = seen
             attempt.add(data)
             if asked and isinstance(data, dict) and data.get("usage") is None:

@@ -779,6 +779,12 @@ def test_a_record_that_cannot_be_used_is_said(
         LLMAgentBuilder.from_agent_config(configured(server, kind, **fields)).build()
 
 
+@pytest.mark.parametrize("setting", ["name", "model", "system_prompt"])
+def test_what_is_text_is_text(setting: str) -> None:
+    with pytest.raises(UsageError, match=f"a {setting.replace('_', ' ')} is text, not int 5"):
+        getattr(LLMAgentBuilder(), f"with_{setting}")(5)
+
+
 def test_one_plugin_remembers() -> None:
     store = InMemoryStore()
     builder = LLMAgentBuilder().with_provider(Echo()).with_plugin(plugin_of(store)).with_plugin(plugin_of(store))

@@ -191,6 +191,7 @@ class SomeError(Exception):
         (SomeError("x", status_code=200, type="overloaded_error"), "failed", "overloaded_error", False),
         (SomeError("x", status_code=200, type="rate_limit_error"), "rate_limited", "rate_limit_error", False),
         (SomeError("x", code=429, status="RESOURCE_EXHAUSTED"), "rate_limited", "RESOURCE_EXHAUSTED", True),
+        (SomeError("x", status_code=400, code="c" * 99), "failed", "c" * 50, True),
         (TimeoutError(), "timeout", "TimeoutError", False),
         (KeyboardInterrupt(), "cancelled", "KeyboardInterrupt", False),
         (ValueError("x"), "failed", "ValueError", False),
