@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mofa_usage.tokens import TokenCounts, TokenValueError, read_tokens
-from mofa_usage.values import TokenSource, exact_price
+from mofa_usage.values import MAX_INT, TokenSource, exact_price
 
 __all__ = ["completed"]
 
@@ -75,9 +75,10 @@ def _counts(usage: Any) -> TokenCounts | None:
         return usual
     is_of_a_span = any("." in name for name in usage)  # its attributes say themselves whose names they are
     try:
-        return read_tokens(usage if is_of_a_span else {"usage": usage})
+        counts = read_tokens(usage if is_of_a_span else {"usage": usage})
     except TokenValueError:
         return None  # a count that is none says nothing
+    return counts if (counts.prompt_tokens or 0) + (counts.completion_tokens or 0) <= MAX_INT else None
 
 
 def _usual(usage: Mapping[str, Any]) -> TokenCounts | None:

@@ -77,8 +77,13 @@ class _Deliverer:
         backlog.settle(batch, settled)
         self._failures.clear()
         if dead := batch.lost + sum(map(len, settled.dead.values())):
-            where = "mofa-usage outbox dead list" if backlog.lasts else "nothing any more: there is no outbox"
-            _log.warning("%d records can never be saved and are dead letters; why, says %s", dead, where)
+            first = next((reason.reason for reasons in settled.dead.values() for reason in reasons), "damaged")
+            why = (
+                "why, says mofa-usage outbox dead list"
+                if backlog.lasts
+                else f"there is no outbox to keep them: {first}"
+            )
+            _log.warning("%d records can never be saved and are dead letters; %s", dead, why)
         return True
 
     async def _save(self, backlog: Backlog, batch: Batch) -> Settled:

@@ -82,6 +82,13 @@ def test_a_full_outbox_refuses_and_keeps_what_it_has(folder: Path) -> None:
     another.close(0)
 
 
+def test_why_a_record_is_dead_is_said_where_there_is_no_outbox(caplog: pytest.LogCaptureFixture) -> None:
+    with Recorder(InMemoryStore(), prices=None) as recorder:
+        assert recorder.hand_over({"calls": [{"id": str(uuid4()), "model_name": "gpt-4o"}]})
+        assert recorder.flush(30)
+    assert "there is no outbox to keep them: chat_session_id: Field required" in caplog.text
+
+
 def test_an_integration_never_meets_an_error(url: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Recorder(url, outbox=folder, prices=None) as recorder:
         not_documents: list[Any] = [None, [], {"calls": {}}, {"call": []}, {"calls": [object()]}, {"calls": [float]}]

@@ -99,8 +99,8 @@ class _Reader:
             answer.error = data["error"]
         for choice in choices or ():
             self._has_begun = True
-            if choice.get("finish_reason"):
-                answer.is_complete = True
+            if choice.get("finish_reason") or (choice.get("message") and "delta" not in choice):
+                answer.is_complete = True  # what is whole needs no reason to end
             said = choice.get("delta") or choice.get("message")
             if said:
                 self._add_said(said, is_first=not choice.get("index"))

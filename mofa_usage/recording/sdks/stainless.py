@@ -161,6 +161,8 @@ class _Call:
                     self.body = Body(attempt, wire if self.raw is not None else None)
                 if is_unread and self.body is not None:
                     response.stream = watched(response.stream, self.body, response, is_async=is_async)
+                elif self.reads_wire and self.body is not None:
+                    self.body.was_given(response.content)
         except Exception as error:
             self.request.observer.complain(error)
 

@@ -140,6 +140,35 @@ def test_nothing_refers_to_what_is_left_out(
     assert all(call.request_message_id.int for call in calls), "it names the request, saved or not"
 
 
+@pytest.mark.parametrize("kind", [openai.OpenAI, openai.AsyncOpenAI])
+def test_a_stream_that_a_cache_gives(kind: Any, recorded: Recorded) -> None:
+    delta = {"choices": [{"index": 0, "delta": {"content": "Rust"}, "finish_reason": "stop"}]}
+    lines = "".join(f"data: {json.dumps(data)}\n\n" for data in (delta, {"choices": [], "usage": {"prompt_tokens": 7}}))
+
+    def cached(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, text=lines, headers={"content-type": "text/event-stream"})
+
+    transport = httpx2.MockTransport(cached)
+    if kind is openai.OpenAI:
+        with (
+            recorded.recorder.wrap(kind(api_key="sk", http_client=httpx2.Client(transport=transport))) as client,
+            client.chat.completions.with_streaming_response.create(**asked("chat", stream=True)) as response,
+        ):
+            assert "Rust" in "".join(response.iter_lines())
+    else:
+
+        async def run() -> None:
+            http = httpx2.AsyncClient(transport=transport)
+            async with recorded.recorder.wrap(kind(api_key="sk", http_client=http)) as client:
+                create = client.chat.completions.with_streaming_response.create
+                async with create(**asked("chat", stream=True)) as response:
+                    assert "Rust" in "".join([line async for line in response.iter_lines()])
+
+        asyncio.run(run())
+    call = recorded.call()
+    assert (call.status, call.prompt_tokens, call.token_source) == ("success", 7, "partial")
+
+
 def test_usage_that_comes_before_anything_is_not_the_end() -> None:
     reader = CHAT_COMPLETIONS.reader()
     for data in (

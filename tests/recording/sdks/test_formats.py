@@ -104,6 +104,7 @@ def test_a_compaction_is_billed_apart() -> None:
         ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, (3, 4, None)),
         ({"prompt_tokens": 3}, (3, 0, "partial")),
         ({"prompt_tokens": -3, "completion_tokens": 4}, (0, 0, "none")),
+        ({"prompt_tokens": 2**31 - 1, "completion_tokens": 1}, (0, 0, "none")),
         ({"input_tokens": 3, "output_tokens": 4, "cache_read_input_tokens": 10}, (13, 4, None)),
     ],
 )
@@ -201,6 +202,15 @@ def test_what_an_exception_says(error: BaseException, status: str, code: str, wa
     failure = failure_of(error)
     assert (failure.status, failure.code, failure.was_refused) == (ApiCallStatus(status), code, was_refused)
     assert failure.message
+
+
+def test_a_whole_answer_needs_no_reason_to_end() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": None}
+    reader, chunks = CHAT_COMPLETIONS.reader(), CHAT_COMPLETIONS.reader()
+    reader.add({"choices": [choice]})
+    assert reader.answer.is_complete
+    chunks.add({"choices": [{**choice, "delta": {"content": "x"}}], "usage": {"prompt_tokens": 1}})
+    assert not chunks.answer.is_complete, "some servers say the whole so far in every chunk"
 
 
 @pytest.mark.parametrize("body", [None, "text", {}, {"error": "text"}, {"error": {"message": "m", "type": "t"}}, [1]])
