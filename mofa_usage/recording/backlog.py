@@ -13,10 +13,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mofa_usage.errors import RecordingError
+from mofa_usage.errors import RecordingError, UsageError
 from mofa_usage.recording.frames import HEAD_BYTES, LARGEST_DOCUMENT, Frame, framed, read_checked
 
-__all__ = ["Account", "Backlog", "Batch", "Dead", "Letter", "MemoryBacklog", "Numbers", "Settled", "moment"]
+__all__ = [
+    "Account",
+    "Backlog",
+    "Batch",
+    "Dead",
+    "Letter",
+    "MemoryBacklog",
+    "Numbers",
+    "Settled",
+    "checked_limit",
+    "moment",
+]
 
 _LETTERS = 1000  # that are kept in memory
 
@@ -289,3 +300,16 @@ class MemoryBacklog(Backlog):
 
     def _oldest(self) -> datetime | None:
         return moment(self._frames[0].accepted_ns) if self._frames else None
+
+
+def checked_limit(given: object, usual: int) -> int:
+    """How many bytes may wait, of what a recorder was given.
+
+    Raises:
+        UsageError: it is no number of bytes.
+    """
+    if given is None:
+        return usual
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise UsageError(f"max_waiting_bytes is a number of bytes from 1, not {given!r:.80}")
+    return given

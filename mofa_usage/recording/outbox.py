@@ -34,7 +34,7 @@ from mofa_usage.recording.backlog import Account, Letter, moment
 from mofa_usage.recording.frames import read_frames
 from mofa_usage.recording.locks import Lock, exclusive, hold
 
-__all__ = ["DeadLetter", "Outbox", "Survey", "new_owner", "segment_numbers", "segment_path"]
+__all__ = ["DeadLetter", "Outbox", "Survey", "new_owner", "outbox_in", "segment_numbers", "segment_path"]
 
 # Compiled when they are first needed: that takes a tenth of the time of importing all of recording.
 _LETTER = r"(?P<owner>\d+-[0-9a-f]{8})\.(?P<segment>\d+)\.(?P<offset>\d+)\.json"
@@ -98,6 +98,19 @@ class _Left:
     accepted: int
     waiting: int = 0
     oldest: datetime | None = field(default=None)
+
+
+def outbox_in(folder: object) -> "Outbox | None":
+    """The outbox of what a recorder was given; None where there is none to be.
+
+    Raises:
+        UsageError: it is no folder, or cannot be used.
+    """
+    if folder is None or folder is False:
+        return None
+    if not isinstance(folder, str | os.PathLike):
+        raise UsageError(f"outbox is a folder, None for the usual one, or False for none, not {folder!r:.80}")
+    return Outbox(folder)
 
 
 def new_owner() -> str:

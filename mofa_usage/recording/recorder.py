@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
-from mofa_usage.errors import MofaUsageError, RecordingError, UsageError
+from mofa_usage.errors import MofaUsageError, RecordingError
 from mofa_usage.recording import processes
-from mofa_usage.recording.backlog import Backlog, MemoryBacklog
+from mofa_usage.recording.backlog import Backlog, MemoryBacklog, checked_limit
 from mofa_usage.recording.documents import document_of, records_in, write_document
-from mofa_usage.recording.outbox import Outbox
+from mofa_usage.recording.outbox import outbox_in
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.privacy import Privacy, Redact
 from mofa_usage.recording.scope import Identity, Scope, checked_labels, current_scope
@@ -129,8 +129,8 @@ class Recorder:
         self._fsync = fsync
         if outbox is None and self._target.lasts:
             outbox = default_folder(self._target)
-        self._outbox = _outbox_in(outbox)
-        self._limit = _checked_limit(max_waiting_bytes, _MEMORY_LIMIT if self._outbox is None else _DISK_LIMIT)
+        self._outbox = outbox_in(outbox)
+        self._limit = checked_limit(max_waiting_bytes, _MEMORY_LIMIT if self._outbox is None else _DISK_LIMIT)
         self._refused = 0
         self._has_told = False
         self._begin()
@@ -440,19 +440,3 @@ class Recorder:
 
     def _end(self) -> None:
         self.close(_EXIT_SECONDS)
-
-
-def _outbox_in(folder: object) -> Outbox | None:
-    if folder is None or folder is False:
-        return None
-    if not isinstance(folder, str | os.PathLike):
-        raise UsageError(f"outbox is a folder, None for the usual one, or False for none, not {folder!r:.80}")
-    return Outbox(folder)
-
-
-def _checked_limit(given: object, usual: int) -> int:
-    if given is None:
-        return usual
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise UsageError(f"max_waiting_bytes is a number of bytes from 1, not {given!r:.80}")
-    return given

@@ -66,7 +66,7 @@ def test_what_a_provider_keeps_is_gone_on_from(kept: str, responding: openai.Ope
 
 
 def test_what_another_process_has_said_is_no_parent() -> None:
-    session, words = uuid4(), Said("user", {"text": "yes"})
+    session, words = str(uuid4()), Said("user", {"text": "yes"})
     first, other, again = (
         Conversations().place(session, [words], kept) for kept in (Kept("r-1"), Kept("r-2"), Kept("r-1"))
     )
