@@ -10,7 +10,7 @@ from mofa_usage.cli.options import Url, announce, console, database_url
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
-    from mofa_usage.recording.outbox import DeadLetter, Outbox, Survey
+    from mofa_usage.recording.outbox.folder import DeadLetter, Outbox, Survey
 
 __all__ = ["app"]
 
@@ -80,7 +80,7 @@ def drain(
 
     [bold]mofa-usage outbox drain --url postgres://user:password@host/name[/bold]
     """
-    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.outbox.folder import Outbox
     from mofa_usage.recording.targets import default_folder, target_of
     from mofa_usage.recording.waiting import drain as deliver
 
@@ -155,14 +155,14 @@ def export_dead(
 
 
 def _boxes(folder: Path | None) -> "list[Outbox]":
-    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.outbox.folder import Outbox
     from mofa_usage.recording.waiting import the_users_folders
 
     return [_existing(folder)] if folder is not None else [Outbox(path) for path in the_users_folders()]
 
 
 def _existing(folder: Path) -> "Outbox":
-    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.outbox.folder import Outbox
 
     if not folder.is_dir():
         raise UsageError(f"there is no outbox {folder}")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from mofa_usage.recording.outbox import Outbox
+    from mofa_usage.recording.outbox.folder import Outbox
     from mofa_usage.records import LLMApiCall, QueryFilter
     from mofa_usage.stores import Store
 
@@ -230,7 +230,7 @@ class _Waiting:
 
     def look(self) -> str:
         """A sentence, when there is news."""
-        from mofa_usage.recording.outbox import Outbox
+        from mofa_usage.recording.outbox.folder import Outbox
 
         if self._box is None and not self._folder.is_dir():
             return ""

@@ -4,13 +4,13 @@
 record(), hand_over()          any thread, any task
   documents.py                 one document of JSON per chat, as it comes: validated later
   privacy.py                   what of a message may be kept
-  segments.py, outbox.py       one framed write into this process's file; or memory: backlog.py
+  outbox/                      one framed write into this process's file; or memory
   ...
 delivery.py                    one thread with an event loop of its own
   documents.py                 records again; what is none is a dead letter
   pricing.py                   with prices
   saving.py                    sessions, messages, calls; halves what is refused until it knows why
-  segments.py                  settled: counted, and deleted
+  outbox/                      settled: counted, and deleted
 ```
 
 An integration needs two things of a `Recorder`. `recorder.identity` says whose call it is, and is asked when the call
@@ -18,16 +18,8 @@ begins; `recorder.hand_over(document, scope)` accepts what it saw when the call 
 awaits. A document is described in `documents.py`; all of a chat goes into one, so that it is there whole or not at all.
 The integration makes the ids (UUIDv7), so that the records refer to each other.
 
-An agent of its own, for those who have none, and a plugin for those who have one:
-
-```
-agent.py, builder.py           asks, remembers, calls the hooks of plugins
-  chat_clients.py, providers.py  whom to ask
-  histories.py                 what a model is told of what was said before
-plugin.py, keeping.py          saves messages and calls straight into a store, and never raises into a chat
-  turns.py                     how a plugin and a recorder know of each other, so that a call is one row
-context.py                     a session in one's hand
-```
+An agent with a memory, and a plugin for those who have one, are in `agents/`; `turns.py` is how they and a recorder know
+of each other. Recorded clients are in `sdks/`, and the callbacks of frameworks in modules named like them.
 
 Importing this loads neither asyncio nor SQLAlchemy: that happens in the thread that delivers. The names of agents are
 loaded when they are first used.
@@ -40,12 +32,12 @@ from mofa_usage.recording.recorder import Recorder, RecorderStats
 from mofa_usage.recording.scope import Identity, Scope, ScopeUsage
 
 if TYPE_CHECKING:
-    from mofa_usage.recording.agent import LLMAgent
-    from mofa_usage.recording.builder import LLMAgentBuilder
-    from mofa_usage.recording.chat_clients import ChatClient, ChatRequest, ChatSettings
-    from mofa_usage.recording.context import PersistenceContext
-    from mofa_usage.recording.keeping import PluginStats
-    from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
+    from mofa_usage.recording.agents.agent import LLMAgent
+    from mofa_usage.recording.agents.builder import LLMAgentBuilder
+    from mofa_usage.recording.agents.chat_clients import ChatClient, ChatRequest, ChatSettings
+    from mofa_usage.recording.agents.context import PersistenceContext
+    from mofa_usage.recording.agents.keeping import PluginStats
+    from mofa_usage.recording.agents.plugin import AgentPlugin, PersistencePlugin
     from mofa_usage.recording.turns import ChatMetadata
 
 __all__ = [
@@ -67,16 +59,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AgentPlugin": "plugin",
-    "ChatClient": "chat_clients",
+    "AgentPlugin": "agents.plugin",
+    "ChatClient": "agents.chat_clients",
     "ChatMetadata": "turns",
-    "ChatRequest": "chat_clients",
-    "ChatSettings": "chat_clients",
-    "LLMAgent": "agent",
-    "LLMAgentBuilder": "builder",
-    "PersistenceContext": "context",
-    "PersistencePlugin": "plugin",
-    "PluginStats": "keeping",
+    "ChatRequest": "agents.chat_clients",
+    "ChatSettings": "agents.chat_clients",
+    "LLMAgent": "agents.agent",
+    "LLMAgentBuilder": "agents.builder",
+    "PersistenceContext": "agents.context",
+    "PersistencePlugin": "agents.plugin",
+    "PluginStats": "agents.keeping",
 }
 
 

@@ -69,7 +69,7 @@ def _forked_a_child() -> None:
 
 
 def _forked() -> None:
-    from mofa_usage.recording.locks import forget_locks
+    from mofa_usage.recording.outbox.locks import forget_locks
 
     global _importing
     _importing = threading.Lock()

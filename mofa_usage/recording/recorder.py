@@ -15,13 +15,13 @@ from weakref import WeakSet
 
 from mofa_usage.errors import MofaUsageError, RecordingError
 from mofa_usage.recording import processes
-from mofa_usage.recording.backlog import Backlog, MemoryBacklog, checked_limit
 from mofa_usage.recording.documents import document_of, records_in, write_document
-from mofa_usage.recording.outbox import outbox_in
+from mofa_usage.recording.outbox.backlog import Backlog, MemoryBacklog, checked_limit
+from mofa_usage.recording.outbox.folder import outbox_in
+from mofa_usage.recording.outbox.segments import OwnBacklog
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.privacy import Privacy, Redact
 from mofa_usage.recording.scope import Identity, Scope, checked_labels, current_scope
-from mofa_usage.recording.segments import OwnBacklog
 from mofa_usage.recording.targets import default_folder, target_of
 from mofa_usage.records import NIL_UUID, Record
 

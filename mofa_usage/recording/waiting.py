@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mofa_usage.recording.documents import KINDS, write_document
-from mofa_usage.recording.outbox import DeadLetter, Outbox
+from mofa_usage.recording.outbox.folder import DeadLetter, Outbox
+from mofa_usage.recording.outbox.segments import OwnBacklog
 from mofa_usage.recording.pricing import Pricing
-from mofa_usage.recording.segments import OwnBacklog
 from mofa_usage.recording.targets import state_folder, target_of
 
 if TYPE_CHECKING:

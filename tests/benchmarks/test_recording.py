@@ -32,7 +32,7 @@ from uuid_utils import uuid7
 from mofa_usage import LLMApiCall, LLMMessage, Recorder, connect
 from mofa_usage.recording.delivery import Delivery
 from mofa_usage.recording.documents import Item, read_document, write_document
-from mofa_usage.recording.frames import framed
+from mofa_usage.recording.outbox.frames import framed
 from mofa_usage.records import ChatSession
 from tests.benchmarks.ratios import Ratio, Ratios
 

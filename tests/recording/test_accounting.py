@@ -16,9 +16,9 @@ from hypothesis.stateful import (
 )
 
 from mofa_usage.errors import RecordingError
-from mofa_usage.recording.backlog import Backlog, Dead, MemoryBacklog, Settled
-from mofa_usage.recording.outbox import Outbox
-from mofa_usage.recording.segments import LeftBacklog, OwnBacklog
+from mofa_usage.recording.outbox.backlog import Backlog, Dead, MemoryBacklog, Settled
+from mofa_usage.recording.outbox.folder import Outbox
+from mofa_usage.recording.outbox.segments import LeftBacklog, OwnBacklog
 from mofa_usage.recording.waiting import retry_dead
 from tests.proofs import trials
 

@@ -18,7 +18,7 @@ import pytest
 from mofa_usage.errors import RecordingError, StoreConnectionError
 from mofa_usage.recording import Recorder
 from mofa_usage.recording.delivery import Delivery
-from mofa_usage.recording.outbox import Outbox, Survey
+from mofa_usage.recording.outbox.folder import Outbox, Survey
 from mofa_usage.recording.waiting import drain, retry_dead
 from tests.proofs import trials
 from tests.recording.reading import calls_in, documents_in, ids_in, records_waiting

@@ -27,7 +27,7 @@ from mofa_usage import (
     ToolCallContent,
     UsageError,
 )
-from mofa_usage.recording import keeping
+from mofa_usage.recording.agents import keeping
 from mofa_usage.values import text_uuid
 from tests.leaks import opened
 from tests.mofa_tables import build

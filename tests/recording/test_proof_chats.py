@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from mofa_usage import ApiCallStatus, LLMApiCall, connect
-from mofa_usage.recording.outbox import Outbox
+from mofa_usage.recording.outbox.folder import Outbox
 from mofa_usage.recording.waiting import drain
 from mofa_usage.schema import metadata
 from tests.proofs import trials

@@ -327,7 +327,7 @@ def test_a_finalizer_may_record_in_the_midst_of_recording(url: str, folder: Path
 
 def test_fsync_is_waited_for_by_who_wants_it(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    import mofa_usage.recording.segments as segments
+    import mofa_usage.recording.outbox.segments as segments
 
     monkeypatch.setattr(segments, "_write_through", lambda file: synced.append(os.fstat(file).st_size))
     with Recorder(url, outbox=folder, fsync=True) as recorder:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mofa_usage import PriceBook, Recorder
-from mofa_usage.recording.outbox import Outbox
+from mofa_usage.recording.outbox.folder import Outbox
 from mofa_usage.recording.waiting import drain
 from tests.processes import free_port
 from tests.recording.reading import calls_in

@@ -7,7 +7,7 @@ meanwhile: many may speak in one session at once.
 ```python
 from uuid import uuid4
 
-from mofa_usage.recording.histories import latest
+from mofa_usage.recording.agents.histories import latest
 
 ids = {"chat_session_id": uuid4(), "agent_id": uuid4(), "user_id": uuid4()}
 said = [LLMMessage.new(**ids, role=role, content=role) for role in ("user", "assistant", "user", "assistant")]

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import asdict
 from pathlib import Path
 
-from mofa_usage.recording.backlog import Account
+from mofa_usage.recording.outbox.backlog import Account
 
 __all__ = ["AccountFile", "read_account"]
 

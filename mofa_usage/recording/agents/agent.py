@@ -38,10 +38,10 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from mofa_usage.errors import NotFoundError, UsageError
-from mofa_usage.recording.chat_clients import ChatClient, ChatRequest, ChatSettings, SDKChat
+from mofa_usage.recording.agents.chat_clients import ChatClient, ChatRequest, ChatSettings, SDKChat
+from mofa_usage.recording.agents.histories import latest
+from mofa_usage.recording.agents.plugin import AgentPlugin, PersistencePlugin
 from mofa_usage.recording.failures import plain_text
-from mofa_usage.recording.histories import latest
-from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
 from mofa_usage.recording.scope import Identity
 from mofa_usage.recording.turns import ChatMetadata, Turn, Witness, entering, question_of
 from mofa_usage.records import ChatSession, LLMMessage

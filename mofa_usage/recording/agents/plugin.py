@@ -27,9 +27,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from mofa_usage.recording.agents.keeping import Keeper, PluginStats
 from mofa_usage.recording.documents import read_call
 from mofa_usage.recording.failures import CLOSED, failure_of
-from mofa_usage.recording.keeping import Keeper, PluginStats
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.recording.scope import Identity
 from mofa_usage.recording.turns import (

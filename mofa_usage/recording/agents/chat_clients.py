@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mofa_usage.errors import UsageError
+from mofa_usage.recording.agents.histories import anthropic_messages, openai_messages
 from mofa_usage.recording.formats.answers import Format, Reader
 from mofa_usage.recording.formats.anthropic_messages import ANTHROPIC_MESSAGES
 from mofa_usage.recording.formats.chat_completions import CHAT_COMPLETIONS
-from mofa_usage.recording.histories import anthropic_messages, openai_messages
 from mofa_usage.recording.observed import Observer
 from mofa_usage.recording.sdks.hosts import provider_at
 from mofa_usage.recording.turns import ChatMetadata

@@ -14,11 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from mofa_usage.errors import RecordingError, UsageError
-from mofa_usage.recording.accounts import AccountFile
-from mofa_usage.recording.backlog import Account, Backlog, Batch, Dead, Letter, Settled, moment
-from mofa_usage.recording.frames import read_frames
-from mofa_usage.recording.locks import Lock
-from mofa_usage.recording.outbox import Outbox, new_owner, segment_numbers, segment_path
+from mofa_usage.recording.outbox.accounts import AccountFile
+from mofa_usage.recording.outbox.backlog import Account, Backlog, Batch, Dead, Letter, Settled, moment
+from mofa_usage.recording.outbox.folder import Outbox, new_owner, segment_numbers, segment_path
+from mofa_usage.recording.outbox.frames import read_frames
+from mofa_usage.recording.outbox.locks import Lock
 
 __all__ = ["SEGMENT_BYTES", "LeftBacklog", "OwnBacklog"]
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from mofa_usage.errors import RecordingError, UsageError
-from mofa_usage.recording.frames import HEAD_BYTES, LARGEST_DOCUMENT, Frame, framed, read_checked
+from mofa_usage.recording.outbox.frames import HEAD_BYTES, LARGEST_DOCUMENT, Frame, framed, read_checked
 
 __all__ = [
     "Account",

@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.errors import UsageError
-from mofa_usage.recording.accounts import read_account
-from mofa_usage.recording.backlog import Account, Letter, moment
-from mofa_usage.recording.frames import read_frames
-from mofa_usage.recording.locks import Lock, exclusive, hold
+from mofa_usage.recording.outbox.accounts import read_account
+from mofa_usage.recording.outbox.backlog import Account, Letter, moment
+from mofa_usage.recording.outbox.frames import read_frames
+from mofa_usage.recording.outbox.locks import Lock, exclusive, hold
 
 __all__ = ["DeadLetter", "Outbox", "Survey", "new_owner", "outbox_in", "segment_numbers", "segment_path"]
 

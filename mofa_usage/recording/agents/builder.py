@@ -8,11 +8,11 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from mofa_usage.errors import UsageError
-from mofa_usage.recording.agent import LLMAgent, Parts
-from mofa_usage.recording.chat_clients import ChatRequest, ChatSettings, sdk_chat
+from mofa_usage.recording.agents.agent import LLMAgent, Parts
+from mofa_usage.recording.agents.chat_clients import ChatRequest, ChatSettings, sdk_chat
+from mofa_usage.recording.agents.plugin import AgentPlugin, PersistencePlugin
+from mofa_usage.recording.agents.providers import client_of
 from mofa_usage.recording.observed import Observer
-from mofa_usage.recording.plugin import AgentPlugin, PersistencePlugin
-from mofa_usage.recording.providers import client_of
 from mofa_usage.recording.turns import Witness
 from mofa_usage.records import AgentConfig, Provider
 from mofa_usage.stores.memory import InMemoryStore
