@@ -67,6 +67,7 @@ def page_id(path: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning")  # of LiteLLM's own types
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm")
 @pytest.mark.parametrize("path", PAGES, ids=page_id)
 def test_every_block_of_a_page_runs(
     path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,8 +18,8 @@ begins; `recorder.hand_over(document, scope)` accepts what it saw when the call 
 awaits. A document is described in `documents.py`; all of a chat goes into one, so that it is there whole or not at all.
 The integration makes the ids (UUIDv7), so that the records refer to each other.
 
-An agent with a memory, and a plugin for those who have one, are in `agents/`; `turns.py` is how they and a recorder know
-of each other. Recorded clients are in `sdks/`, and the callbacks of frameworks in modules named like them.
+An agent with a memory, and a plugin for those who have one, are in `agents/`; `turns.py` is how they and a recorder
+know of each other. Recorded clients are in `sdks/`, and the callbacks of frameworks in modules named like them.
 
 Importing this loads neither asyncio nor SQLAlchemy: that happens in the thread that delivers. The names of agents are
 loaded when they are first used.
