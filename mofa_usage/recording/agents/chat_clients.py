@@ -27,6 +27,7 @@ from mofa_usage.recording.formats.answers import Format, Reader
 from mofa_usage.recording.formats.anthropic_messages import ANTHROPIC_MESSAGES
 from mofa_usage.recording.formats.chat_completions import CHAT_COMPLETIONS
 from mofa_usage.recording.observed import Observer
+from mofa_usage.recording.sdks.classes import is_recorded
 from mofa_usage.recording.sdks.hosts import provider_at
 from mofa_usage.recording.turns import ChatMetadata
 from mofa_usage.records import LLMMessage
@@ -129,7 +130,7 @@ class SDKChat:
         Raises:
             UsageError: it cannot be copied.
         """
-        if hasattr(type(self._client), "_mofa_usage_observer"):
+        if is_recorded(self._client):
             return self
         from mofa_usage.recording.sdks import wrap
 

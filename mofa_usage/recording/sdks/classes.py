@@ -8,9 +8,14 @@ from typing import Any
 
 from mofa_usage.recording.observed import Observer
 
-__all__ = ["give_class"]
+__all__ = ["give_class", "is_recorded"]
 
 _MARK = "_mofa_usage_observer"
+
+
+def is_recorded(thing: Any) -> bool:
+    """Whether any observer looks at an object by a class of its own."""
+    return hasattr(type(thing), _MARK)
 
 
 def give_class(thing: Any, observer: Observer, methods: Callable[[Any], Mapping[str, Any]]) -> bool:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.observed import Attempt, Observer, Request
+from mofa_usage.recording.sdks.classes import give_class
 from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped, watched
 from mofa_usage.recording.sdks.wire import Wire
 
@@ -72,24 +73,18 @@ def record_client(client: Any, kind: Kind, observer: Observer, *, is_async: bool
         UsageError: the installed version of the SDK is built in another way.
     """
     plain = type(client)
-    if any(vars(cls).get("_mofa_usage_observer") is observer for cls in plain.__mro__):
-        return client
     missing = [name for name in ("request", kind.sending, "_process_response_data") if not hasattr(plain, name)]
     if missing:
         raise UsageError(
             f"this version of {kind.name} cannot be recorded, it has no {', '.join(missing)}: "
             f"pip install 'mofa-usage[{kind.name}]' installs one that can"
         )
-    hooks = (_async_hooks if is_async else _hooks)(plain, kind, observer)
-    own = {
-        **hooks,
-        "_process_response_data": _processing(plain, observer),
-        "_mofa_usage_observer": observer,
-        "__module__": plain.__module__,
-        "__qualname__": plain.__qualname__,
-        "__doc__": plain.__doc__,
-    }
-    client.__class__ = type(plain.__name__, (plain,), own)
+
+    def methods(plain: Any) -> dict[str, Any]:
+        hooks = (_async_hooks if is_async else _hooks)(plain, kind, observer)
+        return {**hooks, "_process_response_data": _processing(plain, observer)}
+
+    give_class(client, observer, methods)
     return client
 
 
