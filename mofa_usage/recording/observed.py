@@ -40,7 +40,7 @@ from mofa_usage.recording.failures import (
     plain_json,
     plain_text,
 )
-from mofa_usage.recording.formats.answers import Format, kept_of
+from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.overlaps import Announced, announce
 from mofa_usage.recording.scope import Identity, Scope, Whose, whose_now
 from mofa_usage.recording.turns import whose_in_turn
@@ -227,7 +227,7 @@ class Request:
     def _said(self, attempt: "Attempt", *, was_retried: bool) -> tuple[list[dict[str, Any]], str | None, str | None]:
         """The messages that are to be saved, the id of the last one of the request, and that of the answer."""
         conversations, session, response = self.observer.conversations, self._identity.ids["chat_session_id"], None
-        place = conversations.place(session, self.form.said(self.body), kept_of(self.form, self.body))
+        place = conversations.place(session, self.form.said(self.body), self.form.kept(self.body))
         at, unsaved = attempt.started, []
         for placed in place.new:
             if not conversations.is_saved(placed.id):

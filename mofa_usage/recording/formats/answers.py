@@ -1,7 +1,7 @@
 """What all formats have in common: what is known of an answer, and how its parts are read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ __all__ = [
     "Format",
     "Reader",
     "arguments_of",
-    "kept_of",
     "mapping",
     "mappings",
+    "nothing_said",
+    "prompt_said",
+    "put_together",
     "role_of",
     "said_parts",
     "text_or_none",
@@ -62,32 +64,47 @@ class Reader(Protocol):
         """What the model said so far, as `MessageContent` has it in JSON; None if nothing."""
 
 
-class Format(Protocol):
+def nothing_said(body: Mapping[str, Any]) -> Sequence[Said]:
+    """No message: of what is asked only the numbers count."""
+    return ()
+
+
+def prompt_said(body: Mapping[str, Any]) -> Sequence[Said]:
+    """The text that a model is to go on with."""
+    prompt = text_or_none(body.get("prompt"))
+    return [Said("user", {"text": prompt})] if prompt else ()
+
+
+def nothing_kept(body: Mapping[str, Any]) -> Kept | None:
+    """The request says all that it goes on from."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
     """How a request and its answer look.
 
-    Where providers keep what was said, one has a further method, `kept(body) -> Kept | None`: what a request goes on
-    from.
+    Attributes:
+        reader: makes what reads the answer.
+        said: the messages of a request, oldest first.
+        kept: what a request goes on from that it does not say again, where the provider keeps it.
+        operation: the label of this name; None for a chat.
+        is_checked: whether an answer that is not as this format has it is none.
     """
 
-    @property
-    def operation(self) -> str | None:
-        """The label of this name; None for a chat."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether an answer that is not as this format has it is none."""
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        """The messages of a request, oldest first."""
-
-    def reader(self) -> Reader:
-        """What reads the answer."""
+    reader: Callable[[], Reader]
+    said: Callable[[Mapping[str, Any]], Sequence[Said]] = nothing_said
+    kept: Callable[[Mapping[str, Any]], Kept | None] = nothing_kept
+    operation: str | None = None
+    is_checked: bool = True
 
 
-def kept_of(form: Format, body: Mapping[str, Any]) -> Kept | None:
-    """What a request goes on from that it does not say again."""
-    kept: Kept | None = form.kept(body) if hasattr(form, "kept") else None
-    return kept
+def put_together(
+    text: str, *, calls: Sequence[Any] = (), parts: Sequence[Any] = (), reasoning: str = ""
+) -> dict[str, Any]:
+    """What a model said, as `MessageContent` has it in JSON: without what there is none of."""
+    said = {"text": text, "tool_calls": list(calls), "parts": list(parts), "reasoning": reasoning}
+    return {name: value for name, value in said.items() if value}
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
-    Reader,
+    Format,
     arguments_of,
     mapping,
     mappings,
+    put_together,
     role_of,
     said_parts,
     text_or_none,
@@ -21,23 +22,13 @@ _TEXTS = ("text",)
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 
 
-class _Messages:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        said = []
-        if system := said_parts(body.get("system"), _TEXTS):
-            said.append(Said("system", system))
-        for message in mappings(body.get("messages")):
-            said += _said(role_of(message.get("role")), message.get("content"))
-        return said
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-ANTHROPIC_MESSAGES = _Messages()
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    said = []
+    if system := said_parts(body.get("system"), _TEXTS):
+        said.append(Said("system", system))
+    for message in mappings(body.get("messages")):
+        said += _said(role_of(message.get("role")), message.get("content"))
+    return said
 
 
 def _said(role: str, content: Any) -> list[Said]:
@@ -63,7 +54,6 @@ def _result(block: Mapping[str, Any]) -> Said:
 
 def _answered(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     words, calls, thoughts = [], [], []
-    said: dict[str, Any] = {}
     for block in blocks:
         kind = block.get("type")
         if kind in _CALLS:
@@ -73,13 +63,7 @@ def _answered(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             thoughts.append(text_or_none(block.get("thinking")) or "")
         elif kind == "text":
             words.append(text_or_none(block.get("text")) or "")
-    if text := "".join(words):
-        said["text"] = text
-    if calls:
-        said["tool_calls"] = calls
-    if thought := "".join(thoughts):
-        said["reasoning"] = thought
-    return said
+    return put_together("".join(words), calls=calls, reasoning="".join(thoughts))
 
 
 class _Reader:
@@ -155,3 +139,6 @@ class _Reader:
                 block = {**block, key: said if key == "input" else (block.get(key) or "") + said}
             blocks.append(block)
         return _answered(blocks) or None
+
+
+ANTHROPIC_MESSAGES = Format(_Reader, _messages)

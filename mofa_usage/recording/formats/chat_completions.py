@@ -6,10 +6,11 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
-    Reader,
+    Format,
     arguments_of,
     mapping,
     mappings,
+    put_together,
     role_of,
     said_parts,
     text_or_none,
@@ -22,18 +23,8 @@ _TEXTS = ("text", "refusal")
 _REASONING = ("reasoning_content", "reasoning")  # DeepSeek's name, OpenRouter's
 
 
-class _ChatCompletions:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return [_said(message) for message in mappings(body.get("messages"))]
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-CHAT_COMPLETIONS = _ChatCompletions()
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    return [_said(message) for message in mappings(body.get("messages"))]
 
 
 def _said(message: Mapping[str, Any]) -> Said:
@@ -136,20 +127,18 @@ class _Reader:
             call["pieces"].append(words)
 
     def content(self) -> dict[str, Any] | None:
-        content: dict[str, Any] = {}
-        if text := "".join(self._text) or "".join(self._refusal):
-            content["text"] = text
-        if self._calls:
-            content["tool_calls"] = [
-                {"id": call["id"], "name": call["name"], "arguments": _arguments(call["pieces"])}
-                for call in self._calls.values()
-            ]
-        if reasoning := "".join(self._reasoning):
-            content["reasoning"] = reasoning
-        return content or None
+        calls = [
+            {"id": call["id"], "name": call["name"], "arguments": _arguments(call["pieces"])}
+            for call in self._calls.values()
+        ]
+        text = "".join(self._text) or "".join(self._refusal)
+        return put_together(text, calls=calls, reasoning="".join(self._reasoning)) or None
 
 
 def _arguments(pieces: Sequence[Any]) -> Any:
     if all(isinstance(piece, str) for piece in pieces):
         return arguments_of("".join(pieces))
     return pieces[-1]  # some servers send an object instead of its text
+
+
+CHAT_COMPLETIONS = Format(_Reader, _messages)

@@ -12,7 +12,6 @@ from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
     Format,
-    Reader,
     mapping,
     mappings,
     role_of,
@@ -28,21 +27,8 @@ _CALLS = ("tool_use", "tool_call", "function_call", "server_tool_use", "server_t
 _THOUGHTS = ("thinking", "reasoning", "reasoning_content")
 
 
-class _FrameworkMessages:
-    is_checked = True
-
-    def __init__(self, operation: str | None) -> None:
-        self.operation = operation
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return [_said(message) for message in mappings(body.get("messages"))]
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-FRAMEWORK_MESSAGES: Format = _FrameworkMessages(None)
-FRAMEWORK_COMPLETIONS: Format = _FrameworkMessages("text_completion")
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    return [_said(message) for message in mappings(body.get("messages"))]
 
 
 def _said(message: Mapping[str, Any]) -> Said:
@@ -107,3 +93,7 @@ class _Reader:
 
     def content(self) -> dict[str, Any] | None:
         return self._said or None
+
+
+FRAMEWORK_MESSAGES = Format(_Reader, _messages)
+FRAMEWORK_COMPLETIONS = Format(_Reader, _messages, operation="text_completion")

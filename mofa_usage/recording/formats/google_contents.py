@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mofa_usage.recording.conversations import Said
-from mofa_usage.recording.formats.answers import Answer, Reader, mapping, mappings, role_of, text_or_none
+from mofa_usage.recording.formats.answers import Answer, Format, mapping, mappings, put_together, role_of, text_or_none
 
 __all__ = ["GOOGLE_CONTENTS", "GOOGLE_EMBEDDINGS"]
 
@@ -17,44 +17,22 @@ _CALL, _RESULT = "functionCall", "functionResponse"
 _BESIDE = frozenset(("thoughtSignature", "thought"))  # of a part: nothing that is said
 
 
-class _Contents:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        said: list[Said] = []
-        if system := _content(mappings(mapping(body.get("systemInstruction")).get("parts"))):
-            said.append(Said("system", system))
-        answer: list[Mapping[str, Any]] = []
-        for content in mappings(body.get("contents")):
-            parts = mappings(content.get("parts"))
-            if role_of(content.get("role")) == "assistant":
-                answer += parts  # a stream's answer is kept as the pieces that came
-                continue
-            said += _answered(answer)
-            answer = []
-            said += [_result(part[_RESULT]) for part in parts if isinstance(part.get(_RESULT), Mapping)]
-            if rest := _content([part for part in parts if _RESULT not in part]):
-                said.append(Said("user", rest))
-        return said + _answered(answer)
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-class _Embeddings:
-    operation: str | None = "embeddings"
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return ()
-
-    def reader(self) -> Reader:
-        return _EmbeddingsReader()
-
-
-GOOGLE_CONTENTS = _Contents()
-GOOGLE_EMBEDDINGS = _Embeddings()
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    said: list[Said] = []
+    if system := _content(mappings(mapping(body.get("systemInstruction")).get("parts"))):
+        said.append(Said("system", system))
+    answer: list[Mapping[str, Any]] = []
+    for content in mappings(body.get("contents")):
+        parts = mappings(content.get("parts"))
+        if role_of(content.get("role")) == "assistant":
+            answer += parts  # a stream's answer is kept as the pieces that came
+            continue
+        said += _answered(answer)
+        answer = []
+        said += [_result(part[_RESULT]) for part in parts if isinstance(part.get(_RESULT), Mapping)]
+        if rest := _content([part for part in parts if _RESULT not in part]):
+            said.append(Said("user", rest))
+    return said + _answered(answer)
 
 
 def _answered(parts: Sequence[Mapping[str, Any]]) -> list[Said]:
@@ -86,16 +64,7 @@ def _content(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             calls.append({"id": _id(call), "name": call.get("name") or "", "arguments": call.get("args") or {}})
         elif part.keys() - _BESIDE:
             others.append({key: value for key, value in part.items() if key not in _BESIDE})
-    content: dict[str, Any] = {}
-    if text := "".join(words):
-        content["text"] = text
-    if calls:
-        content["tool_calls"] = calls
-    if others:
-        content["parts"] = others
-    if thought := "".join(thoughts):
-        content["reasoning"] = thought
-    return content
+    return put_together("".join(words), calls=calls, parts=others, reasoning="".join(thoughts))
 
 
 class _Reader:
@@ -170,3 +139,7 @@ class _EmbeddingsReader:
 
     def content(self) -> dict[str, Any] | None:
         return None
+
+
+GOOGLE_CONTENTS = Format(_Reader, _messages)
+GOOGLE_EMBEDDINGS = Format(_EmbeddingsReader, operation="embeddings")

@@ -7,10 +7,11 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
-    Reader,
+    Format,
     arguments_of,
     mapping,
     mappings,
+    put_together,
     role_of,
     said_parts,
     text_or_none,
@@ -31,24 +32,14 @@ _COUNTS = {
 }
 
 
-class _Interactions:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        said = []
-        if system := text_or_none(body.get("system_instruction")):
-            said.append(Said("system", {"text": system}))
-        given = body.get("input")
-        if isinstance(given, str):
-            return [*said, Said("user", {"text": given})]
-        return [*said, *_messages(mappings([given] if isinstance(given, Mapping) else given))]
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-GOOGLE_INTERACTIONS = _Interactions()
+def _said(body: Mapping[str, Any]) -> Sequence[Said]:
+    said = []
+    if system := text_or_none(body.get("system_instruction")):
+        said.append(Said("system", {"text": system}))
+    given = body.get("input")
+    if isinstance(given, str):
+        return [*said, Said("user", {"text": given})]
+    return [*said, *_messages(mappings([given] if isinstance(given, Mapping) else given))]
 
 
 def _messages(steps: Sequence[Mapping[str, Any]]) -> list[Said]:
@@ -106,16 +97,7 @@ def _output(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             said = _content_of(step)
             words.append(said.get("text", ""))
             others += said.get("parts", [])
-    content: dict[str, Any] = {}
-    if text := "".join(words):
-        content["text"] = text
-    if calls:
-        content["tool_calls"] = calls
-    if others:
-        content["parts"] = others
-    if thought := "".join(thoughts):
-        content["reasoning"] = thought
-    return content
+    return put_together("".join(words), calls=calls, parts=others, reasoning="".join(thoughts))
 
 
 class _Reader:
@@ -186,3 +168,6 @@ def _is_given(step: Mapping[str, Any]) -> bool:
 def _grow(step: dict[str, Any], key: str, part: Mapping[str, Any]) -> None:
     parts = step.get(key)
     step[key] = [*(parts if isinstance(parts, list) else ()), part]
+
+
+GOOGLE_INTERACTIONS = Format(_Reader, _said)

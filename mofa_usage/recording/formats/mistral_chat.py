@@ -4,38 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mofa_usage.recording.conversations import Said
-from mofa_usage.recording.formats.answers import Reader, mapping, mappings, said_parts, text_or_none
+from mofa_usage.recording.formats.answers import Format, mapping, mappings, prompt_said, said_parts
 from mofa_usage.recording.formats.chat_completions import CHAT_COMPLETIONS
 
 __all__ = ["MISTRAL_CHAT", "MISTRAL_FIM"]
 
 
-class _Chat:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        messages = [_without_thoughts(message) for message in mappings(body.get("messages"))]
-        return CHAT_COMPLETIONS.said({"messages": messages})
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-class _FillInTheMiddle:
-    operation: str | None = "text_completion"
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        prompt = text_or_none(body.get("prompt"))
-        return [Said("user", {"text": prompt})] if prompt else ()
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-MISTRAL_CHAT = _Chat()
-MISTRAL_FIM = _FillInTheMiddle()
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    messages = [_without_thoughts(message) for message in mappings(body.get("messages"))]
+    return CHAT_COMPLETIONS.said({"messages": messages})
 
 
 def _without_thoughts(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,3 +55,7 @@ class _Reader:
 
     def content(self) -> dict[str, Any] | None:
         return self._reader.content()
+
+
+MISTRAL_CHAT = Format(_Reader, _messages)
+MISTRAL_FIM = Format(_Reader, prompt_said, operation="text_completion")

@@ -9,10 +9,11 @@ from typing import Any
 from mofa_usage.recording.conversations import Said
 from mofa_usage.recording.formats.answers import (
     Answer,
-    Reader,
+    Format,
     arguments_of,
     mapping,
     mappings,
+    put_together,
     role_of,
     text_or_none,
 )
@@ -20,48 +21,18 @@ from mofa_usage.recording.formats.answers import (
 __all__ = ["OLLAMA_CHAT", "OLLAMA_EMBEDDINGS", "OLLAMA_GENERATE"]
 
 _COUNTS = ("prompt_eval_count", "eval_count")
-
-
-class _Chat:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return [_said(message) for message in mappings(body.get("messages"))]
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-class _Generate:
-    operation: str | None = "text_completion"
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        said = [Said(role, {"text": text}) for role, key in _PROMPTS if (text := text_or_none(body.get(key)))]
-        if said and (images := body.get("images")):
-            said[-1] = Said(said[-1].role, {**said[-1].content, "parts": _images(images)})
-        return said
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-class _Embeddings:
-    operation: str | None = "embeddings"
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return ()
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
 _PROMPTS = (("system", "system"), ("user", "prompt"))
-OLLAMA_CHAT = _Chat()
-OLLAMA_GENERATE = _Generate()
-OLLAMA_EMBEDDINGS = _Embeddings()
+
+
+def _messages(body: Mapping[str, Any]) -> Sequence[Said]:
+    return [_said(message) for message in mappings(body.get("messages"))]
+
+
+def _prompts(body: Mapping[str, Any]) -> Sequence[Said]:
+    said = [Said(role, {"text": text}) for role, key in _PROMPTS if (text := text_or_none(body.get(key)))]
+    if said and (images := body.get("images")):
+        said[-1] = Said(said[-1].role, {**said[-1].content, "parts": _images(images)})
+    return said
 
 
 def _said(message: Mapping[str, Any]) -> Said:
@@ -121,11 +92,10 @@ class _Reader:
             answer.usage = {key: data[key] for key in _COUNTS if data.get(key) is not None} or None
 
     def content(self) -> dict[str, Any] | None:
-        content: dict[str, Any] = {}
-        if text := "".join(self._words):
-            content["text"] = text
-        if self._calls:
-            content["tool_calls"] = self._calls
-        if thought := "".join(self._thoughts):
-            content["reasoning"] = thought
-        return content or None
+        text, thought = "".join(self._words), "".join(self._thoughts)
+        return put_together(text, calls=self._calls, reasoning=thought) or None
+
+
+OLLAMA_CHAT = Format(_Reader, _messages)
+OLLAMA_GENERATE = Format(_Reader, _prompts, operation="text_completion")
+OLLAMA_EMBEDDINGS = Format(_Reader, operation="embeddings")

@@ -2,46 +2,12 @@
 only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from mofa_usage.recording.conversations import Said
-from mofa_usage.recording.formats.answers import Answer, Reader, mappings, text_or_none
+from mofa_usage.recording.formats.answers import Answer, Format, mappings, prompt_said, text_or_none
 
 __all__ = ["EMBEDDINGS", "IMAGES", "SPEECH", "TEXT_COMPLETIONS", "TRANSCRIPTIONS"]
-
-
-class _Plain:
-    """A format of which only the numbers count."""
-
-    def __init__(self, operation: str, *, is_checked: bool) -> None:
-        self.operation: str | None = operation
-        self.is_checked = is_checked
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return ()
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-class _TextCompletions:
-    operation: str | None = "text_completion"
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        prompt = body.get("prompt")
-        return [Said("user", {"text": prompt})] if isinstance(prompt, str) and prompt else ()
-
-    def reader(self) -> Reader:
-        return _Reader()
-
-
-EMBEDDINGS = _Plain("embeddings", is_checked=True)
-IMAGES = _Plain("image_generation", is_checked=True)
-SPEECH = _Plain("speech_generation", is_checked=False)
-TRANSCRIPTIONS = _Plain("transcription", is_checked=False)  # may be plain text
-TEXT_COMPLETIONS = _TextCompletions()
 
 
 class _Reader:
@@ -74,3 +40,10 @@ class _Reader:
     def content(self) -> dict[str, Any] | None:
         text = "".join(self._text)
         return {"text": text} if text else None
+
+
+EMBEDDINGS = Format(_Reader, operation="embeddings")
+IMAGES = Format(_Reader, operation="image_generation")
+SPEECH = Format(_Reader, operation="speech_generation", is_checked=False)
+TRANSCRIPTIONS = Format(_Reader, operation="transcription", is_checked=False)  # may be plain text
+TEXT_COMPLETIONS = Format(_Reader, prompt_said, operation="text_completion")

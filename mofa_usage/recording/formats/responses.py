@@ -6,10 +6,11 @@ from typing import Any
 from mofa_usage.recording.conversations import Kept, Said
 from mofa_usage.recording.formats.answers import (
     Answer,
-    Reader,
+    Format,
     arguments_of,
     mapping,
     mappings,
+    put_together,
     role_of,
     said_parts,
     text_or_none,
@@ -29,31 +30,22 @@ _PIECES = (
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
-class _Responses:
-    operation: str | None = None
-    is_checked = True
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        said = []
-        if isinstance(instructions := body.get("instructions"), str) and instructions:
-            said.append(Said("system", {"text": instructions}))
-        given = body.get("input")
-        if isinstance(given, str):
-            return [*said, Said("user", {"text": given})]
-        return [*said, *(message for _, message in messages_in(mappings(given)) if message is not None)]
-
-    def kept(self, body: Mapping[str, Any]) -> Kept | None:
-        if name := text_or_none(body.get("previous_response_id")):
-            return Kept(name)
-        conversation = body.get("conversation")
-        name = text_or_none(mapping(conversation).get("id")) or text_or_none(conversation)
-        return Kept(name, is_conversation=True) if name else None
-
-    def reader(self) -> Reader:
-        return _Reader()
+def _said(body: Mapping[str, Any]) -> Sequence[Said]:
+    said = []
+    if isinstance(instructions := body.get("instructions"), str) and instructions:
+        said.append(Said("system", {"text": instructions}))
+    given = body.get("input")
+    if isinstance(given, str):
+        return [*said, Said("user", {"text": given})]
+    return [*said, *(message for _, message in messages_in(mappings(given)) if message is not None)]
 
 
-RESPONSES = _Responses()
+def _kept(body: Mapping[str, Any]) -> Kept | None:
+    if name := text_or_none(body.get("previous_response_id")):
+        return Kept(name)
+    conversation = body.get("conversation")
+    name = text_or_none(mapping(conversation).get("id")) or text_or_none(conversation)
+    return Kept(name, is_conversation=True) if name else None
 
 
 def messages_in(items: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[Mapping[str, Any]], Said | None]]:
@@ -105,14 +97,8 @@ def _content(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             content = item.get("content")
             parts = content if isinstance(content, str) else mappings(content)
             words += [parts] if isinstance(parts, str) else [_word(part) for part in parts]
-    said: dict[str, Any] = {}
-    if text := "".join(words):
-        said["text"] = text
-    if calls:
-        said["tool_calls"] = calls
-    if reasoning:
-        said["reasoning"] = "\n".join(reasoning)
-    return said
+    said = put_together("".join(words), calls=calls)
+    return {**said, "reasoning": "\n".join(reasoning)} if reasoning else said
 
 
 def _word(part: Mapping[str, Any]) -> str:
@@ -181,3 +167,6 @@ class _Reader:
                 item = {**item, "content": pieces}
             items.append(item)
         return _content(items) or None
+
+
+RESPONSES = Format(_Reader, _said, _kept)

@@ -9,8 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mofa_usage.recording.conversations import Said
-from mofa_usage.recording.formats.answers import Answer, Reader
+from mofa_usage.recording.formats.answers import Answer, Format, nothing_said
 from mofa_usage.recording.observed import Observer, Request
 from mofa_usage.recording.opentelemetry.contents import answered, asked
 from mofa_usage.recording.opentelemetry.nesting import Chat, Nesting, OpenSpan
@@ -85,7 +84,7 @@ class Teller:
         first = chat.calls[0]
         request = Request(
             self._observer,
-            _Form(chat.content, first.request.operation),
+            _form(chat.content, first.request.operation),
             {},
             provider=first.provider,
             model=first.request.asked,
@@ -118,20 +117,10 @@ def _named(identity: Identity, sources: Sequence[Mapping[str, Any]]) -> Identity
     return identity.within(names, {}) if any(names.values()) else identity
 
 
-class _Form:
+def _form(content: Seen, operation: str | None) -> Format:
     """The format of what spans have captured: the messages of one, and the answer of each that is added."""
-
-    is_checked = False
-
-    def __init__(self, content: Seen, operation: str | None) -> None:
-        self.operation = operation
-        self._content = content
-
-    def said(self, body: Mapping[str, Any]) -> Sequence[Said]:
-        return () if self.operation == "embeddings" else asked(self._content)
-
-    def reader(self) -> Reader:
-        return _Reader(self._content)
+    said = nothing_said if operation == "embeddings" else lambda body: asked(content)
+    return Format(lambda: _Reader(content), said, operation=operation, is_checked=False)
 
 
 class _Reader:
