@@ -65,6 +65,7 @@ from mofa_usage.values import (
     TokenSource,
     Value,
     to_utc,
+    token_source_of,
 )
 
 __all__ = [
@@ -303,13 +304,8 @@ def _tokens_of_failure(fields: Mapping[str, Any], *, refused: bool) -> dict[str,
     tokens: dict[str, Any] = {"total_tokens": sum(counts.values()), **counts}
     if "total_tokens" in fields:
         tokens["total_tokens"] = fields["total_tokens"]
-    sources: Mapping[tuple[bool, bool], TokenSource] = {
-        (False, False): "none",
-        (True, False): "partial",
-        (False, True): "completion_only",
-    }
-    source = sources.get((prompt is not None, completion is not None))
-    if source is not None and not refused:
+    source = token_source_of(prompt, completion)
+    if source != "provider" and not refused:
         details = TokenDetails.model_validate(fields.get("completion_tokens_details") or {})
         if told_source(details) is None:
             tokens["completion_tokens_details"] = details.model_copy(update={"token_source": source})

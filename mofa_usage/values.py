@@ -18,8 +18,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import to_json
 
 __all__ = [
+    "COMPLETION_UNKNOWN",
     "DEFAULT_CURRENCY",
     "MAX_INT",
+    "PROMPT_UNKNOWN",
     "STRICT_JSON",
     "TOKEN_SOURCES",
     "ApiCallStatus",
@@ -45,6 +47,7 @@ __all__ = [
     "read_json",
     "text_uuid",
     "to_utc",
+    "token_source_of",
 ]
 
 MAX_INT = 2**31 - 1
@@ -72,6 +75,10 @@ TokenSource = Literal["provider", "estimated", "partial", "completion_only", "no
 
 TOKEN_SOURCES: tuple[TokenSource, ...] = get_args(TokenSource)
 
+PROMPT_UNKNOWN: tuple[TokenSource, ...] = ("none", "completion_only")
+COMPLETION_UNKNOWN: tuple[TokenSource, ...] = ("none", "partial")
+"""The sources for which a count of 0 says nothing."""
+
 DEFAULT_CURRENCY = "USD"
 """The currency of a price that does not say."""
 
@@ -95,6 +102,13 @@ def check_text(value: str) -> str:
 def _check_secret(value: SecretStr) -> SecretStr:
     check_text(value.get_secret_value())
     return value
+
+
+def token_source_of(prompt: int | None, completion: int | None) -> TokenSource:
+    """What is known of two counts, of which None is one that nobody knows: `provider` where both are."""
+    if prompt is not None and completion is not None:
+        return "provider"
+    return "none" if prompt is completion else "completion_only" if prompt is None else "partial"
 
 
 def text_uuid(field: str, text: str) -> UUID:

@@ -7,7 +7,6 @@ that began later. Each look therefore reads from the newest call back, until `_K
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC
@@ -33,7 +32,7 @@ from mofa_usage.cli.options import (
     database_url,
 )
 from mofa_usage.errors import PersistenceError, QueryError, UsageError
-from mofa_usage.wording import compact, count, duration, money, shorten, visible
+from mofa_usage.wording import compact, duration, money, shorten, visible
 from mofa_usage.zones import zone
 
 if TYPE_CHECKING:
@@ -97,14 +96,14 @@ class _Lines:
         self._as_json = as_json
         self._problem = ""
         self._calls = 0
-        self._costs: Counter[str] = Counter()
+        self._costs: dict[str, Decimal] = {}
 
     def call(self, call: "LLMApiCall", *, counted: bool) -> None:
         """`counted` are those that came in meanwhile."""
         if counted:
             self._calls += 1
-            if call.total_price is not None:
-                self._costs[call.price_details.currency if call.price_details else "USD"] += call.total_price  # type: ignore[assignment]
+            if call.total_price is not None and call.currency is not None:
+                self._costs[call.currency] = self._costs.get(call.currency, Decimal(0)) + call.total_price
         if self._as_json:
             typer.echo(json.dumps(call.model_dump(mode="json")))
         else:
@@ -123,7 +122,7 @@ class _Lines:
 
     def end(self) -> None:
         """Nothing more comes."""
-        amounts = [money(Decimal(amount), currency) for currency, amount in sorted(self._costs.items())]
+        amounts = [money(amount, currency) for currency, amount in sorted(self._costs.items())]
         self.say(f"\n{self._calls:,} calls came in{''.join(f', {amount}' for amount in amounts)}")
 
 
@@ -250,8 +249,12 @@ class _Waiting:
 def _line(call: "LLMApiCall", tz: ZoneInfo) -> "Text":
     from rich.text import Text
 
-    tokens = f"{_tokens(call, 'prompt')} → {_tokens(call, 'completion')}"
-    price = money(call.total_price, call.price_details.currency if call.price_details else "USD")
+    from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
+
+    prompt = None if call.token_source in PROMPT_UNKNOWN else call.prompt_tokens
+    completion = None if call.token_source in COMPLETION_UNKNOWN else call.completion_tokens
+    tokens = f"{compact(prompt)} → {compact(completion)}"
+    price = money(call.total_price, call.currency or "")
     first = f"first {duration(call.time_to_first_token_ms)}" if call.time_to_first_token_ms is not None else ""
     failed = call.status != "success"
     outcome = call.status.replace("_", " ") if failed else "ok"
@@ -268,11 +271,3 @@ def _line(call: "LLMApiCall", tz: ZoneInfo) -> "Text":
         (f"{first:<13}  ", "dim"),
         " · ".join(filter(None, notes)),
     )
-
-
-def _tokens(call: "LLMApiCall", part: str) -> str:
-    """A number of tokens; a dash where it is not known."""
-    unknown = {"none": ("prompt", "completion"), "partial": ("completion",), "completion_only": ("prompt",)}
-    if part in unknown.get(call.token_source, ()):
-        return count(None)
-    return compact(call.prompt_tokens if part == "prompt" else call.completion_tokens)

@@ -11,6 +11,7 @@ from mofa_usage.importing.columns import TOKEN_FIELDS
 from mofa_usage.importing.values import to_plain
 from mofa_usage.records import TokenDetails
 from mofa_usage.tokens import TokenCounts
+from mofa_usage.values import token_source_of
 
 __all__ = ["token_fields"]
 
@@ -57,9 +58,8 @@ def token_fields(
 
 
 def _source(prompt: int | None, completion: int | None, said: str) -> str:
-    if prompt is None or completion is None:
-        return "none" if prompt is completion else "completion_only" if prompt is None else "partial"
-    return said if said in ("provider", "estimated") else "provider"
+    source = token_source_of(prompt, completion)
+    return said if source == "provider" and said == "estimated" else source
 
 
 def _merged(own: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:

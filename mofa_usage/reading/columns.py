@@ -24,6 +24,7 @@ from mofa_usage.errors import require
 from mofa_usage.outcomes import STATUS_WORDS, status_of
 from mofa_usage.records import NIL_UUID, ApiCallStatus
 from mofa_usage.schema import API_CALL, Kind
+from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
 
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
@@ -178,8 +179,8 @@ _WORDS: Mapping[str, ApiCallStatus] = {
 """The words of a status, HTTP's codes among them."""
 
 _UNKNOWN_TOKENS = {
-    "prompt_tokens": ("none", "completion_only"),
-    "completion_tokens": ("none", "partial"),
+    "prompt_tokens": PROMPT_UNKNOWN,
+    "completion_tokens": COMPLETION_UNKNOWN,
     "total_tokens": ("none", "partial", "completion_only"),
 }
 """For which `token_source` a count is not known."""

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mofa_usage.tokens import TokenCounts, TokenValueError, read_tokens
-from mofa_usage.values import MAX_INT, TokenSource, exact_price
+from mofa_usage.values import COMPLETION_UNKNOWN, MAX_INT, exact_price, token_source_of
 
 __all__ = ["completed"]
 
@@ -24,13 +24,6 @@ _COMPLETION_PARTS = frozenset(
 _USUAL = frozenset(
     ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
 )
-
-_SOURCES: Mapping[tuple[bool, bool], TokenSource] = {  # by what is known: of the prompt, of the completion
-    (True, True): "provider",
-    (True, False): "partial",
-    (False, True): "completion_only",
-    (False, False): "none",
-}
 
 
 def completed(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,9 +107,10 @@ def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, An
     completion = None if counts is None else counts.completion_tokens
     if completion is None and prompt is not None and not has_completion:
         completion = 0
-    source = _SOURCES[prompt is not None, completion is not None]
-    if source == "provider" and counts is not None and counts.token_source not in _SOURCES.values():
-        source = counts.token_source  # estimated
+    source = token_source_of(prompt, completion)
+    told = None if counts is None else counts.token_source
+    if source == "provider" and told == "estimated":
+        source = told
     # A record has no parts of a count that is not known.
     prompt_details = dict(counts.prompt_details) if counts is not None and prompt is not None else {}
     completion_details = dict(counts.completion_details) if counts is not None and completion is not None else {}
@@ -134,7 +128,7 @@ def _tokens(counts: TokenCounts | None, *, has_completion: bool) -> dict[str, An
 def _rate(fields: Mapping[str, Any]) -> dict[str, Any]:
     latency, completion = fields.get("latency_ms"), fields["completion_tokens"]
     details = fields["completion_tokens_details"] or {}
-    if fields["status"] != "success" or not latency or details.get("token_source") in ("partial", "none"):
+    if fields["status"] != "success" or not latency or details.get("token_source") in COMPLETION_UNKNOWN:
         return {}
     return {"tokens_per_second": completion / timedelta(milliseconds=latency).total_seconds()}
 

@@ -30,7 +30,7 @@ from mofa_usage.labels import RESERVED, Labels, check_label
 from mofa_usage.recording.documents import read_calls
 from mofa_usage.recording.pricing import Pricing
 from mofa_usage.records import NIL_UUID, LLMApiCall
-from mofa_usage.values import text_uuid
+from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN, text_uuid
 
 if TYPE_CHECKING:
     from mofa_usage.recording.turns import Turn
@@ -211,8 +211,8 @@ class Scope:
 
     def _count(self, call: LLMApiCall) -> None:
         usage, costs, source = self._usage, dict(self._usage.costs), call.token_source
-        prompt = 0 if source in ("none", "completion_only") else call.prompt_tokens
-        completion = 0 if source in ("none", "partial") else call.completion_tokens
+        prompt = 0 if source in PROMPT_UNKNOWN else call.prompt_tokens
+        completion = 0 if source in COMPLETION_UNKNOWN else call.completion_tokens
         if call.total_price is not None and call.currency is not None:
             costs[call.currency] = costs.get(call.currency, Decimal(0)) + call.total_price
         self._usage = ScopeUsage(

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from mofa_usage.errors import UsageError
 from mofa_usage.tokens.finding import ReportedUsage, find_usage
-from mofa_usage.values import TokenSource
+from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN, TokenSource, token_source_of
 
 __all__ = [
     "Evidence",
@@ -277,9 +277,9 @@ def count_tokens(usage: ReportedUsage, reading: Reading, *, estimated: bool = Fa
         elif prompt is None and completion is not None:
             prompt = total - completion
     source = _source(usage.source, prompt, completion, estimated)
-    if source in ("none", "completion_only"):
+    if source in PROMPT_UNKNOWN:
         prompt = None
-    if source in ("none", "partial"):
+    if source in COMPLETION_UNKNOWN:
         completion = None
     if usage.source in ("none", "partial", "completion_only"):
         total = None  # a table without room for unknown has 0 there
@@ -321,9 +321,8 @@ def _contradiction(usage: ReportedUsage, reading: Reading) -> tuple[str, str] | 
 def _source(said: str | None, prompt: int | None, completion: int | None, estimated: bool) -> TokenSource:
     if said in ("none", "partial", "completion_only"):
         return cast(TokenSource, said)
-    if prompt is None or completion is None:
-        return "none" if prompt is completion else "completion_only" if prompt is None else "partial"
-    return "estimated" if estimated or said == "estimated" else "provider"
+    source = token_source_of(prompt, completion)
+    return "estimated" if source == "provider" and (estimated or said == "estimated") else source
 
 
 def _within(parts: Mapping[str, Any], whole: int | None) -> tuple[Mapping[str, Any], str | None]:
