@@ -4,7 +4,7 @@ A question names dimensions and measures, or leaves the measures to `Usual` ones
 the frame has. What was asked for by name is answered or refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypedDict
@@ -40,6 +40,12 @@ class Usual:
 
     def __iter__(self) -> Iterator[MeasureName]:
         return iter(self.measures)
+
+    def known(self, columns: Collection[str]) -> tuple[Measure, ...]:
+        """Those that calls with these columns answer; none where nothing of `about` is among them."""
+        there = set(columns)
+        found = [entry for entry in map(measure, self.measures) if there.issuperset(entry.needs)]
+        return tuple(found) if {entry.name for entry in found} & set(self.about) else ()
 
 
 By: TypeAlias = DimensionName | str | Dimension | Sequence[DimensionName | str | Dimension]
@@ -175,10 +181,8 @@ def _measures(asked: Measures, calls: LazyCalls) -> tuple[Measure, ...]:
         entries: list[str | Measure] = [asked] if isinstance(asked, str | Measure) else list(asked)
         named = (entry if isinstance(entry, Measure) else measure(entry) for entry in entries)
         return tuple(dict.fromkeys(named))
-    known = [entry for entry in map(measure, asked) if set(entry.needs) <= set(calls.schema)]
-    if not {entry.name for entry in known} & set(asked.about):
-        return tuple(measure(name) for name in asked.about[:1])  # its column is named as what is missing
-    return tuple(known)
+    # Else the column of the first is named as what is missing.
+    return asked.known(calls.schema) or tuple(measure(name) for name in asked.about[:1])
 
 
 def _gaps(dimensions: Sequence[Dimension]) -> str:

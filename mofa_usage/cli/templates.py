@@ -79,15 +79,15 @@ def write_notebook(
     elif url is not None:
         values["url"] = _literal(_absolute(url))
     for parameter, value in values.items():
-        if value != _literal(None) and not re.search(rf"^{parameter} = ", source, re.MULTILINE):
-            raise UsageError(f"the notebook {name} has no parameter {parameter}")
-        source = re.sub(
+        source, found = re.subn(
             rf"^{parameter} = [^#\n]*?(?=\s*(#|$))",
             lambda _, parameter=parameter, value=value: f"{parameter} = {value}",  # type: ignore[misc]
             source,
             count=1,
             flags=re.MULTILINE,
         )
+        if not found and value != _literal(None):
+            raise UsageError(f"the notebook {name} has no parameter {parameter}")
     cell["source"] = source.splitlines(keepends=True)
     try:
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from mofa_usage.analysis import Breakdown, Question
 from mofa_usage.analysis.asking import Usual
 from mofa_usage.analysis.questions import COST, LATENCY, SUCCESS_RATE, TOKEN_RATE
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, MEASURES, MeasureName
+from mofa_usage.measures import DIMENSIONS, MeasureName
 from mofa_usage.report.period import Span, Window, window
 
 if TYPE_CHECKING:
@@ -109,41 +109,44 @@ class _Wish:
     """A question as it is asked where the calls have all columns."""
 
     by: tuple[str, ...]
-    measures: tuple[MeasureName, ...] | Usual
+    measures: Usual
     start: datetime | None = None
     end: datetime | None = None
 
     def answerable(self, there: frozenset[str]) -> Question | None:
         """The question as far as the columns are there; None where they say nothing of it."""
-        known = [name for name in self.measures if set(MEASURES[name].needs) <= there]
-        about = self.measures.about if isinstance(self.measures, Usual) else self.measures
-        if not all(set(DIMENSIONS[name].needs) <= there for name in self.by) or not set(about) & set(known):
-            return None
-        return Question(self.by, known, self.start, self.end)
+        known = self.measures.known(there)
+        is_there = all(set(DIMENSIONS[name].needs) <= there for name in self.by)
+        return Question(self.by, known, self.start, self.end) if known and is_there else None
+
+
+def _all(*measures: MeasureName) -> Usual:
+    """Measures that are answered as far as one of them is."""
+    return Usual(measures, about=measures)
 
 
 def _wishes(
     span: Span, chosen: Window, model: str | None, agent: str | None
 ) -> Iterator[tuple[tuple[str, ...], _Wish]]:
     time, models = span.bucket, (model,) if model else ()
-    yield ("recorded",), _Wish((), RECORDED)
-    yield ("totals",), _Wish((), COLUMNS)
-    yield ("now",), _Wish((), HEADLINES, chosen.start, chosen.end)
+    yield ("recorded",), _Wish((), _all(*RECORDED))
+    yield ("totals",), _Wish((), _all(*COLUMNS))
+    yield ("now",), _Wish((), _all(*HEADLINES), chosen.start, chosen.end)
     if chosen.before is not None:
-        yield ("before",), _Wish((), HEADLINES, chosen.before, chosen.start)
+        yield ("before",), _Wish((), _all(*HEADLINES), chosen.before, chosen.start)
     for name in filter(None, (model, agent)):
-        yield ("columns", name), _Wish((name,), COLUMNS)
+        yield ("columns", name), _Wish((name,), _all(*COLUMNS))
         yield ("cost", name), _Wish((name,), COST)
         yield ("success", name), _Wish((name,), SUCCESS_RATE)
     for name in models:
         yield ("latency", name), _Wish((name,), LATENCY)
         yield ("rate", name), _Wish((name,), TOKEN_RATE)
     yield ("cost", "time"), _Wish((time, *models), COST)
-    yield ("tokens", "time"), _Wish((time, *models), ("total_tokens", "calls"))
+    yield ("tokens", "time"), _Wish((time, *models), _all("total_tokens", "calls"))
     yield ("success", "time"), _Wish((time,), SUCCESS_RATE)
     yield ("latency", "time"), _Wish((time,), LATENCY)
-    yield ("week",), _Wish(("hour_of_day", "weekday"), ("calls",))
-    yield ("failures",), _Wish(("status", "error_code"), ("calls", "models", "agents"))
+    yield ("week",), _Wish(("hour_of_day", "weekday"), _all("calls"))
+    yield ("failures",), _Wish(("status", "error_code"), _all("calls", "models", "agents"))
 
 
 def _agent(usage: "UsageFrame") -> str | None:
