@@ -3,14 +3,28 @@
 So whoever holds the object has the recorded one, `isinstance` holds, and what it makes of itself is of that class too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mofa_usage.errors import UsageError
 from mofa_usage.recording.observed import Observer
 
-__all__ = ["give_class", "is_recorded"]
+__all__ = ["check_methods", "give_class", "is_recorded"]
 
 _MARK = "_mofa_usage_observer"
+
+
+def check_methods(kind: type, names: Iterable[str], package: str, extra: str) -> None:
+    """Refuse a class of an SDK that lacks what we look at.
+
+    Raises:
+        UsageError: the installed version of the package is built in another way; with the extra that helps.
+    """
+    if missing := [name for name in names if not hasattr(kind, name)]:
+        raise UsageError(
+            f"this version of {package} cannot be recorded, it has no {', '.join(missing)}: "
+            f"pip install 'mofa-usage[{extra}]' installs one that can"
+        )
 
 
 def is_recorded(thing: Any) -> bool:

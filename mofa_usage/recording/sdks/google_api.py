@@ -20,12 +20,11 @@ from itertools import chain, islice
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.formats.google_contents import GOOGLE_CONTENTS, GOOGLE_EMBEDDINGS
 from mofa_usage.recording.formats.others import IMAGES
 from mofa_usage.recording.observed import Attempt, Observer, Request
-from mofa_usage.recording.sdks.classes import give_class
+from mofa_usage.recording.sdks.classes import check_methods, give_class
 from mofa_usage.recording.sdks.hosts import provider_at
 from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped
 from mofa_usage.recording.sdks.transport import secrets_in
@@ -50,12 +49,7 @@ def record_api(api: Any, observer: Observer) -> bool:
     Raises:
         UsageError: the installed version of the SDK is built in another way.
     """
-    plain = type(api)
-    if missing := [name for name in (*_METHODS, *_SENDING) if not hasattr(plain, name)]:
-        raise UsageError(
-            f"this version of google-genai cannot be recorded, it has no {', '.join(missing)}: "
-            "pip install 'mofa-usage[google-genai]' installs one that can"
-        )
+    check_methods(type(api), (*_METHODS, *_SENDING), "google-genai", "google-genai")
     return give_class(api, observer, lambda plain: {**_hooks(plain, observer), **_async_hooks(plain, observer)})
 
 

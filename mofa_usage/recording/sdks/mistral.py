@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.mistral_chat import MISTRAL_CHAT, MISTRAL_FIM
 from mofa_usage.recording.formats.others import EMBEDDINGS, SPEECH, TRANSCRIPTIONS
 from mofa_usage.recording.formats.responses import RESPONSES
 from mofa_usage.recording.observed import Observer
+from mofa_usage.recording.sdks.classes import check_methods
 from mofa_usage.recording.sdks.speakeasy import SENDING, record_part
 from mofa_usage.recording.sdks.transport import Kind, record_http_client
 
@@ -36,11 +36,7 @@ class _Mistral:
         if not any(cls.__module__ in _MODULES for cls in type(client).__mro__):
             return None
         configuration = getattr(client, "sdk_configuration", None)
-        if missing := [name for name in SENDING if not hasattr(client, name)]:
-            raise UsageError(
-                f"this version of mistralai cannot be recorded, it has no {', '.join(missing)}: "
-                "pip install 'mofa-usage[mistral]' installs one that can"
-            )
+        check_methods(type(client), SENDING, "mistralai", "mistral")
         for name in ("client", "async_client"):
             http = getattr(configuration, name, None)
             if http is not None:  # it was closed

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mofa_usage.errors import UsageError
 from mofa_usage.recording.formats.answers import Format
 from mofa_usage.recording.observed import Attempt, Observer, Request
-from mofa_usage.recording.sdks.classes import give_class
+from mofa_usage.recording.sdks.classes import check_methods, give_class
 from mofa_usage.recording.sdks.streams import AsyncTapped, Body, tapped, watched
 from mofa_usage.recording.sdks.wire import Wire
 
@@ -72,13 +71,7 @@ def record_client(client: Any, kind: Kind, observer: Observer, *, is_async: bool
     Raises:
         UsageError: the installed version of the SDK is built in another way.
     """
-    plain = type(client)
-    missing = [name for name in ("request", kind.sending, "_process_response_data") if not hasattr(plain, name)]
-    if missing:
-        raise UsageError(
-            f"this version of {kind.name} cannot be recorded, it has no {', '.join(missing)}: "
-            f"pip install 'mofa-usage[{kind.name}]' installs one that can"
-        )
+    check_methods(type(client), ("request", kind.sending, "_process_response_data"), kind.name, kind.name)
 
     def methods(plain: Any) -> dict[str, Any]:
         hooks = (_async_hooks if is_async else _hooks)(plain, kind, observer)
