@@ -33,10 +33,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """Measures that are answered as far as the frame has the columns; one of `about` must be among them."""
+    """Measures that are answered as far as the frame has the columns; one of `about` must be among them.
+
+    `question` is what asking for them is called, see `mofa_usage.measures.Roles`.
+    """
 
     measures: tuple[MeasureName, ...]
     about: tuple[MeasureName, ...]
+    question: str = "breakdown"
 
     def __iter__(self) -> Iterator[MeasureName]:
         return iter(self.measures)
@@ -99,6 +103,7 @@ class Asked:
     end: datetime | None
     gaps: str | None
     """The dimension whose gaps are to be filled."""
+    question: str
 
     @property
     def by(self) -> list[str]:
@@ -137,7 +142,8 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two columns of the answer would be called {twice!r}")
-    return Asked(dimensions, asked, start, end, _gaps(dimensions) if question.fill_gaps else None)
+    called = question.measures.question if isinstance(question.measures, Usual) else "breakdown"
+    return Asked(dimensions, asked, start, end, _gaps(dimensions) if question.fill_gaps else None, called)
 
 
 def found(by: By, calls: LazyCalls) -> tuple[Dimension, ...]:

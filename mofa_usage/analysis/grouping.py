@@ -26,7 +26,7 @@ from mofa_usage.analysis.currencies import HIGHEST, LOWEST, in_currency, most_us
 from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
 from mofa_usage.analysis.gaps import fill
 from mofa_usage.analysis.result import Breakdown
-from mofa_usage.measures import Aggregate, Dimension, Measure, Ratio, money_columns
+from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Ratio, Roles, money_columns
 from mofa_usage.reading.columns import MONEY
 from mofa_usage.zones import Moment, zone
 
@@ -186,12 +186,13 @@ def _apart(
 
 def _answer(asked: Asked, scan: Scan) -> Breakdown:
     """The answer to one of the questions behind a scan."""
-    columns = dict(scan.keys)
+    columns, held = dict(scan.keys), dict[str, MeasureColumn]()
     for measure in asked.measures:
         if measure in asked.money and len(scan.currencies) > 1:
-            columns |= {name: scan.money[name] for name in money_columns(measure.name, scan.currencies).values()}
+            for currency, column in money_columns(measure.name, scan.currencies).items():
+                columns[column], held[column] = scan.money[column], MeasureColumn(measure, currency)
         else:
-            columns[measure.name] = scan.column(measure)
+            columns[measure.name], held[measure.name] = scan.column(measure), MeasureColumn(measure)
     result = pl.DataFrame([series.alias(name) for name, series in columns.items()])
     if asked.gaps is not None:
         result = fill(result, asked.by, asked.gaps, scan.zone, asked.start, asked.end)
@@ -200,7 +201,8 @@ def _answer(asked: Asked, scan: Scan) -> Breakdown:
     if asked.money and len(currencies) < 2:
         currency = pl.lit(currencies[0] if currencies else None, pl.String)
         answer = answer.with_columns(currency.alias("currency"))
-    return Breakdown.of(answer, currencies)
+    dimensions = {entry.name: entry for entry in asked.dimensions}
+    return Breakdown.of(answer, Roles(dimensions, held, currencies, asked.question))
 
 
 def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan) -> pl.DataFrame:

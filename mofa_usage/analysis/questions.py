@@ -39,6 +39,7 @@ COST = Usual(
         "wasted_cost",
     ),
     about=("cost",),
+    question="cost",
 )
 LATENCY = Usual(
     (
@@ -59,10 +60,12 @@ LATENCY = Usual(
         "ttft_max",
     ),
     about=("latency_mean", "ttft_mean"),
+    question="latency",
 )
 TOKEN_RATE = Usual(
     ("calls", "completion_tokens", "token_rate_mean", "token_rate_p50", "token_rate_p95", "token_rate_overall"),
     about=("token_rate_mean",),
+    question="token_rate",
 )
 SUCCESS_RATE = Usual(
     (
@@ -76,6 +79,7 @@ SUCCESS_RATE = Usual(
         "cancelled_count",
     ),
     about=("success_rate",),
+    question="success_rate",
 )
 SUMMARY = Usual(
     (
@@ -107,6 +111,7 @@ SUMMARY = Usual(
         "models",
     ),
     about=("calls",),
+    question="summary",
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import polars as pl
 
 from mofa_usage.errors import require
-from mofa_usage.measures import measure_of_column
+from mofa_usage.measures import Roles
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -24,28 +24,46 @@ class Breakdown(pl.DataFrame):
     `head`, ...) may be plain Polars frames: `Breakdown(frame).draw()` draws those.
 
     Attributes:
-        currencies: Those of its columns of money, the one with most priced calls first; empty where no measure is
-            money, no call has a price, or `currency` is a dimension.
+        roles: What its columns are: dimensions, measures, currencies (see `mofa_usage.measures.Roles`).
+        totals: One answer for each level above, the whole last; empty where they were not asked for.
         styles_of: The styles of all names of a dimension, so that a name looks alike in all figures of a `UsageFrame`,
             which sets it: to something small, since an answer outlives the calls. Pickle leaves it out.
     """
 
-    currencies: tuple[str, ...] = ()
+    totals: "tuple[Breakdown, ...]" = ()
     styles_of: Callable[[str], "Mapping[str, Style]"] | None = None
+    _roles: Roles | None = None
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, currencies: tuple[str, ...] = ()) -> "Breakdown":
-        """The frame as an answer whose columns of money are in those currencies."""
+    def of(cls, frame: pl.DataFrame, roles: Roles) -> "Breakdown":
+        """The frame as an answer whose columns have those roles."""
         answer = cls(frame)
-        answer.currencies = currencies
+        answer._roles = roles
         return answer
 
+    @property
+    def roles(self) -> Roles:
+        """What its columns are; of a frame that was written by hand their names say it."""
+        if self._roles is None:
+            numeric = [name for name, dtype in self.schema.items() if dtype.is_numeric()]
+            text = [name for name, dtype in self.schema.items() if dtype == pl.String]
+            return Roles.guessed(self.columns, numeric=numeric, text=text)
+        return self._roles.within(self.columns)
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """The currencies of its columns of money, the one with most priced calls first.
+
+        Empty where no measure is money, no call has a price, or `currency` is a dimension.
+        """
+        return self.roles.currencies
+
     def __getstate__(self) -> Any:
-        """What pickle keeps: the frame and its currencies."""
-        return super().__getstate__(), self.currencies
+        """What pickle keeps: the frame, what its columns are, and the totals."""
+        return super().__getstate__(), self._roles, self.totals
 
     def __setstate__(self, state: Any) -> None:
-        frame, self.currencies = state
+        frame, self._roles, self.totals = state
         super().__setstate__(frame)
 
     def draw(
@@ -77,6 +95,7 @@ class Breakdown(pl.DataFrame):
         return figure
 
     def _categories(self) -> list[str]:
-        """The columns of names that are drawn in colours: text that is no currency."""
-        text = (name for name, dtype in self.schema.items() if dtype == pl.String)
-        return [name for name in text if name != "currency" and measure_of_column(name) is None]
+        """The columns of names that are drawn in colours: categories but for currencies."""
+        return [
+            name for name, entry in self.roles.dimensions.items() if entry.kind == "category" and name != "currency"
+        ]

@@ -21,7 +21,7 @@ answer has several, a measure of kind `money` is a column for each of them, see 
 (cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
 
 - `formulas` has the parts, `catalogue` every measure, `dimensions` every dimension, `columns` the names of the
-  columns of money, `spelling` tells who mistypes a name what is near it.
+  columns of money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near it.
 
 >>> MEASURES["cost_per_call"].title
 'Cost per call'
@@ -40,6 +40,7 @@ from mofa_usage.measures.catalogue import MEASURES, MeasureName, measure
 from mofa_usage.measures.columns import measure_of_column, money_columns
 from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
 from mofa_usage.measures.formulas import Aggregate, Condition, Measure, Quantity, Quotient, Ratio
+from mofa_usage.measures.roles import MeasureColumn, Roles
 
 __all__ = [
     "DIMENSIONS",
@@ -50,10 +51,12 @@ __all__ = [
     "Dimension",
     "DimensionName",
     "Measure",
+    "MeasureColumn",
     "MeasureName",
     "Quantity",
     "Quotient",
     "Ratio",
+    "Roles",
     "dimension",
     "measure",
     "measure_of_column",

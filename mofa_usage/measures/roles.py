@@ -1,0 +1,78 @@
+"""What the columns of an answer are: its dimensions, its measures, and the currency of each column of money.
+
+An analysis knows what it was asked and says so (`Breakdown.roles`), also of measures and dimensions of your own. Of a
+frame that somebody wrote by hand it is read from the names of the columns.
+
+>>> money = ["cost_EUR", "cost_USD"]
+>>> roles = Roles.guessed(["day", "team", *money, "note"], numeric=money, text=["team"])
+>>> list(roles.dimensions), {name: column.currency for name, column in roles.measures.items()}
+(['day', 'team'], {'cost_EUR': 'EUR', 'cost_USD': 'USD'})
+>>> roles.within(["day", "cost_USD"]).currencies
+('USD',)
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mofa_usage.measures.catalogue import MEASURES
+from mofa_usage.measures.columns import measure_of_column
+from mofa_usage.measures.dimensions import DIMENSIONS, Dimension
+from mofa_usage.measures.formulas import Measure
+
+__all__ = ["MeasureColumn", "Roles"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureColumn:
+    """A column of numbers: its measure, and the currency where the column is of one of several."""
+
+    measure: Measure
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles of an answer's columns, by their names and in their order.
+
+    Attributes:
+        dimensions: The dimensions. A column of currencies is one where the rows are kept apart by it.
+        measures: The measures; one of money is in a column for each currency where there are several.
+        currencies: Those of the columns of money, the one with most priced calls first; empty where no measure is
+            money, no call has a price, or `currency` is a dimension.
+        question: What was asked: `cost`, `latency`, `token_rate`, `success_rate`, `distribution`, `summary`, or
+            `breakdown`; empty where nobody knows.
+    """
+
+    dimensions: Mapping[str, Dimension] = field(default_factory=dict)
+    measures: Mapping[str, MeasureColumn] = field(default_factory=dict)
+    currencies: tuple[str, ...] = ()
+    question: str = ""
+
+    @classmethod
+    def guessed(cls, columns: Iterable[str], *, numeric: Collection[str], text: Collection[str]) -> "Roles":
+        """What columns of these names are, some of them numeric and some of them text.
+
+        Text that is no measure is a dimension; a numeric column whose name is that of no measure is nothing.
+        """
+        dimensions: dict[str, Dimension] = {}
+        measures: dict[str, MeasureColumn] = {}
+        for name in columns:
+            if name in DIMENSIONS:
+                dimensions[name] = DIMENSIONS[name]
+            elif (found := measure_of_column(name)) is not None and (name in MEASURES or name in numeric):
+                measures[name] = MeasureColumn(MEASURES[found[0]], found[1])
+            elif name in text:
+                dimensions[name] = Dimension(name, name, "category", f"The column {name}.", (name,))
+        apart = (column.currency for column in measures.values() if column.currency is not None)
+        return cls(dimensions, measures, tuple(dict.fromkeys(apart)))
+
+    def within(self, columns: Collection[str]) -> "Roles":
+        """The roles of those columns that are left of the answer."""
+        measures = {name: column for name, column in self.measures.items() if name in columns}
+        apart = {column.currency for column in measures.values() if column.currency is not None}
+        return replace(
+            self,
+            dimensions={name: entry for name, entry in self.dimensions.items() if name in columns},
+            measures=measures,
+            currencies=tuple(name for name in self.currencies if not apart or name in apart),
+        )
