@@ -199,8 +199,8 @@ def _answer(asked: Asked, scan: Scan) -> Breakdown:
     answer = _ranked(result, asked, scan) if asked.ranked else result.sort(asked.by, nulls_last=True)
     currencies = scan.currencies if asked.money else ()
     if asked.money and len(currencies) < 2:
-        currency = pl.lit(currencies[0] if currencies else None, pl.String)
-        answer = answer.with_columns(currency.alias("currency"))
+        only = pl.lit(currencies[0] if currencies else None, pl.String)
+        answer = answer.with_columns(only.alias("currency"))
     dimensions = {entry.name: entry for entry in asked.dimensions}
     return Breakdown.of(answer, Roles(dimensions, held, currencies, asked.question))
 
