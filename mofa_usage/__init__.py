@@ -21,6 +21,7 @@ from mofa_usage.errors import (
 )
 
 if TYPE_CHECKING:
+    from mofa_usage.analysis import Breakdown
     from mofa_usage.importing import ImportResult, import_calls
     from mofa_usage.pricing import Price, PriceBook
     from mofa_usage.recording import (
@@ -74,6 +75,7 @@ _HOMES = {
     "AgentConfig": "mofa_usage.records",
     "AgentPlugin": "mofa_usage.recording",
     "ApiCallStatus": "mofa_usage.records",
+    "Breakdown": "mofa_usage.analysis",
     "ChatClient": "mofa_usage.recording",
     "ChatMetadata": "mofa_usage.recording",
     "ChatRequest": "mofa_usage.recording",
@@ -119,6 +121,7 @@ __all__ = [
     "AgentConfig",
     "AgentPlugin",
     "ApiCallStatus",
+    "Breakdown",
     "ChatClient",
     "ChatMetadata",
     "ChatRequest",

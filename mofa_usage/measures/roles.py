@@ -66,13 +66,21 @@ class Roles:
         apart = (column.currency for column in measures.values() if column.currency is not None)
         return cls(dimensions, measures, tuple(dict.fromkeys(apart)))
 
+    def renamed(self, names: Mapping[str, str]) -> "Roles":
+        """The roles under the columns' new names; a column that is not among them keeps its own."""
+        return replace(
+            self,
+            dimensions={names.get(name, name): entry for name, entry in self.dimensions.items()},
+            measures={names.get(name, name): column for name, column in self.measures.items()},
+        )
+
     def within(self, columns: Collection[str]) -> "Roles":
         """The roles of those columns that are left of the answer."""
         measures = {name: column for name, column in self.measures.items() if name in columns}
-        apart = {column.currency for column in measures.values() if column.currency is not None}
+        money = [column.currency for column in measures.values() if column.measure.kind == "money"]
         return replace(
             self,
             dimensions={name: entry for name, entry in self.dimensions.items() if name in columns},
             measures=measures,
-            currencies=tuple(name for name in self.currencies if not apart or name in apart),
+            currencies=tuple(name for name in self.currencies if None in money or name in money),
         )
