@@ -33,7 +33,7 @@ import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
-from mofa_usage.plots.answers import Styles, shape
+from mofa_usage.plots.answers import Styles, read
 from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.heat import heatmap
 from mofa_usage.plots.rows import by_dimension, cost_by, failures_by, percentiles_by
@@ -146,8 +146,8 @@ def token_rate(
     Takes `usage.token_rate(by=["day"])` or `usage.token_rate(by=["model_name"])`. Options and errors as of
     `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.rows.percentiles_by`.
     """
-    columns = shape(frame)
-    drawing: Callable[..., go.Figure] = percentiles_over_time if columns.time or columns.cycles else percentiles_by
+    timed = any(entry.kind != "category" for entry in read(frame).dimensions.values())
+    drawing: Callable[..., go.Figure] = percentiles_over_time if timed else percentiles_by
     return drawing(frame, "token_rate", theme=theme, styles=styles, **options)
 
 
@@ -193,7 +193,7 @@ def draw(
 
 
 def _fitting(frame: pl.DataFrame) -> Callable[..., go.Figure]:
-    columns = shape(frame)
+    columns = read(frame)
     if _binned(frame):
         return latency_distribution
     if len(columns.cycles) == 2 and not columns.time:

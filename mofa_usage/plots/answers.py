@@ -1,14 +1,16 @@
 """Reading the small frames that figures are drawn from.
 
-A frame as `mofa_usage.analysis.breakdown` returns it, or one written by hand with the same column names: dimension
-columns (`mofa_usage.measures.DIMENSIONS`, and any other of text), then measure columns (`MEASURES`). Money is in the
-currency of the column `currency`, or in a column for each currency (`cost_EUR`). `shape` sorts the columns into their
-roles, `facets` keeps currencies apart, `grouped` and `fold` make the groups that become bars and lines. Frames are
-small, so this works on plain rows; and null stays null: the sum of nothing is None, never 0.
+A frame as `mofa_usage.analysis.breakdown` returns it, which knows what its columns are (`Breakdown.roles`), or one
+written by hand, whose columns bear the names of dimensions (any text is one) and measures. Money is in the currency of
+the column `currency`, or in a column for each currency (`cost_EUR`). `read` makes an `Answer` of it, in which all have
+the names of their measures and dimensions; `facets` keeps currencies apart, `grouped` and `fold` make the groups that
+become bars and lines. Frames are small, so this works on plain rows; and null stays null: the sum of nothing is None,
+never 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -16,25 +18,76 @@ import polars as pl
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, MEASURES, Measure, measure_of_column
+from mofa_usage.measures import Dimension, Measure, Roles
 
 Row: TypeAlias = dict[str, Any]
 
 Styles: TypeAlias = Mapping[str, look.Style]
 """Styles by name, as `mofa_usage.theme.styles` makes them."""
 
+Measures: TypeAlias = Mapping[str, Measure]
+"""Measures by name; rows have their values under these names."""
+
 NONE_LABEL = "(none)"
 ALL_LABEL = "all calls"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """The roles of a frame's columns: `time` is its time bucket, `categories` are neither time nor currency."""
+class Answer:
+    """A frame that was read: plain rows with what is in them.
 
-    time: str | None
-    cycles: tuple[str, ...]
-    categories: tuple[str, ...]
-    measures: tuple[str, ...]
+    `rows` have the values of `dimensions` and `measures` under these names, and beside them whatever else the frame
+    has. `apart` are the columns of money that there is one of for each currency: the measure and the currency of each.
+    `question` is what was asked, empty where nobody knows; `columns` are those of the frame, for messages.
+    """
+
+    rows: list[Row]
+    dimensions: Mapping[str, Dimension]
+    measures: Measures
+    apart: Mapping[str, tuple[str, str]]
+    question: str
+    columns: tuple[str, ...]
+    zones: Mapping[str, str | None]
+
+    @property
+    def time(self) -> Dimension | None:
+        """The first time bucket."""
+        return next((entry for entry in self.dimensions.values() if entry.kind == "time"), None)
+
+    @property
+    def cycles(self) -> tuple[Dimension, ...]:
+        """The hour of the day and the weekday, where they are there."""
+        return tuple(entry for entry in self.dimensions.values() if entry.kind == "cycle")
+
+    @property
+    def categories(self) -> tuple[Dimension, ...]:
+        """What is neither time nor currency."""
+        known = self.dimensions.items()
+        return tuple(entry for name, entry in known if entry.kind == "category" and name != "currency")
+
+    def measure(self, name: str | None, how: str = "") -> Measure:
+        """The measure of that name, or the first.
+
+        Raises:
+            UsageError: the frame lacks it; `how` is the call that makes one which has it.
+        """
+        if name is None:
+            return next(iter(self.measures.values()))
+        need(self, [name], how or f"usage.breakdown(by=[...], measures=['{name}'])")
+        if name not in self.measures:
+            raise UsageError(f"{name!r} is no measure of this frame; it has: {', '.join(self.measures)}")
+        return self.measures[name]
+
+    def dimension(self, name: str, how: str) -> Dimension:
+        """The dimension of that name.
+
+        Raises:
+            UsageError: the frame lacks it; `how` is the call that makes one which has it.
+        """
+        need(self, [name], how)
+        if name not in self.dimensions:
+            raise UsageError(f"{name!r} is no dimension of this frame; it has: {', '.join(self.dimensions) or 'none'}")
+        return self.dimensions[name]
 
 
 @dataclass(slots=True)
@@ -64,42 +117,67 @@ class Facet:
     rows: list[Row]
 
 
-def shape(frame: pl.DataFrame) -> Shape:
-    """What the columns of `frame` are.
+def read(frame: pl.DataFrame) -> Answer:
+    """The frame with what its columns are.
+
+    A column that was renamed is called by its measure or dimension; where two columns have the same one, the second
+    keeps its own name as a title, too.
 
     Raises:
         UsageError: it is no Polars DataFrame, or it has no measure.
     """
-    frame = _frame(frame)
-    kinds = {name: _dimension_kind(name, dtype) for name, dtype in frame.schema.items()}
-    times = [name for name, kind in kinds.items() if kind == "time"]
-    found = (_measure_in(frame, name) for name in frame.columns)
-    measures = tuple(dict.fromkeys(measure for measure, _ in filter(None, found)))
-    if not measures:
+    roles = _roles(frame)
+    if not roles.measures:
         how = "usage.breakdown(by=['day'], measures=['calls'])"
-        raise UsageError(hint(frame, "a measure, such as calls or cost", how))
-    return Shape(
-        time=times[0] if times else None,
-        cycles=tuple(name for name, kind in kinds.items() if kind == "cycle"),
-        categories=tuple(name for name, kind in kinds.items() if kind == "category" and name != "currency"),
-        measures=measures,
+        names = ", ".join(frame.columns) or "no columns"
+        raise UsageError(f"this figure needs a measure, such as calls or cost; the frame has: {names}. Get it by {how}")
+    measures: dict[str, Measure] = {}
+    dimensions: dict[str, Dimension] = {}
+    called: dict[str, str] = {}
+    apart: dict[str, tuple[str, str]] = {}
+    for column, held in roles.measures.items():
+        measure = held.measure
+        if held.currency is not None:
+            apart[column] = (measure.name, held.currency)
+        elif measure.name in measures:
+            measure = replace(measure, name=column, title=column)
+        measures[measure.name] = _harmless(measure)
+        called[column] = column if held.currency is not None else measure.name
+    for column, entry in roles.dimensions.items():
+        kept = replace(entry, name=column, title=column) if entry.name in dimensions else entry
+        dimensions[kept.name] = kept
+        called[column] = kept.name
+    return Answer(
+        [{called.get(column, column): value for column, value in row.items()} for row in frame.to_dicts()],
+        dimensions,
+        measures,
+        apart,
+        roles.question,
+        tuple(frame.columns),
+        {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
     )
 
 
-def _dimension_kind(name: str, dtype: pl.DataType) -> str | None:
-    if name in DIMENSIONS:
-        return DIMENSIONS[name].kind
-    return "category" if dtype == pl.String and name not in MEASURES else None
+def _harmless(measure: Measure) -> Measure:
+    """Plotly reads titles as markup, and of a measure of one's own anybody may have written them."""
+    title, unit = (escape(wording.shorten(text, 44), quote=False) for text in (measure.title, measure.unit))
+    return replace(measure, title=title, unit=unit)
 
 
-def _measure_in(frame: pl.DataFrame, column: str) -> tuple[str, str | None] | None:
-    """The measure in a column, and its currency where the column's name says one; None for any other column."""
-    if column in MEASURES:
-        return column, None
-    return measure_of_column(column) if frame.schema[column].is_numeric() else None
+def _roles(frame: object) -> Roles:
+    if not isinstance(frame, pl.DataFrame):
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        raise UsageError(
+            f"figures are drawn from a polars.DataFrame as usage.breakdown(...) returns it, not from a {kind}"
+        )
+    known: Roles | None = getattr(frame, "roles", None)
+    if known is not None:
+        return known
+    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    return Roles.guessed(frame.columns, numeric=numeric, text=[n for n, t in frame.schema.items() if t == pl.String])
 
 
-def need(frame: pl.DataFrame, columns: Iterable[str], how: str) -> None:
+def need(answer: Answer, columns: Iterable[str], how: str) -> None:
     """Refuse a frame that lacks one of `columns`; `how` is the call that makes one which has them.
 
     A measure of money is there, too, when it is in a column for each currency.
@@ -107,67 +185,57 @@ def need(frame: pl.DataFrame, columns: Iterable[str], how: str) -> None:
     Raises:
         UsageError: naming the missing columns, those that are there, and `how`.
     """
-    checked = _frame(frame)
-    held = {found[0] for name in checked.columns if (found := _measure_in(checked, name)) is not None}
-    missing = [name for name in columns if name not in checked.columns and name not in held]
-    if missing:
-        raise UsageError(hint(frame, ", ".join(missing), how))
+    held = {*answer.columns, *answer.measures, *answer.dimensions}
+    if missing := [name for name in columns if name not in held]:
+        raise UsageError(hint(answer, ", ".join(missing), how))
 
 
-def hint(frame: pl.DataFrame, missing: str, how: str) -> str:
+def hint(answer: Answer, missing: str, how: str) -> str:
     """The sentence that tells what a frame lacks and how to get it."""
-    return f"this figure needs {missing}; the frame has: {', '.join(frame.columns) or 'no columns'}. Get it by {how}"
+    return f"this figure needs {missing}; the frame has: {', '.join(answer.columns) or 'no columns'}. Get it by {how}"
 
 
-def _frame(frame: object) -> pl.DataFrame:
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-    raise UsageError(f"figures are drawn from a polars.DataFrame as usage.breakdown(...) returns it, not from a {kind}")
-
-
-def facets(frame: pl.DataFrame, measure: Measure) -> list[Facet]:
+def facets(answer: Answer, measure: Measure) -> list[Facet]:
     """One facet for each currency when `measure` is money (that with most calls first), else one in all.
 
     Raises:
         UsageError: money without its currency.
     """
-    rows = frame.to_dicts()
     if measure.kind != "money":
-        return [Facet(None, rows)]
-    if measure.name not in frame.columns:
-        return _by_column(frame, measure, rows)
-    need(frame, ["currency"], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
+        return [Facet(None, answer.rows)]
+    if any(name == measure.name for name, _ in answer.apart.values()):
+        return _by_column(answer, measure)
+    need(answer, ["currency"], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
     parts: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in answer.rows:
         if row["currency"] is not None:  # else it has no price: coverage tells of such
             parts.setdefault(str(row["currency"]), []).append(row)
 
     def order(currency: str) -> tuple[float, str]:
-        calls = total(parts[currency], "calls") if "calls" in frame.columns else None
+        calls = total(parts[currency], "calls") if "calls" in answer.measures else None
         return -(calls or 0), currency
 
-    return [Facet(currency, parts[currency]) for currency in sorted(parts, key=order)] or [Facet(None, rows)]
+    return [Facet(currency, parts[currency]) for currency in sorted(parts, key=order)] or [Facet(None, answer.rows)]
 
 
-def _by_column(frame: pl.DataFrame, measure: Measure, rows: Sequence[Row]) -> list[Facet]:
+def _by_column(answer: Answer, measure: Measure) -> list[Facet]:
     """A facet for each column of the measure: its rows hold the money of that currency under the measures' names."""
-    columns = {name: found for name in frame.columns if (found := _measure_in(frame, name)) is not None}
-    currencies = [currency for name, currency in columns.values() if name == measure.name]
-    need(frame, [] if currencies else [measure.name], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
+    own = {currency: column for column, (name, currency) in answer.apart.items() if name == measure.name}
+    first = next(iter(own))
 
-    def in_currency(row: Row, wanted: str | None) -> Row:
-        own = {name: value for name, value in row.items() if columns.get(name, ("", None))[1] is None}
-        return own | {columns[name][0]: row[name] for name in columns if columns[name][1] == wanted}
+    def in_currency(row: Row, wanted: str) -> Row:
+        plain = {name: value for name, value in row.items() if name not in answer.apart}
+        money = {name: row[column] for column, (name, currency) in answer.apart.items() if currency == wanted}
+        return plain | money
 
-    def belongs(row: Row, wanted: str | None) -> bool:
-        known = [name for name, found in columns.items() if found[0] == measure.name and row[name] is not None]
+    def belongs(row: Row, wanted: str) -> bool:
         # What has no price in any currency is listed once, with the first.
-        return any(columns[name][1] == wanted for name in known) if known else wanted == currencies[0]
+        priced = [currency for currency, column in own.items() if row[column] is not None]
+        return wanted in priced if priced else wanted == first
 
     return [
-        Facet(currency, [in_currency(row, currency) for row in rows if belongs(row, currency)])
-        for currency in currencies
+        Facet(currency, [in_currency(row, currency) for row in answer.rows if belongs(row, currency)])
+        for currency in own
     ]
 
 
@@ -182,18 +250,18 @@ def total(rows: Iterable[Row], name: str) -> Any:
     return sum(values[1:], values[0]) if values else None
 
 
-def merged(rows: Sequence[Row]) -> Row:
+def merged(rows: Sequence[Row], measures: Measures) -> Row:
     """One row for several: additive measures are summed, the others are left out since they cannot be."""
     if len(rows) == 1:
         return rows[0]
-    return {name: total(rows, name) for name in rows[0] if name in MEASURES and MEASURES[name].additive}
+    return {name: total(rows, name) for name in rows[0] if name in measures and measures[name].additive}
 
 
-def grouped(rows: Iterable[Row], dimensions: Sequence[str], weigh: Callable[[Sequence[Row]], Any]) -> list[Group]:
+def grouped(rows: Iterable[Row], dimensions: Sequence[Dimension], weigh: Callable[[Sequence[Row]], Any]) -> list[Group]:
     """The rows by their values of `dimensions`, heaviest first; without a weight last, ties by name."""
     parts: dict[tuple[Any, ...], Group] = {}
     for row in rows:
-        key = tuple(row[name] for name in dimensions)
+        key = tuple(row[entry.name] for entry in dimensions)
         if key not in parts:
             text = " · ".join(NONE_LABEL if value is None else str(value) for value in key)
             known = any(value is not None for value in key)
@@ -224,21 +292,21 @@ def fold(groups: list[Group], top: int) -> list[Group]:
     return [*groups[:top], Group(None, f"other ({len(tail):,})", rows, len(tail))]
 
 
-def weight_of(measure: Measure, measures: Sequence[str]) -> Callable[[Sequence[Row]], Any]:
+def weight_of(measure: Measure, measures: Measures) -> Callable[[Sequence[Row]], Any]:
     """What makes a group heavy: the sum of the measure, or the calls behind it where it does not add up."""
     prefix = measure.name.split("_")[0]
     for name in (measure.name, "calls", f"{prefix}_calls"):
-        if name in measures and MEASURES[name].additive:
+        if name in measures and measures[name].additive:
             return lambda rows: total(rows, name)
     return lambda rows: max((row[measure.name] for row in rows if row[measure.name] is not None), default=None)
 
 
-def styles_for(parts: Sequence[Facet], dimensions: Sequence[str], measure: Measure, measures: Sequence[str]) -> Styles:
+def styles_for(parts: Sequence[Facet], dimensions: Sequence[Dimension], measure: Measure, measures: Measures) -> Styles:
     """A style for each name of all facets, also of those that will be folded, so that folding changes no colour.
 
     Names are taken by their largest share within a currency, since amounts of several currencies cannot be compared.
     """
-    if tuple(dimensions) == ("status",):
+    if [entry.name for entry in dimensions] == ["status"]:
         return look.STATUS_STYLES
     weigh = weight_of(measure, measures)
     share: dict[str, float] = {}
@@ -251,19 +319,19 @@ def styles_for(parts: Sequence[Facet], dimensions: Sequence[str], measure: Measu
     return look.styles(sorted(share, key=lambda name: (-share[name], name)))
 
 
-def coverage(rows: Sequence[Row], measures: Sequence[str]) -> str | None:
+def coverage(rows: Sequence[Row], measures: Measures) -> str | None:
     """How much of the cost is known, as a phrase; None when the frame does not say."""
-    if not {"calls", "priced_calls"} <= set(measures):
+    if not {"calls", "priced_calls"} <= measures.keys():
         return None
     calls = total(rows, "calls")
     return f"{wording.percent((total(rows, 'priced_calls') or 0) / calls)} of calls priced" if calls else None
 
 
-def details(row: Row, measures: Iterable[str], currency: str | None, skip: Iterable[str] = ()) -> list[str]:
+def details(row: Row, measures: Measures, currency: str | None, skip: Iterable[str] = ()) -> list[str]:
     """A line of hover text for each further measure of a row."""
     shown = wording.label_text(currency or row.get("currency") or "")
     return [
-        f"{MEASURES[name].title}: {wording.value_text(row[name], MEASURES[name].kind, shown)}"
-        for name in measures
+        f"{measure.title}: {wording.value_text(row[name], measure.kind, shown)}"
+        for name, measure in measures.items()
         if name in row and name not in skip
     ]

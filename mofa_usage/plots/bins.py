@@ -16,9 +16,8 @@ from mofa_usage.plots.answers import (
     abbreviate,
     fold,
     grouped,
-    merged,
     need,
-    shape,
+    read,
     styles_for,
     total,
     weight_of,
@@ -50,11 +49,11 @@ def histogram(
     Raises:
         UsageError: a column is missing; the message says how to get it.
     """
-    need(frame, ["bin_start", "bin_end", "calls"], "usage.distribution(by=['model_name'])")
-    columns = shape(frame)
+    columns = read(frame)
+    need(columns, ["bin_start", "bin_end", "calls"], "usage.distribution(by=['model_name'])")
     dimensions = list(columns.categories)
     heading = f"{title} distribution{by_text(dimensions)}"
-    part = Facet(None, frame.to_dicts())
+    part = Facet(None, columns.rows)
     calls = total(part.rows, "calls")
     if not calls:
         return empty(heading, theme)
@@ -74,7 +73,7 @@ def histogram(
 
 
 def _bars(group: Group, style: look.Style, calls: int, title: str) -> go.Bar:
-    bins = {edges: merged(rows)["calls"] for edges, rows in _bins(group.rows).items()}
+    bins = {edges: total(rows, "calls") for edges, rows in _bins(group.rows).items()}
     hover = [
         f"<b>{wording.hover_text(group.label)}</b><br>{title}: {wording.duration(start)} to {wording.duration(end)}"
         f"<br>Calls: {count:,} · {wording.percent(count / calls)} of all"

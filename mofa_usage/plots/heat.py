@@ -13,8 +13,7 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
-from mofa_usage.measures import measure as find_measure
-from mofa_usage.plots.answers import Facet, Row, coverage, details, facets, hint, known, merged, need, shape
+from mofa_usage.plots.answers import Facet, Measures, Row, coverage, details, facets, hint, known, merged, read
 from mofa_usage.plots.layout import WEEKDAYS, empty, finish, value_axis
 
 WALL_WEEKS = 9
@@ -48,17 +47,16 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
     Raises:
         UsageError: a column is missing, or several rows of a cell cannot be added up.
     """
-    columns = shape(frame)
-    chosen = find_measure(measure or columns.measures[0])
-    how = f"usage.breakdown(by=['hour_of_day', 'weekday'], measures=['{chosen.name}'])"
-    need(frame, [chosen.name], how)
-    weekly = {"hour_of_day", "weekday"} <= set(frame.columns)
-    if not weekly and "day" not in frame.columns:
-        raise UsageError(hint(frame, "hour_of_day and weekday, or day", how))
+    columns = read(frame)
+    how = "usage.breakdown(by=['hour_of_day', 'weekday'], measures=['calls'])"
+    chosen = columns.measure(measure, how.replace("calls", measure or ""))
+    weekly = {"hour_of_day", "weekday"} <= columns.dimensions.keys()
+    if not weekly and "day" not in columns.dimensions:
+        raise UsageError(hint(columns, "hour_of_day and weekday, or day", how))
     title = f"{chosen.title} by {'hour and weekday' if weekly else 'day'}"
-    parts = facets(frame, chosen)
+    parts = facets(columns, chosen)
     if not known(parts, chosen.name):
-        return empty(title, theme, f"{chosen.title}: unknown for every call" if len(frame) else None)
+        return empty(title, theme, f"{chosen.title}: unknown for every call" if columns.rows else None)
     grids = [_week() if weekly else _calendar([row["day"] for row in part.rows]) for part in parts]
     heights = [len(grid.rows) * grid.cell for grid in grids]
     inner = sum(heights) + BELOW * (len(parts) - 1)
@@ -66,7 +64,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
     figure = make_subplots(rows=len(parts), cols=1, row_heights=heights, vertical_spacing=spacing)
     for number, (part, grid) in enumerate(zip(parts, grids, strict=True), 1):
         _draw(figure, number, part, grid, chosen, columns.measures, inner)
-    note = coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None
+    note = coverage(columns.rows, columns.measures) if chosen.kind == "money" else None
     return finish(figure, title, [note], theme, inner + 125)
 
 
@@ -106,7 +104,7 @@ def _month(monday: date) -> str:
 
 
 def _draw(
-    figure: go.Figure, number: int, part: Facet, grid: Grid, measure: Measure, measures: Sequence[str], inner: int
+    figure: go.Figure, number: int, part: Facet, grid: Grid, measure: Measure, measures: Measures, inner: int
 ) -> None:
     cells: dict[tuple[int, int], list[Row]] = {}
     for row in part.rows:
@@ -116,7 +114,7 @@ def _draw(
     texts = [[""] * len(grid.columns) for _ in grid.rows]
     code = wording.label_text(part.currency or "")
     for (column, line), rows in cells.items():
-        found = merged(rows)
+        found = merged(rows, measures)
         if measure.name not in found:
             raise UsageError(f"{measure.title} does not add up, but {len(rows)} rows fall on {grid.name(rows[0])}")
         amount = found[measure.name]

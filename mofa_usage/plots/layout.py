@@ -2,18 +2,18 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
-import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage import wording
-from mofa_usage.measures import DIMENSIONS, Measure
+from mofa_usage.measures import Dimension, Measure
+from mofa_usage.plots.answers import Answer
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -104,9 +104,9 @@ def _shift(place: date, by: timedelta) -> datetime:
     return moment + by
 
 
-def bucket(frame: pl.DataFrame, name: str) -> BucketAxis:
-    """The bucket of a column; a Datetime column knows its zone."""
-    return BucketAxis(name, getattr(frame.schema[name], "time_zone", None))
+def bucket(answer: Answer, time: Dimension) -> BucketAxis:
+    """The axis of a time bucket or cycle; a Datetime column knows its zone."""
+    return BucketAxis(time.name, answer.zones.get(time.name))
 
 
 def value_axis(measure: Measure, largest: float, currency: str | None = None, title: str = "") -> dict[str, Any]:
@@ -164,16 +164,9 @@ def empty(title: str, theme: look.Theme, why: str | None = None) -> go.Figure:
     return finish(figure, title, [], theme, 220)
 
 
-def dimension_title(name: str) -> str:
-    """What a dimension is called: its title, or the name of a label or of a further column, which anybody may have
-    written.
-    """
-    return DIMENSIONS[name].title if name in DIMENSIONS else wording.label_text(name.partition(".")[2] or name)
-
-
-def by_text(dimensions: Sequence[str]) -> str:
-    """`" by model"` for a title; empty without dimensions."""
-    names = [dimension_title(name) for name in dimensions]
+def by_text(dimensions: Iterable[Dimension]) -> str:
+    """`" by model"` for a title; empty without dimensions. Anybody may have written the name of a label or column."""
+    names = [wording.label_text(entry.title) for entry in dimensions]
     return f" by {' and '.join(name if name.isupper() else name.lower() for name in names)}" if names else ""
 
 

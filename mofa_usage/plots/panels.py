@@ -1,6 +1,6 @@
 """Panels above each other on one time axis: the drawing behind every figure along time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,7 +10,7 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
-from mofa_usage.plots.answers import Facet, Group, Row, Styles, details, merged, total
+from mofa_usage.plots.answers import Facet, Group, Measures, Row, Styles, details, merged, total
 from mofa_usage.plots.layout import BucketAxis, value_axis
 
 MANY = 60
@@ -20,10 +20,10 @@ MANY = 60
 class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
 
-    def __init__(self, count: int, axis: BucketAxis, time: str, measures: Sequence[str], styles: Styles) -> None:
+    def __init__(self, count: int, axis: BucketAxis, measures: Measures, styles: Styles) -> None:
         self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
         self._axis = axis
-        self._time = time
+        self._time = axis.name
         self._measures = measures
         self._styles = styles
         self._values: set[Any] = set()
@@ -43,7 +43,7 @@ class Panels:
         whole = {value: total(rows, measure.name) for value, rows in periods.items()}
         separated = {} if len(periods) <= MANY else {"line": {"width": 0}}
         for group in groups:
-            rows = {value: merged(found) for value, found in self._by_period(group.rows).items()}
+            rows = {value: merged(found, self._measures) for value, found in self._by_period(group.rows).items()}
             style = group.style(styles or self._styles)
             self.figure.add_trace(
                 go.Bar(

@@ -14,11 +14,11 @@ from plotly.subplots import make_subplots
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, MEASURES, Measure
-from mofa_usage.measures import measure as find_measure
+from mofa_usage.measures import MEASURES, Measure
 from mofa_usage.plots.answers import (
     Facet,
     Group,
+    Measures,
     Row,
     Styles,
     abbreviate,
@@ -27,17 +27,19 @@ from mofa_usage.plots.answers import (
     facets,
     fold,
     grouped,
+    hint,
     known,
     merged,
     need,
-    shape,
+    read,
     styles_for,
     total,
     weight_of,
 )
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room, logarithmic, value_axis
 from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.series import FAILURES, NOUNS, over_time, question
+from mofa_usage.plots.percentiles import families
+from mofa_usage.plots.series import FAILURES, over_time, question
 
 PITCH = 38
 """Pixels from one row to the next: a line of text and a bar."""
@@ -100,19 +102,18 @@ def by_dimension(
     Raises:
         UsageError: a column is missing, or a group has several rows that cannot be added up.
     """
-    columns = shape(frame)
-    chosen = find_measure(measure or columns.measures[0])
-    how = f"usage.breakdown(by=['{dimension or 'model_name'}'], measures=['{chosen.name}'])"
-    if chosen.name == "cost":
+    columns = read(frame)
+    how = f"usage.breakdown(by=['{dimension or 'model_name'}'], measures=['{measure or 'calls'}'])"
+    if measure == "cost":
         how = f"usage.cost(by=['{dimension or 'model_name'}'])"
-    need(frame, [chosen.name, *([dimension] if dimension else [])], how)
-    if (dimension is None and (columns.time or columns.cycles)) or _ordered(dimension):
+    chosen = columns.measure(measure, how)
+    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
+    if any(entry.kind != "category" for entry in (dimensions if dimension else columns.dimensions.values())):
         return over_time(frame, chosen.name, theme=theme, styles=styles)
-    dimensions = [dimension] if dimension else list(columns.categories)
     title = f"{chosen.title}{by_text(dimensions)}"
-    parts = facets(frame, chosen)
+    parts = facets(columns, chosen)
     if not known(parts, chosen.name):
-        return empty(title, theme, f"{chosen.title}: unknown for every call" if len(frame) else None)
+        return empty(title, theme, f"{chosen.title}: unknown for every call" if columns.rows else None)
     palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
     drawn, notes = [], list[str | None]()
     for part in parts:
@@ -123,12 +124,8 @@ def by_dimension(
     figure, height = _panels([len(groups) for groups in drawn])
     for number, (part, groups) in enumerate(zip(parts, drawn, strict=True), 1):
         _bars(figure, number, part, groups, chosen, columns.measures, palette)
-    notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
+    notes.append(coverage(columns.rows, columns.measures) if chosen.kind == "money" else None)
     return finish(figure, title, notes, theme, height)
-
-
-def _ordered(dimension: str | None) -> bool:
-    return dimension in DIMENSIONS and DIMENSIONS[str(dimension)].kind != "category"
 
 
 def _largest(groups: list[Group], measure: Measure) -> list[Group]:
@@ -189,12 +186,12 @@ def _bars(
     part: Facet,
     groups: Sequence[Group],
     measure: Measure,
-    measures: Sequence[str],
+    measures: Measures,
     styles: Styles,
 ) -> None:
     whole = total(part.rows, measure.name) if measure.additive else None
     code = wording.label_text(part.currency or "")
-    rows = [merged(group.rows) for group in groups]
+    rows = [merged(group.rows, measures) for group in groups]
     amounts = [row[measure.name] for row in rows]
     texts = [wording.value_text(amount, measure.kind, code) for amount in amounts]
     if whole:
@@ -249,25 +246,27 @@ def percentiles_by(
     Raises:
         UsageError: a column is missing; the message says how to get it.
     """
-    columns = shape(frame)
-    words = [word for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
+    columns = read(frame)
     how = f"usage.{question(prefix)}(by=['{dimension or 'model_name'}'])"
-    need(frame, [*([] if words else [f"{prefix}_p50"]), *([dimension] if dimension else [])], how)
-    dimensions = [dimension] if dimension else list(columns.categories)
-    title = f"{NOUNS[prefix]}{by_text(dimensions)}"
-    leading = MEASURES[f"{prefix}_{words[0]}"]
-    part = facets(frame, leading)[0]
+    family = families(columns.measures).get(prefix)
+    if family is None:
+        raise UsageError(hint(columns, f"{prefix}_p50", how))
+    words = list(family.measures)
+    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
+    title = f"{family.noun}{by_text(dimensions)}"
+    leading = family.measures[words[0]]
+    part = facets(columns, leading)[0]
     groups = grouped(part.rows, dimensions, weight_of(leading, columns.measures))
     valued = [group for group in groups if any(group.rows[0][f"{prefix}_{word}"] is not None for word in words)]
     if not valued:
-        return empty(title, theme, f"{NOUNS[prefix]}: unknown for every call" if len(frame) else None)
+        return empty(title, theme, f"{family.noun}: unknown for every call" if columns.rows else None)
     shown = _largest(valued[:top], leading)
     palette = styles or styles_for([part], dimensions, leading, columns.measures)
     figure, height = _panels([len(shown)])
     _ranges(figure, shown, prefix, words, columns.measures, palette)
     values = [group.rows[0][f"{prefix}_{word}"] for group in shown for word in words]
     present = [float(value) for value in values if value is not None]
-    axis = value_axis(leading, max(present), title=NOUNS[prefix])
+    axis = value_axis(leading, max(present), title=family.noun)
     if min(present) > 0 and max(present) > 30 * min(present):
         axis.update(logarithmic(min(present), max(present)))
     figure.update_xaxes(axis)
@@ -294,7 +293,7 @@ def _ranges(
     groups: Sequence[Group],
     prefix: str,
     words: Sequence[str],
-    measures: Sequence[str],
+    measures: Measures,
     styles: Styles,
 ) -> None:
     spread = [word for word in words if word.startswith("p")]
@@ -334,7 +333,12 @@ def _ranges(
 
 
 def _marker(word: str, color: Any) -> dict[str, Any]:
-    return {"symbol": SYMBOLS[word], "size": 9, "color": color, "line": {"width": 2 if "open" in SYMBOLS[word] else 0}}
+    return {
+        "symbol": SYMBOLS.get(word, "circle-open"),
+        "size": 9,
+        "color": color,
+        "line": {"width": 2 if "open" in SYMBOLS.get(word, "circle-open") else 0},
+    }
 
 
 def _percentile_text(row: Row, prefix: str, words: Sequence[str]) -> str:
@@ -364,23 +368,23 @@ def failures_by(
     """
     names = {status: f"{status}_count" for status in FAILURES}
     how = f"usage.success_rate(by=['{dimension or 'model_name'}'])"
-    need(frame, ["calls", "success_count", *names.values(), *([dimension] if dimension else [])], how)
-    columns = shape(frame)
-    dimensions = [dimension] if dimension else list(columns.categories)
+    columns = read(frame)
+    need(columns, ["calls", "success_count", *names.values(), *([dimension] if dimension else [])], how)
+    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
     title = f"Failures{by_text(dimensions)}"
-    everything = frame.to_dicts()
+    everything = columns.rows
     if not everything:
         return empty(title, theme)
     groups = grouped(everything, dimensions, lambda rows: sum(total(rows, name) or 0 for name in names.values()))
     groups = fold(groups, top)
-    rows = [merged(group.rows) for group in groups]
+    rows = [merged(group.rows, columns.measures) for group in groups]
     figure, height = _panels([len(groups)])
     _label(figure, 1, groups, [_failure_text(row) for row in rows])
     for status in sorted(names, key=lambda status: -(total(rows, names[status]) or 0)):
         _failure_bars(figure, groups, rows, status, columns.measures)
     most = max(sum(row[name] or 0 for name in names.values()) for row in rows)
     figure.update_xaxes(value_axis(MEASURES["error_count"], most, title="Unsuccessful calls"))
-    whole = merged(everything)
+    whole = merged(everything, columns.measures)
     return finish(figure, title, [f"{_failure_text(whole)}"], theme, height + legend_room(figure))
 
 
@@ -392,7 +396,7 @@ def _failure_text(row: Row) -> str:
 
 
 def _failure_bars(
-    figure: go.Figure, groups: Sequence[Group], rows: Sequence[Row], status: str, measures: Sequence[str]
+    figure: go.Figure, groups: Sequence[Group], rows: Sequence[Row], status: str, measures: Measures
 ) -> None:
     hover = [
         "<br>".join(

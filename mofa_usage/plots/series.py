@@ -11,12 +11,11 @@ import polars as pl
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import MEASURES, Measure
-from mofa_usage.measures import measure as find_measure
+from mofa_usage.measures import MEASURES, Dimension, Measure
 from mofa_usage.plots.answers import (
+    Answer,
     Facet,
     Group,
-    Shape,
     Styles,
     abbreviate,
     coverage,
@@ -26,19 +25,17 @@ from mofa_usage.plots.answers import (
     hint,
     known,
     need,
-    shape,
+    read,
     styles_for,
     total,
     weight_of,
 )
 from mofa_usage.plots.layout import bucket, by_text, empty, finish, legend_room, value_axis
 from mofa_usage.plots.panels import Panels
+from mofa_usage.plots.percentiles import families, styles_of
 
 FAILURES = ("failed", "timeout", "rate_limited", "cancelled")
 """The statuses that are no success, each counted by the measure `<status>_count`."""
-
-NOUNS = {"latency": "Latency", "ttft": "Time to first token", "token_rate": "Token rate"}
-"""What the percentiles with these prefixes are about."""
 
 
 def cost_over_time(
@@ -88,15 +85,15 @@ def over_time(
     Raises:
         UsageError: a column is missing, or a group has several rows in a period that cannot be added up.
     """
-    columns = shape(frame)
-    chosen = find_measure(measure or columns.measures[0])
-    time, dimensions = _roles(frame, columns, chosen, by)
+    columns = read(frame)
+    chosen = columns.measure(measure, _how(columns, measure or "", by))
+    time, dimensions = _roles(columns, chosen, by)
     title = f"{chosen.title} {_per(time)}{by_text(dimensions)}"
-    parts = facets(frame, chosen)
+    parts = facets(columns, chosen)
     if not known(parts, chosen.name):
-        return empty(title, theme, f"{chosen.title}: unknown for every call" if len(frame) else None)
+        return empty(title, theme, f"{chosen.title}: unknown for every call" if columns.rows else None)
     palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
-    panels = Panels(len(parts), bucket(frame, time), time, columns.measures, palette)
+    panels = Panels(len(parts), bucket(columns, time), columns.measures, palette)
     notes: list[str | None] = []
     drawn: list[list[Group]] = []
     for part in parts:
@@ -113,7 +110,7 @@ def over_time(
             panels.stack(number, part, groups, chosen)
         else:
             _lines(panels, number, part, groups, chosen)
-    notes.append(coverage(frame.to_dicts(), columns.measures) if chosen.kind == "money" else None)
+    notes.append(coverage(columns.rows, columns.measures) if chosen.kind == "money" else None)
     figure = panels.dress()
     return finish(figure, title, notes, theme, 190 + 160 * len(parts) + legend_room(figure))
 
@@ -141,24 +138,26 @@ def percentiles_over_time(
     Raises:
         UsageError: a column is missing; the message says how to get it.
     """
-    columns = shape(frame)
-    drawn = [f"{prefix}_{word}" for word in look.PERCENTILE_STYLES if f"{prefix}_{word}" in columns.measures]
-    need(frame, [] if drawn else [f"{prefix}_p50"], f"usage.{question(prefix)}(by=['day'])")
-    time, dimensions = _roles(frame, columns, MEASURES[drawn[0]], None)
+    columns = read(frame)
+    family = families(columns.measures).get(prefix)
+    if family is None:
+        raise UsageError(hint(columns, f"{prefix}_p50", f"usage.{question(prefix)}(by=['day'])"))
+    drawn = dict(family.measures)
+    time, dimensions = _roles(columns, next(iter(drawn.values())), None)
     if dimensions:
-        one = f"{prefix}_{percentile}"
-        return over_time(frame, one if one in drawn else drawn[0], top=top, theme=theme, styles=styles)
-    title, rows = f"{NOUNS[prefix]} {_per(time)}", frame.to_dicts()
-    values = [row[name] for row in rows for name in drawn if row[name] is not None]
+        one = drawn.get(percentile, next(iter(drawn.values())))
+        return over_time(frame, one.name, top=top, theme=theme, styles=styles)
+    title, rows = f"{family.noun} {_per(time)}", columns.rows
+    values = [row[measure.name] for row in rows for measure in drawn.values() if row[measure.name] is not None]
     if not values:
-        return empty(title, theme, f"{NOUNS[prefix]}: unknown for every call" if rows else None)
-    panels = Panels(1, bucket(frame, time), time, columns.measures, {})
+        return empty(title, theme, f"{family.noun}: unknown for every call" if rows else None)
+    panels = Panels(1, bucket(columns, time), columns.measures, {})
     # From above to below, as the lines stand in the figure.
-    for name in sorted(drawn, key=lambda name: -sum(row[name] or 0 for row in rows)):
-        word = name.removeprefix(f"{prefix}_")
-        panels.line(1, Group(word, word, rows, short=word), MEASURES[name], style=look.PERCENTILE_STYLES[word])
+    looks = styles_of(drawn)
+    for word in sorted(drawn, key=lambda word: -sum(row[drawn[word].name] or 0 for row in rows)):
+        panels.line(1, Group(word, word, rows, short=word), drawn[word], style=looks[word])
     figure = panels.dress()
-    figure.update_yaxes(value_axis(MEASURES[drawn[0]], max(values), title=NOUNS[prefix]))
+    figure.update_yaxes(value_axis(next(iter(drawn.values())), max(values), title=family.noun))
     return finish(figure, title, [], theme, 350 + legend_room(figure))
 
 
@@ -178,16 +177,16 @@ def success_over_time(
         UsageError: a column is missing; the message says how to get it.
     """
     how = "usage.success_rate(by=['day'])"
-    need(frame, ["success_rate", *(f"{status}_count" for status in FAILURES)], how)
-    columns = shape(frame)
-    rate = MEASURES["success_rate"]
-    time, dimensions = _roles(frame, columns, rate, None)
+    columns = read(frame)
+    need(columns, ["success_rate", *(f"{status}_count" for status in FAILURES)], how)
+    rate = columns.measures["success_rate"]
+    time, dimensions = _roles(columns, rate, None)
     title = f"Success and failures {_per(time)}"
-    part = Facet(None, frame.to_dicts())
+    part = Facet(None, columns.rows)
     if not known([part], rate.name):
         return empty(title, theme)
     palette = {**(styles or styles_for([part], dimensions, rate, columns.measures))}
-    panels = Panels(2, bucket(frame, time), time, columns.measures, palette)
+    panels = Panels(2, bucket(columns, time), columns.measures, palette)
     groups = grouped(part.rows, dimensions, weight_of(rate, columns.measures))
     if dimensions:
         abbreviate(groups[:top])
@@ -205,13 +204,13 @@ def success_over_time(
     return finish(figure, title, notes, theme, 460 + legend_room(figure))
 
 
-def _failures(panels: Panels, part: Facet, time: str) -> int:
+def _failures(panels: Panels, part: Facet, time: Dimension) -> int:
     """Draw the counts by status into the lower panel; their sum."""
     count = MEASURES["error_count"]
     names = [f"{status}_count" for status in FAILURES]
     groups = []
     for status, name in zip(FAILURES, names, strict=True):
-        rows = [{time: row[time], count.name: row[name]} for row in part.rows]
+        rows = [{time.name: row[time.name], count.name: row[name]} for row in part.rows]
         word = status.replace("_", " ")
         groups.append(Group(status, word, rows, short=word))
     whole = [row for group in groups for row in group.rows]
@@ -228,25 +227,29 @@ def _lines(panels: Panels, number: int, part: Facet, groups: Sequence[Group], me
     panels.figure.update_yaxes(axis, row=number, col=1)
 
 
-def _roles(frame: pl.DataFrame, columns: Shape, measure: Measure, by: str | None) -> tuple[str, list[str]]:
-    """The column along which to draw, and the dimensions of the groups."""
+def _how(columns: Answer, measure: str, by: str | None) -> str:
+    """The call that makes a frame for a figure of this measure."""
+    asked = by or next((entry.name for entry in columns.categories), "model_name")
+    if measure in ("cost", "success_rate"):
+        return f"usage.{measure}(by=['day', '{asked}'])"
+    return f"usage.breakdown(by=['day', '{asked}'], measures=['{measure or 'calls'}'])"
+
+
+def _roles(columns: Answer, measure: Measure, by: str | None) -> tuple[Dimension, list[Dimension]]:
+    """The dimension along which to draw, and those of the groups."""
     axes = [*([columns.time] if columns.time else []), *columns.cycles]
-    asked = by or next(iter(columns.categories), "model_name")
-    how = f"usage.breakdown(by=['day', '{asked}'], measures=['{measure.name}'])"
-    if measure.name in ("cost", "success_rate"):
-        how = f"usage.{measure.name}(by=['day', '{asked}'])"
+    how = _how(columns, measure.name, by)
     if not axes:
-        raise UsageError(hint(frame, "a time bucket (minute, hour, day, week or month)", how))
-    need(frame, [measure.name, *([by] if by else [])], how)
-    dimensions = [by] if by else [*columns.categories, *axes[1:]]
-    apart = measure.kind != "money" and not measure.additive and "currency" in frame.columns
-    if apart and by != "currency" and frame["currency"].n_unique() > 1:
-        dimensions.append("currency")
+        raise UsageError(hint(columns, "a time bucket (minute, hour, day, week or month)", how))
+    dimensions = [columns.dimension(by, how)] if by else [*columns.categories, *axes[1:]]
+    apart = measure.kind != "money" and not measure.additive and "currency" in columns.dimensions
+    if apart and by != "currency" and len({row["currency"] for row in columns.rows}) > 1:
+        dimensions.append(columns.dimensions["currency"])
     return axes[0], dimensions
 
 
-def _per(time: str) -> str:
-    return {"hour_of_day": "by hour of the day", "weekday": "by weekday"}.get(time, f"per {time}")
+def _per(time: Dimension) -> str:
+    return {"hour_of_day": "by hour of the day", "weekday": "by weekday"}.get(time.name, f"per {time.name}")
 
 
 def question(prefix: str) -> str:
@@ -263,8 +266,8 @@ def _sum_text(part: Facet, measure: Measure) -> str:
     return f"{whole} in total" if measure.kind != "count" else f"{whole} {measure.title.lower()} in total"
 
 
-def _rate_text(part: Facet, columns: Shape) -> str | None:
-    if not {"calls", "success_count"} <= set(columns.measures):
+def _rate_text(part: Facet, columns: Answer) -> str | None:
+    if not {"calls", "success_count"} <= columns.measures.keys():
         return None
     calls, successes = total(part.rows, "calls"), total(part.rows, "success_count")
     return f"{wording.percent(successes / calls)} of {calls:,} calls succeeded" if calls else None
