@@ -4,11 +4,13 @@ Nothing here is shared with the package: money is `Fraction`, quantiles are nump
 `calls()` draws rows, `frames()` puts them into each engine.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -274,6 +276,33 @@ PLAIN: dict[str, Callable[[list[Row]], Any]] = {
     "models": _distinct("model_name"),
 }
 
+_PER_CALL: dict[str, Callable[[list[Row]], list[Any]]] = {
+    "latency": lambda rows: _values(rows, "latency_ms"),
+    "ttft": lambda rows: _values(rows, "time_to_first_token_ms"),
+    "time_per_output_token": _times_per_token,
+    "token_rate": _rates,
+    **{name: partial(_values, column=name) for name in ("total_tokens", "prompt_tokens", "completion_tokens")},
+}
+"""What percentiles by name are of, but for money."""
+
+
+def money_quantile(amounts: Sequence[Decimal], quantile: Fraction) -> Decimal | None:
+    """Between its two neighbours, in fractions."""
+    if not amounts:
+        return None
+    ordered, place = sorted(map(Fraction, amounts)), quantile * (len(amounts) - 1)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return _money(below + (above - below) * (place - math.floor(place)))
+
+
+def percentile(name: str) -> Callable[[list[Row]], Any]:
+    """`latency_p75`: any percentile by its name."""
+    of, _, percent = name.rpartition("_p")
+    quantile = Fraction(percent) / 100
+    if of == "cost":
+        return lambda rows: money_quantile(_values(rows, "total_price"), quantile)
+    return lambda rows: _quantile(_PER_CALL[of](rows), float(quantile))
+
 
 # The dimensions.
 
@@ -339,6 +368,11 @@ def currencies(rows: Sequence[Row]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
+def priced_in(rows: Sequence[Row], of: str) -> list[Row]:
+    """The calls behind an amount in one currency: those priced in it, and those without a price."""
+    return [row for row in rows if currency(row) in (of, None)]
+
+
 def money(measure: str, rows: Sequence[Row], of: str) -> Any:
-    """A measure of money in one currency: of the calls priced in it, and of those without a price."""
-    return PLAIN[measure]([row for row in rows if currency(row) in (of, None)])
+    """A measure of money in one currency."""
+    return PLAIN[measure](priced_in(rows, of))

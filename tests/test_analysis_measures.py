@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import polars as pl
@@ -36,7 +37,10 @@ from tests.plain_analysis import (
     frames,
     grouped,
     money,
+    money_quantile,
+    percentile,
     polars_frame,
+    priced_in,
     relation,
 )
 from tests.proofs import trials
@@ -138,6 +142,62 @@ def test_rows_add_up_to_the_whole(rows: list[Row], by: set[str]) -> None:
     assert_frame_equal(
         pl.DataFrame(parts).select(pl.col(common).sum()), pl.DataFrame(whole).select(pl.col(common).fill_null(0))
     )
+
+
+PERCENTED = (
+    *("latency", "ttft", "time_per_output_token", "token_rate"),
+    *("cost", "total_tokens", "prompt_tokens", "completion_tokens"),
+)
+percents = st.integers(0, 100).map(str) | st.sampled_from(["99.9", "0.5", "12.34", "33.333333333"])
+
+
+@pytest.mark.proof
+@settings(max_examples=trials(25, 200), deadline=None)
+@given(
+    rows=calls(max_size=40, currencies=["EUR", None]) | calls(max_size=40),
+    by=st.sampled_from([[], ["model_name"], ["team", "status"], ["currency"]]),
+    asked=st.sets(st.tuples(st.sampled_from(PERCENTED), percents).map("_p".join), min_size=1, max_size=6),
+)
+def test_percentiles_by_name_are_those_of_the_values_in_between(
+    rows: list[Row], by: list[str], asked: set[str]
+) -> None:
+    plain = grouped(rows, by) or ({} if by else {(): []})
+    for native in frames(rows):
+        found = breakdown(native, by, ["calls", *sorted(asked)])
+        assert found.height == len(plain)
+        for row in found.to_dicts():
+            group = plain[tuple(row[name] for name in by)]
+            for column in (name for name in row if "_p" in name):
+                measure, of = measure_of_column(column) or ("", None)
+                among = group if of is None else priced_in(group, of)
+                assert_same(row[column], percentile(measure)(among), f"{column} of {group}")
+
+
+@pytest.mark.proof
+@settings(max_examples=trials(25, 200), deadline=None)
+@given(
+    units=st.lists(st.integers(0, 10**15 - 1), min_size=1, max_size=60),
+    percent=st.integers(0, 1000).map(lambda tenths: tenths / 10),
+)
+def test_a_percentile_of_prices_is_exact_to_the_last_place(units: list[int], percent: float) -> None:
+    prices = [Decimal(unit).scaleb(-10) for unit in units]
+    expected = money_quantile(prices, Fraction(str(percent)) / 100)
+    for native in frames([call(NOON, total_price=price) for price in prices]):
+        assert breakdown(native, (), f"cost_p{percent}").item(0, 0) == expected
+
+
+@each_engine
+def test_percentiles_are_called_by_their_number(engine: str) -> None:
+    rows = [call(NOON, latency_ms=ms, total_price=Decimal(ms) / 1000) for ms in (100, 200, 400)]
+    found = breakdown(on(engine, rows), (), ["latency_p75", "latency_p99.9", "latency_p050", "cost_p10", "latency_p50"])
+    assert found.rows(named=True) == [
+        {"latency_p75": 300.0, "latency_p99.9": 399.6, "latency_p50": 200.0, "cost_p10": Decimal("0.12"),
+         "currency": "USD"}
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no measure is called 'latency_p101'; percentiles go from latency_p0 to "):
+        breakdown(on(engine, rows), (), "latency_p101")
+    with pytest.raises(UsageError, match="the frame has no column 'latency_ms', which the measure 'latency_p75' needs"):
+        breakdown(polars_frame(rows).drop("latency_ms"), (), "latency_p75")
 
 
 @each_engine

@@ -154,6 +154,35 @@ def test_a_column_of_money_says_its_measure_and_currency(measure: str, currency:
     assert measure_of_column(measure) == (measure, None)
 
 
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("cost_p95_EUR", ("cost_p95", "EUR")),
+        ("cost_p99.9", ("cost_p99.9", None)),
+        ("latency_p75", ("latency_p75", None)),
+        ("latency_p75_EUR", None),
+        ("latency_p175", None),
+        ("cost_p175", ("cost", "p175")),
+    ],
+)
+def test_a_column_of_a_percentile_says_which(column: str, expected: tuple[str, str | None] | None) -> None:
+    assert measure_of_column(column) == expected
+
+
+@pytest.mark.parametrize("of", ["latency", "ttft", "time_per_output_token", "token_rate", "cost", "total_tokens"])
+def test_every_percentile_is_a_measure(of: str) -> None:
+    for percent in ("0", "1", "12.5", "99.99", "100"):
+        found = measure(f"{of}_p{percent}")
+        assert (found.name, found.title[-len(percent) - 2 :]) == (f"{of}_p{percent}", f" p{percent}")
+        assert found == measure(f"{of}_p0{percent}")
+        assert measure_of_column(found.name) == (found.name, None)
+    for wrong in ("100.01", "-1", "1000"):
+        with pytest.raises(UsageError, match=f"percentiles go from {of}_p0 to {of}_p100"):
+            measure(f"{of}_p{wrong}")
+    with pytest.raises(UsageError, match=f"no measure is called '{of}_pp5'; near it: "):
+        measure(f"{of}_pp5")
+
+
 @pytest.mark.parametrize("column", ["model_name", "currency", "calls_EUR", "costs", "labels.cost", "first_call"])
 def test_other_columns_are_no_measures(column: str) -> None:
     assert measure_of_column(column) is None

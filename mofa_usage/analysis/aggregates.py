@@ -19,6 +19,7 @@ import polars as pl
 
 from mofa_usage.analysis.currencies import currency_of
 from mofa_usage.analysis.engine import LazyCalls
+from mofa_usage.analysis.quantiles import Ranked, fraction, places
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Condition, Dimension, Measure, Quotient, Ratio
 from mofa_usage.reading.columns import MONEY, NIL
@@ -69,6 +70,12 @@ class Plan:
             for column in columns
         } | {_column(quotient): _quotient(quotient) for quotient in quotients}
 
+    def ranked(self, selected: nw.LazyFrame[Any], keys: Iterable[str]) -> nw.LazyFrame[Any]:
+        """Those columns with what the quantiles of money need beside them, for groups by `keys`."""
+        for group in self._quantiles(money=True):
+            selected = Ranked(self._names[group[0]], self._masked(group[0])).added_to(selected, keys)
+        return selected
+
     def expressions(self, *, quantile_lists: bool) -> dict[str, nw.Expr]:
         """The aggregations of those columns, by name.
 
@@ -81,7 +88,11 @@ class Plan:
             if aggregate.function != "quantile"
             for name, expression in self._aggregations(aggregate, column)
         }
-        for group in self._quantiles():
+        for group in self._quantiles(money=True):
+            order = Ranked(self._names[group[0]], self._masked(group[0]))
+            for aggregate in group:
+                found |= order.neighbours(self._names[aggregate], fraction(aggregate.quantile))
+        for group in self._quantiles(money=False):
             value, asked = self._masked(group[0]), [aggregate.quantile for aggregate in group]
             if quantile_lists:
                 # Narwhals' types say float; SQL engines take, and it passes on, a list as well.
@@ -95,17 +106,17 @@ class Plan:
         """The engine's result with a column for each aggregate."""
         columns = [
             pl.col(self._names[group[0]]).list.get(position).alias(self._names[aggregate])
-            for group in self._quantiles()
+            for group in self._quantiles(money=False)
             if isinstance(result.schema[self._names[group[0]]], pl.List)
             for position, aggregate in enumerate(group)
         ]
         return result.with_columns(columns)
 
-    def _quantiles(self) -> list[list[Aggregate]]:
-        """The quantiles that are asked for, together when they are of the same values."""
+    def _quantiles(self, *, money: bool) -> list[list[Aggregate]]:
+        """The quantiles of money, or of other things, that are asked for: together when they are of the same values."""
         groups: dict[Aggregate, list[Aggregate]] = {}
         for aggregate in self._names:
-            if aggregate.function == "quantile":
+            if aggregate.function == "quantile" and (self._dtype(aggregate) == MONEY) is money:
                 groups.setdefault(replace(aggregate, quantile=0.0), []).append(aggregate)
         return list(groups.values())
 
@@ -120,11 +131,17 @@ class Plan:
                 present, calls = result[f"{found.name}_present"], result[f"{found.name}_calls"]
                 return found.fill_null(0).cast(pl.Int64) - (present < calls).cast(pl.Int64)
             case "quantile":
-                # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
-                percentile = found.cast(pl.Float64)
-                return percentile.round(2) if self._dtype(aggregate) == pl.Int64 else percentile
+                return self._quantile(aggregate, result)
         exact = self._dtype(aggregate)
         return found if exact is None else self._known(aggregate, found.cast(exact), result)
+
+    def _quantile(self, aggregate: Aggregate, result: pl.DataFrame) -> pl.Series:
+        exact, name = fraction(aggregate.quantile), self._names[aggregate]
+        if self._dtype(aggregate) == MONEY:
+            return Ranked.value(name, exact, result)
+        # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
+        percentile, digits = result[name].cast(pl.Float64), places(exact)
+        return percentile if digits is None or self._dtype(aggregate) != pl.Int64 else percentile.round(digits)
 
     def _known(self, aggregate: Aggregate, total: pl.Series, result: pl.DataFrame) -> pl.Series:
         """A sum where it is known: null when no call has a value, or 0 where that is the answer."""

@@ -158,7 +158,7 @@ def _label(name: str, key: pl.Series, clock: ZoneInfo) -> pl.Series:
 def _grouped(calls: LazyCalls, keys: Mapping[str, nw.Expr], plan: Plan) -> pl.DataFrame:
     """One row per group, with its keys and the aggregates of the plan."""
     columns = {**keys, **plan.values()}
-    selected = calls.frame.select(**columns) if columns else calls.frame
+    selected = plan.ranked(calls.frame.select(**columns), keys) if columns else calls.frame
     grouped = selected.group_by(*keys).agg if keys else selected.select
     return plan.unpacked(collect(grouped(**plan.expressions(quantile_lists=calls.quantile_lists))))
 

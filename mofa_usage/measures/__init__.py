@@ -20,24 +20,28 @@ Decimal with ten places, in the currency of its call: **amounts of different cur
 answer has several, a measure of kind `money` is a column for each of them, see `money_columns`. Token details
 (cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
 
-- `formulas` has the parts, `catalogue` every measure, `dimensions` every dimension, `columns` the names of the
-  columns of money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near it.
+- `formulas` has the parts, `catalogue` every measure that has a name of its own, `percentiles` those that a number
+  names, `derived` finds a measure by its name, `dimensions` has every dimension, `columns` the names of the columns of
+  money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near it.
 
 >>> MEASURES["cost_per_call"].title
 'Cost per call'
 >>> MEASURES["latency_p95"].needs
 ('latency_ms',)
->>> measure("latency_p59")  # doctest: +ELLIPSIS
+>>> measure("latency_p99.9").title
+'Latency p99.9'
+>>> measure("latncy_p95")  # doctest: +ELLIPSIS
 Traceback (most recent call last):
-mofa_usage.errors.UsageError: no measure is called 'latency_p59'; near it: latency_p99, latency_p95...
+mofa_usage.errors.UsageError: no measure is called 'latncy_p95'; near it: latency_p95, latency_p99...
 >>> Aggregate("count", where=(Condition("latency_ms", ">", 1000), Condition("status", "==", "success"))).needs
 ('latency_ms', 'status')
 >>> money_columns("cost", ["EUR", "USD"])
 {'EUR': 'cost_EUR', 'USD': 'cost_USD'}
 """
 
-from mofa_usage.measures.catalogue import MEASURES, MeasureName, measure
+from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
+from mofa_usage.measures.derived import measure
 from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
 from mofa_usage.measures.formulas import Aggregate, Condition, Measure, Quantity, Quotient, Ratio
 from mofa_usage.measures.roles import MeasureColumn, Roles

@@ -1,14 +1,14 @@
 """Every measure: what it is called, what it means, and the formula that says so."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from mofa_usage.errors import UsageError
 from mofa_usage.measures.formulas import Aggregate, Condition, Measure, Quotient, Ratio
-from mofa_usage.measures.spelling import suggestion
+from mofa_usage.measures.percentiles import PER_CALL, TIMED, percentile
 
-__all__ = ["MEASURES", "MeasureName", "measure"]
+__all__ = ["MEASURES", "MeasureName"]
 
 MeasureName: TypeAlias = Literal[
     "calls",
@@ -69,26 +69,10 @@ MeasureName: TypeAlias = Literal[
 SUCCEEDED = Condition("status", "==", "success")
 UNSUCCESSFUL = Condition("status", "!=", "success")
 PRICED = Condition("total_price", "known")
-TIMED = Condition("latency_ms", ">", 0)
 LAST_ATTEMPT = Condition("retried", "unknown")
 
-TOKEN_RATE = Quotient(
-    "token_rate", "completion_tokens", "latency_ms", (TIMED,), scale=1000, recorded="tokens_per_second"
-)
-"""Completion tokens per second of latency, unless the call has a rate of its own."""
 
-TIME_PER_OUTPUT_TOKEN = Quotient(
-    "time_per_output_token",
-    "latency_ms",
-    "completion_tokens",
-    (Condition("completion_tokens", ">", 1),),
-    numerator_less="time_to_first_token_ms",
-    denominator_less=1,
-)
-"""Milliseconds from one completion token to the next."""
-
-
-def _count(name: str, title: str, description: str, *where: Condition, value: str | None = None) -> Measure:
+def _count(name: str, title: str, description: str, *where: Condition, value: str | Quotient | None = None) -> Measure:
     return Measure(name, title, "count", "calls", description, Aggregate("count", value, where), additive=True)
 
 
@@ -110,30 +94,22 @@ def _mean(value: str | Quotient) -> Ratio:
     return Ratio(Aggregate("sum", value), Aggregate("count", value))
 
 
-def _durations(prefix: str, value: str | Quotient, title: str, what: str) -> tuple[Measure, ...]:
-    """Mean and percentiles of a number of milliseconds, over the calls that have it."""
-    percentiles = (
-        Measure(
-            f"{prefix}_p{percent}",
-            f"{title} p{percent}",
-            "ms",
-            "ms",
-            f"{percent}th percentile of {what}, exact, linearly interpolated.",
-            Aggregate("quantile", value, quantile=percent / 100),
-        )
-        for percent in (50, 90, 95, 99)
-    )
-    mean = Measure(f"{prefix}_mean", f"Mean {title.lower()}", "ms", "ms", f"Mean of {what}.", _mean(value))
-    return (mean, *percentiles)
+def _spread(prefix: str, *percents: int) -> tuple[Measure, ...]:
+    """Mean and percentiles of a value of the calls, over those that have it."""
+    of = PER_CALL[prefix]
+    text = f"Mean of {of.text}."
+    mean = Measure(f"{prefix}_mean", f"Mean {of.title.lower()}", of.kind, of.unit, text, _mean(of.value))
+    return (mean, *(percentile(prefix, Decimal(percent)) for percent in percents))
 
 
-def _measured(prefix: str, column: str, title: str) -> tuple[Measure, ...]:
+def _measured(prefix: str) -> tuple[Measure, ...]:
     """What a column of milliseconds says: mean, percentiles, maximum, and how many calls have it."""
-    longest = Aggregate("max", column)
+    of = PER_CALL[prefix]
+    longest = Aggregate("max", of.value)
     return (
-        *_durations(prefix, column, title, f"{column} over the calls that have {column}"),
-        Measure(f"{prefix}_max", f"Longest {title.lower()}", "ms", "ms", f"Largest {column}.", longest),
-        _count(f"{prefix}_calls", f"Calls with {title.lower()}", f"Calls that have {column}.", value=column),
+        *_spread(prefix, 50, 90, 95, 99),
+        Measure(f"{prefix}_max", f"Longest {of.title.lower()}", "ms", "ms", f"Largest {of.value}.", longest),
+        _count(f"{prefix}_calls", f"Calls with {of.title.lower()}", f"Calls that have {of.value}.", value=of.value),
     )
 
 
@@ -249,29 +225,13 @@ def _money() -> tuple[Measure, ...]:
 
 
 def _token_rates() -> tuple[Measure, ...]:
-    def rate(name: str, title: str, text: str, formula: Aggregate | Ratio) -> Measure:
-        return Measure(f"token_rate_{name}", title, "tokens/s", "tokens/s", text, formula)
-
-    each = "the calls' rates (tokens_per_second, else completion tokens / seconds of latency)"
     counted = Aggregate("sum", "completion_tokens", (TIMED,))
     waited = Aggregate("sum", "latency_ms", (TIMED, Condition("completion_tokens", "known")))
+    text = "Sum of completion tokens / sum of seconds, over the calls that have both and a latency above 0."
+    overall = Ratio(counted, waited, 1000)
     return (
-        rate("mean", "Mean token rate", f"Mean of {each}.", _mean(TOKEN_RATE)),
-        *(
-            rate(
-                f"p{percent}",
-                f"Token rate p{percent}",
-                f"{percent}th percentile of {each}.",
-                Aggregate("quantile", TOKEN_RATE, quantile=percent / 100),
-            )
-            for percent in (50, 95)
-        ),
-        rate(
-            "overall",
-            "Overall token rate",
-            "Sum of completion tokens / sum of seconds, over the calls that have both and a latency above 0.",
-            Ratio(counted, waited, 1000),
-        ),
+        *_spread("token_rate", 50, 95),
+        Measure("token_rate_overall", "Overall token rate", "tokens/s", "tokens/s", text, overall),
     )
 
 
@@ -279,14 +239,9 @@ _ALL_MEASURES = (
     *_outcomes(),
     *_token_counts(),
     *_money(),
-    *_measured("latency", "latency_ms", "Latency"),
-    *_measured("ttft", "time_to_first_token_ms", "Time to first token"),
-    *_durations(
-        "time_per_output_token",
-        TIME_PER_OUTPUT_TOKEN,
-        "Time per output token",
-        "(latency - time to first token) / (completion tokens - 1) over calls that have all three and several tokens",
-    ),
+    *_measured("latency"),
+    *_measured("ttft"),
+    *_spread("time_per_output_token", 50, 90, 95, 99),
     *_token_rates(),
     _distinct("sessions", "chat_session_id", "Sessions"),
     _distinct("users", "user_id", "Users"),
@@ -296,15 +251,3 @@ _ALL_MEASURES = (
 
 MEASURES: Mapping[str, Measure] = MappingProxyType({entry.name: entry for entry in _ALL_MEASURES})
 """Every measure by its name, in the order in which documentation lists them."""
-
-
-def measure(name: str) -> Measure:
-    """The measure of that name.
-
-    Raises:
-        UsageError: there is none; the message names it and those nearest to it.
-    """
-    try:
-        return MEASURES[name]
-    except (KeyError, TypeError):
-        raise UsageError(f"no measure is called {name!r}; {suggestion(name, MEASURES)}") from None

@@ -11,7 +11,9 @@ last column `currency` says which. Where they are in several, there is a column 
 
 from collections.abc import Sequence
 
-from mofa_usage.measures.catalogue import MEASURES
+from mofa_usage.errors import UsageError
+from mofa_usage.measures.derived import known_measure
+from mofa_usage.measures.formulas import Measure
 
 __all__ = ["measure_of_column", "money_columns"]
 
@@ -30,10 +32,20 @@ def money_columns(measure: str, currencies: Sequence[str]) -> dict[str, str]:
 def measure_of_column(name: str) -> tuple[str, str | None] | None:
     """The measure in a column of an answer, and its currency where the column's name says one.
 
-    None for a column that holds no measure of `MEASURES`, such as a dimension.
+    None for a column that holds no measure that `measure` knows, such as a dimension.
     """
-    if name in MEASURES:
-        return name, None
-    money = (entry for entry in MEASURES.values() if entry.kind == "money" and name.startswith(f"{entry.name}_"))
-    found = max(money, key=lambda entry: len(entry.name), default=None)
-    return None if found is None else (found.name, name[len(found.name) + 1 :])
+    parts = name.split("_")
+    for length in range(len(parts), 0, -1):
+        found = _known("_".join(parts[:length]))
+        if found is not None and length == len(parts):
+            return found.name, None
+        if found is not None:
+            return (found.name, "_".join(parts[length:])) if found.kind == "money" else None
+    return None
+
+
+def _known(name: str) -> Measure | None:
+    try:
+        return known_measure(name)
+    except UsageError:
+        return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from mofa_usage.measures.catalogue import MEASURES
 from mofa_usage.measures.columns import measure_of_column
+from mofa_usage.measures.derived import measure
 from mofa_usage.measures.dimensions import DIMENSIONS, Dimension
 from mofa_usage.measures.formulas import Measure
 
@@ -60,7 +61,7 @@ class Roles:
             if name in DIMENSIONS:
                 dimensions[name] = DIMENSIONS[name]
             elif (found := measure_of_column(name)) is not None and (name in MEASURES or name in numeric):
-                measures[name] = MeasureColumn(MEASURES[found[0]], found[1])
+                measures[name] = MeasureColumn(measure(found[0]), found[1])
             elif name in text:
                 dimensions[name] = Dimension(name, name, "category", f"The column {name}.", (name,))
         apart = (column.currency for column in measures.values() if column.currency is not None)
