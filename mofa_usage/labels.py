@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from mofa_usage.values import MAX_INT, check_text
 
-__all__ = ["NO_LABELS", "RESERVED", "CallLabels", "Labels", "check_label"]
+__all__ = ["KEPT", "NO_LABELS", "OF_A_USER", "RESERVED", "CallLabels", "Labels", "check_label"]
 
 _NAME_LENGTH = 100
 
@@ -80,6 +80,12 @@ RESERVED: Mapping[str, Callable[[str], str | None]] = MappingProxyType(
 was asked for, as OpenTelemetry calls it (`embeddings`, `image_generation`); absent for a chat. `provider`,
 `service_tier`, `request_id`, `environment`: as they say. `served_model`: the model that answered, where it was not the
 one asked for. `user`, `session`, `agent`: names.
+"""
+
+OF_A_USER = frozenset({"user", "session"})
+KEPT = frozenset(RESERVED) - OF_A_USER - {"request_id"}
+"""The labels that say what a call was and not for whom it was: they stay when a user is forgotten. A `request_id` leads
+to the prompt in a provider's log.
 """
 
 

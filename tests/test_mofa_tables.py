@@ -28,7 +28,7 @@ from mofa_usage.records import (
     ToolCallContent,
     ToolResultContent,
 )
-from mofa_usage.stores import Store, connect
+from mofa_usage.stores import Forgotten, Store, connect
 from tests import strategies
 from tests.leaks import opened
 from tests.mofa_tables import (
@@ -47,6 +47,7 @@ from tests.samples import AGENT, NIL, SECRET, SESSION, USER, agent, call, messag
 pytestmark = [pytest.mark.shared_only, pytest.mark.sql_only]
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+ONE = UUID(int=1)
 FAR = datetime(2037, 1, 1, tzinfo=UTC)  # an agent's clock that is years ahead; the last year of a TIMESTAMP
 
 
@@ -642,6 +643,43 @@ async def test_deleting_does_what_the_keys_say(database: MofaDatabase) -> None:
         assert await store.delete_provider(openai.id) is True
         assert await store.query_api_calls() == [made]  # the ledger
     assert [await database.count(table) for table in TABLES] == [0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("migrated", [False, True])
+async def test_a_user_is_forgotten_and_the_ledger_stays(database: MofaDatabase, migrated: bool) -> None:
+    await database.run(*database.late_clock)
+    await database.insert(
+        "entity_llm_api_call",
+        rust_call(1, database.time(NOON), total_price=0.25),
+        rust_call(2, database.time(FAR), user_id=str(UUID(int=44)), chat_session_id=str(UUID(int=45))),
+    )
+    parent, reply = message(**at(0)), message(**at(1), user_id=UUID(int=44))
+    async with opened(database.url) as store:
+        if migrated:
+            await store.migrate()  # type: ignore[attr-defined]
+            labels = {"retried": True, "attempt": 2, "user": "alice", "note": {"a": 1}}
+            await database.run(f"UPDATE entity_llm_api_call SET labels = '{json.dumps(labels)}' WHERE id = '{ONE}'")
+        await store.save_messages([parent, reply.model_copy(update={"parent_message_id": parent.id})])
+        expected = Forgotten(messages=2, sessions=1, calls=1)
+        assert await store.forget_user(USER, dry_run=True) == expected
+        assert await store.forget_user(USER) == expected
+        other, found = await store.query_api_calls()
+    assert (found.user_id, found.chat_session_id, found.total_price) == (NIL, NIL, Decimal("0.25"))
+    assert found.labels == ({"retried": "true", "attempt": "2"} if migrated else {})
+    assert (other.user_id, other.chat_session_id) == (UUID(int=44), UUID(int=45))
+    assert [await database.count(table) for table in TABLES] == [0, 0, 2, 0, 0]
+
+
+async def test_old_messages_go_and_replies_of_today_stay(database: MofaDatabase) -> None:
+    parent = message(**at(0))
+    reply = message(parent_message_id=parent.id, **at(100))
+    async with opened(database.url) as store:
+        await store.save_messages([parent, reply])
+        assert await store.cleanup_old_messages(NOON + timedelta(seconds=50)) == 1
+        assert await store.get_session_messages(SESSION) == [
+            reply.model_copy(update={"parent_message_id": None, "update_time": left.update_time})
+            for left in await store.get_session_messages(SESSION)
+        ]
 
 
 async def test_an_update_time_from_a_clock_behind_reads_as_the_create_time(database: MofaDatabase) -> None:

@@ -123,6 +123,7 @@ changes = st.deferred(
         operation("save_api_calls", st.lists(calls, max_size=4)),
         operation("delete_api_call", ids),
         operation("cleanup_old_records", moments),
+        operation("cleanup_old_messages", moments),
         operation("create_session", sessions),
         operation("update_session", sessions),
         operation("delete_session", chats),

@@ -11,7 +11,7 @@ The URL names the backend. A backend's module, and the driver that it needs, is 
 import importlib
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mofa_usage.stores.base import Connecting, Records, Store
+from mofa_usage.stores.base import Connecting, Forgotten, Records, Store
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connecting",
+    "Forgotten",
     "InMemoryStore",
     "MySqlStore",
     "Options",

@@ -22,6 +22,7 @@ before they are raised; then `error.transient` is true.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -38,7 +39,16 @@ from mofa_usage.records import (
     UsageStatistics,
 )
 
-__all__ = ["Connecting", "Records", "Store"]
+__all__ = ["Connecting", "Forgotten", "Records", "Store"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What forgetting a user met: messages and sessions that went, and calls that stay as nobody's."""
+
+    messages: int
+    sessions: int
+    calls: int
 
 
 class Records(ABC):
@@ -81,6 +91,15 @@ class Records(ABC):
     @abstractmethod
     async def delete_session_messages(self, session_id: UUID) -> int:
         """Delete the messages of a session, which stays; how many there were."""
+
+    @abstractmethod
+    async def cleanup_old_messages(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the messages with a `create_time` before this one, as `cleanup_old_records` deletes API calls; their
+        sessions stay. Where a foreign key of MoFA's says that replies go with their parent, they do.
+
+        Raises:
+            ValueError: `before` has no zone.
+        """
 
     # API calls
 
@@ -135,8 +154,8 @@ class Records(ABC):
         """Delete an API call; false when there was none."""
 
     @abstractmethod
-    async def cleanup_old_records(self, before: datetime) -> int:
-        """Delete the API calls with a `create_time` before this one; how many there were.
+    async def cleanup_old_records(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the API calls with a `create_time` before this one; how many there were. `dry_run` only counts them.
 
         Deletes in batches, so that writers are not kept waiting: when it is interrupted, some are gone. Inside a
         transaction it is all or nothing like everything there.
@@ -180,6 +199,25 @@ class Records(ABC):
     async def delete_session(self, session_id: UUID) -> bool:
         """Delete a session and its messages; false when there was no such session. Its API calls stay: they are the
         ledger.
+        """
+
+    # Users
+
+    @abstractmethod
+    async def forget_user(self, user_id: UUID, *, keep_labels: Iterable[str] = (), dry_run: bool = False) -> Forgotten:
+        """Take a user out of the database, in one transaction; `dry_run` only counts.
+
+        The user's messages and sessions are deleted, and all messages in those sessions. API calls, the user's and
+        those in the sessions, stay with their tokens, prices and times, for they are the ledger. They become nobody's:
+        the ids of the user, the session and the two messages are the nil UUID, the text of an error is gone (it may
+        quote a prompt), and of the labels those stay that say something of the call (`provider`, `operation`,
+        `retried` and the others of `mofa_usage.labels.KEPT`). Labels of one's own may name anybody, so they go, but
+        for those that `keep_labels` names, such as `team` or `feature`. `update_time` is now, so that copies notice.
+
+        A call that is saved again, from the file it was imported from, say, is the user's again.
+
+        Raises:
+            UsageError: the user is the nil UUID, which is nobody, or `keep_labels` has `user` or `session`.
         """
 
     # Providers

@@ -1,10 +1,28 @@
 """What every store refuses of its arguments."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
+from mofa_usage.errors import UsageError
+from mofa_usage.labels import KEPT, OF_A_USER
+from mofa_usage.records import NIL_UUID
 from mofa_usage.values import to_utc
 
-__all__ = ["check_page", "check_time"]
+__all__ = ["check_forgetting", "check_page", "check_time"]
+
+
+def check_forgetting(user_id: UUID, keep_labels: Iterable[str]) -> frozenset[str]:
+    """The labels that calls keep whose user is forgotten.
+
+    Raises:
+        UsageError: that user is nobody, or what names users shall be kept.
+    """
+    if user_id == NIL_UUID:
+        raise UsageError("the nil UUID is no user who could be forgotten: it stands for nobody")
+    if naming := OF_A_USER.intersection(keep_labels):
+        raise UsageError(f"the label {min(naming)} says whose a call was, so it cannot stay when a user is forgotten")
+    return KEPT.union(keep_labels)
 
 
 def check_page(**numbers: int) -> None:

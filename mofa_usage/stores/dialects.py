@@ -200,6 +200,8 @@ class Idioms:
     are no JSON, it is NULL, too, and no error."""
     has_labels: str
     """A query whose answer is 1 if the table of calls has the column of labels, else 0."""
+    only_labels: Callable[[Sequence[str]], Any]
+    """An expression that is the labels of a call without all but these; what is no JSON object has none."""
     delete_before: Callable[[sa.Table, Any], Any]
     """A statement that deletes about `:batch` rows of a table that meet a condition, the oldest first, and may leave
     out those before `:after`, of which there are none left."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from math import fsum
 from typing import Any, Self, TypeVar, Unpack
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from mofa_usage.errors import ConstraintError, NotFoundError, QueryError, StoreConnectionError
 from mofa_usage.labels import Labels
 from mofa_usage.records import (
+    NIL_UUID,
     Agent,
     AgentConfig,
     ApiCallStatus,
@@ -30,8 +31,8 @@ from mofa_usage.records import (
     Record,
     UsageStatistics,
 )
-from mofa_usage.stores.base import Connecting, Records, Store
-from mofa_usage.stores.checks import check_page, check_time
+from mofa_usage.stores.base import Connecting, Forgotten, Records, Store
+from mofa_usage.stores.checks import check_forgetting, check_page, check_time
 from mofa_usage.stores.dialects import ConnectOptions, Options
 from mofa_usage.urls import parse_url, url_from_env
 
@@ -81,6 +82,27 @@ def _can_change(value: object) -> bool:
     return isinstance(value, dict | list) and not isinstance(value, Labels)
 
 
+def _clean_up(table: _Table, before: datetime, dry_run: bool) -> int:
+    gone = [record.id for record in list(table.values()) if record.create_time < before]
+    for record_id in [] if dry_run else gone:
+        del table[record_id]
+    return len(gone)
+
+
+def _is_of(record: LLMMessage | LLMApiCall, user_id: UUID, sessions: set[UUID]) -> bool:
+    return record.user_id == user_id or record.chat_session_id in sessions
+
+
+def _nobodys(call: LLMApiCall, user_id: UUID, kept: frozenset[str]) -> LLMApiCall:
+    """A call without what says whose it was."""
+    changed: dict[str, Any] = dict.fromkeys(("chat_session_id", "request_message_id", "response_message_id"), NIL_UUID)
+    changed["user_id"] = NIL_UUID if call.user_id == user_id else call.user_id
+    changed["error_message"] = None
+    changed["update_time"] = max(datetime.now(UTC), call.create_time)
+    changed["labels"] = {name: value for name, value in call.labels.items() if name in kept}
+    return call.model_copy(update=changed)
+
+
 class _MemoryRecords(Records):
     """The contract on tables."""
 
@@ -125,6 +147,9 @@ class _MemoryRecords(Records):
         for message_id in gone:
             del messages[message_id]
         return len(gone)
+
+    async def cleanup_old_messages(self, before: datetime, *, dry_run: bool = False) -> int:
+        return _clean_up(self._open_tables().messages, check_time("before", before), dry_run)
 
     async def save_api_call(self, call: LLMApiCall) -> None:
         await self.save_api_calls([call])
@@ -191,13 +216,8 @@ class _MemoryRecords(Records):
     async def delete_api_call(self, call_id: UUID) -> bool:
         return self._open_tables().calls.pop(call_id, None) is not None
 
-    async def cleanup_old_records(self, before: datetime) -> int:
-        before = check_time("before", before)
-        calls = self._open_tables().calls
-        gone = [call.id for call in list(calls.values()) if call.create_time < before]
-        for call_id in gone:
-            del calls[call_id]
-        return len(gone)
+    async def cleanup_old_records(self, before: datetime, *, dry_run: bool = False) -> int:
+        return _clean_up(self._open_tables().calls, check_time("before", before), dry_run)
 
     async def create_session(self, session: ChatSession) -> None:
         with self._lock:
@@ -222,6 +242,20 @@ class _MemoryRecords(Records):
     async def delete_session(self, session_id: UUID) -> bool:
         await self.delete_session_messages(session_id)
         return self._open_tables().sessions.pop(session_id, None) is not None
+
+    async def forget_user(self, user_id: UUID, *, keep_labels: Iterable[str] = (), dry_run: bool = False) -> Forgotten:
+        kept = check_forgetting(user_id, keep_labels)
+        with self._lock:
+            tables = self._open_tables()
+            sessions = {one.id for one in tables.sessions.values() if one.user_id == user_id}
+            messages = [one.id for one in tables.messages.values() if _is_of(one, user_id, sessions)]
+            calls = [one for one in tables.calls.values() if _is_of(one, user_id, sessions)]
+            if not dry_run:
+                tables.calls.update((one.id, _nobodys(one, user_id, kept)) for one in calls)
+                for table, gone in ((tables.messages, messages), (tables.sessions, sessions)):
+                    for one_id in gone:
+                        del table[one_id]
+        return Forgotten(messages=len(messages), sessions=len(sessions), calls=len(calls))
 
     async def save_provider(self, provider: Provider) -> None:
         providers = self._open_tables().providers

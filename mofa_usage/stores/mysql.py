@@ -217,6 +217,16 @@ def _upsert(table: sa.Table) -> Any:
     return insert.on_duplicate_key_update(changed)
 
 
+def _only_labels(names: Sequence[str]) -> Any:
+    # Of an absent one JSON_EXTRACT makes null, which JSON_MERGE_PATCH leaves out.
+    values = {f"label_{number}": name for number, name in enumerate(names)}
+    paths = {f"{parameter}_path": f"$.{write_json(name)}" for parameter, name in values.items()}
+    pairs = ", ".join(f":{parameter}, JSON_EXTRACT(labels, :{parameter}_path)" for parameter in values)
+    return sa.text(f"CASE WHEN JSON_VALID(labels) THEN JSON_MERGE_PATCH('{{}}', JSON_OBJECT({pairs})) END").bindparams(
+        **values, **paths
+    )
+
+
 def _delete_before(table: sa.Table, old: Any) -> Any:
     return sa.text(f"DELETE FROM {table.name} WHERE create_time < :before ORDER BY create_time LIMIT :batch")  # noqa: S608
 
@@ -269,6 +279,7 @@ DIALECT = Dialect(
         "USING utf8mb4) AS CHAR(255)) COLLATE utf8mb4_bin END",
         has_labels="SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
         "AND table_name = 'entity_llm_api_call' AND column_name = 'labels'",
+        only_labels=_only_labels,
         delete_before=_delete_before,
         lock_schema="SELECT GET_LOCK('mofa_usage_schema', 60)",
         unlock_schema="SELECT RELEASE_LOCK('mofa_usage_schema')",

@@ -226,6 +226,14 @@ def _read_time(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
+def _only_labels(names: Sequence[str]) -> Any:
+    kept = sa.bindparam("kept_labels", value=list(names), type_=postgresql.ARRAY(sa.TEXT))
+    return sa.text(
+        "(SELECT jsonb_object_agg(key, value) FROM jsonb_each(CASE jsonb_typeof(labels) WHEN 'object' THEN labels END)"
+        " WHERE key = ANY(:kept_labels))"
+    ).bindparams(kept)
+
+
 def _delete_before(table: sa.Table, old: Any) -> Any:
     # A range of the index on the time, which is passed once: from where the last batch ended to the `:batch`th of what
     # is left, and how far that is. (The `:batch`th of all that come after, old or not: of a range with two ends a
@@ -278,6 +286,7 @@ DIALECT = Dialect(
         currency="CAST(price_details -> 'currency' AS TEXT)",
         has_labels="SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('entity_llm_api_call') "
         "AND attname = 'labels' AND NOT attisdropped",
+        only_labels=_only_labels,
         delete_before=_delete_before,
         lock_schema="SELECT pg_advisory_xact_lock(7233107911)",
     ),

@@ -5,9 +5,8 @@ differ is written in their dialects.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -34,11 +33,12 @@ from mofa_usage.schema import (
     RowCodec,
     TableSpec,
 )
-from mofa_usage.stores.base import Records
+from mofa_usage.stores.base import Forgotten, Records
 from mofa_usage.stores.call_table import CallTable
-from mofa_usage.stores.checks import check_page, check_time
+from mofa_usage.stores.checks import check_forgetting, check_page, check_time
+from mofa_usage.stores.retention import count_old, delete_old_calls, delete_old_messages, forget
 from mofa_usage.stores.runner import Runner
-from mofa_usage.stores.statements import Conditions, Statements, moment_values
+from mofa_usage.stores.statements import Conditions, Statements
 from mofa_usage.stores.totals import add_up
 
 __all__ = ["SqlRecords"]
@@ -48,9 +48,7 @@ _R = TypeVar("_R", bound=Record)
 _PAGE = 5_000  # calls that a stream reads at a time
 _SOUGHT = 500  # ids that are looked for at a time
 _BREATH = 500  # calls between which other tasks get a turn
-_DELETE_BATCH = 10_000  # calls that cleanup deletes in its first transaction
 _MOST = 2**63 - 1  # rows that a database can count
-_DELETE_SECONDS = 0.25  # that its later ones may take
 
 
 class SqlRecords(Records):
@@ -176,6 +174,12 @@ class SqlRecords(Records):
 
         return await self._runner.run(work, "deleting the messages of a session", "atomic")
 
+    async def cleanup_old_messages(self, before: datetime, *, dry_run: bool = False) -> int:
+        before = check_time("before", before)
+        if dry_run:
+            return await count_old(self._runner, self._sql, LLM_MESSAGE, before)
+        return await delete_old_messages(self._runner, self._sql, before)
+
     # API calls
 
     async def save_api_call(self, call: LLMApiCall) -> None:
@@ -203,7 +207,7 @@ class SqlRecords(Records):
         for start in range(0, len(ids), _SOUGHT):
             some = ids[start : start + _SOUGHT]
             some += some[-1:] * (_SOUGHT - len(some))  # one statement for any number of them
-            values = {f"id_{number}": value for number, value in enumerate(some)}
+            values = {f"value_{number}": value for number, value in enumerate(some)}
             found += map(read, await self._runner.run(work, "looking for API calls"))
         return found
 
@@ -268,26 +272,11 @@ class SqlRecords(Records):
     async def delete_api_call(self, call_id: UUID) -> bool:
         return await self._delete(API_CALL, "id", call_id) > 0
 
-    async def cleanup_old_records(self, before: datetime) -> int:
+    async def cleanup_old_records(self, before: datetime, *, dry_run: bool = False) -> int:
         before = check_time("before", before)
-        grammar, statement = self._dialect.grammar, self._sql.old_calls()
-        moment = moment_values(grammar, "before", grammar.exact(before))
-        batch, total = _DELETE_BATCH, 0
-        after: Any = datetime.min.replace(tzinfo=UTC)
-
-        async def work(connection: Any) -> tuple[int, Any]:
-            values = statement.bind({**moment, "after": after, "batch": batch})
-            return await self._dialect.driver.delete_oldest(connection, statement.sql, values)
-
-        while True:
-            start = time.monotonic()
-            deleted, edge = await self._runner.run(work, "deleting old API calls", "write")
-            total += deleted
-            if edge is None and deleted < batch:
-                return total
-            after = after if edge is None else edge
-            # As many at once as hold their locks for a quarter of a second.
-            batch = batch * 2 if time.monotonic() - start < _DELETE_SECONDS / 2 else batch
+        if dry_run:
+            return await count_old(self._runner, self._sql, API_CALL, before)
+        return await delete_old_calls(self._runner, self._sql, before)
 
     # Chat sessions
 
@@ -329,6 +318,13 @@ class SqlRecords(Records):
             return await self._dialect.driver.execute(connection, session.sql, the_id) > 0
 
         return await self._runner.run(work, "deleting a session", "atomic")
+
+    # Users
+
+    async def forget_user(self, user_id: UUID, *, keep_labels: Iterable[str] = (), dry_run: bool = False) -> Forgotten:
+        kept = check_forgetting(user_id, keep_labels)
+        calls = await self._calls.spec(self._runner)
+        return await forget(self._runner, self._sql, calls, user_id, kept, dry_run=dry_run)
 
     # Providers
 

@@ -200,6 +200,15 @@ async def _delete_oldest(connection: Any, sql: str, values: tuple[Any, ...]) -> 
     return await _execute(connection, sql, values), None
 
 
+def _only_labels(names: Sequence[str]) -> Any:
+    # As json_each gives them, true and false would be the numbers 1 and 0.
+    value = "CASE WHEN type IN ('true', 'false') THEN json(type) ELSE value END"
+    return sa.text(
+        f"CASE WHEN json_valid(labels) THEN (SELECT json_group_object(key, {value}) FROM json_each(labels)"  # noqa: S608
+        " WHERE key IN (SELECT value FROM json_each(:kept_labels))) END"
+    ).bindparams(kept_labels=write_json(list(names)))
+
+
 def _money_sums(column: Any) -> Sequence[Any]:
     # A sum of REALs is not exact, and one of 64-bit integers ends at 922 million: so whole dollars and the rest.
     units = sa.cast(sa.func.round(column * sa.literal_column(f"{_MONEY_UNIT}.0")), sa.INTEGER)
@@ -251,6 +260,7 @@ DIALECT = Dialect(
         money_sums=_money_sums,
         currency="CASE WHEN json_valid(price_details) THEN json_quote(json_extract(price_details, '$.currency')) END",
         has_labels="SELECT count(*) FROM pragma_table_info('entity_llm_api_call') WHERE name = 'labels'",
+        only_labels=_only_labels,
         delete_before=_delete_before,
         lock_schema="BEGIN IMMEDIATE",
     ),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mofa_usage.grammar import Grammar, next_moment
 from mofa_usage.records import QueryFilter
-from mofa_usage.schema import AGENT, API_CALL, PROVIDER, Kind, TableSpec
+from mofa_usage.schema import AGENT, API_CALL, LABELS, PROVIDER, Kind, TableSpec
 from mofa_usage.stores.dialects import Dialect, Statement
 
 __all__ = ["Conditions", "Statements", "moment_values"]
@@ -149,11 +149,45 @@ class Statements:
             query = query.offset(sa.bindparam("row_offset", type_=sa.BIGINT))
         return query
 
+    def _one_of(self, spec: TableSpec[Any], column: str, many: int) -> Any:
+        """A column of ids has one of so many values (bound as `value_0`, `value_1`, ...)."""
+        own = spec.table.c[column]
+        return own.in_([sa.bindparam(f"value_{number}", type_=own.type) for number in range(many)])
+
     @_kept
     def select_some(self, spec: TableSpec[Any], many: int) -> Any:
-        """Rows with one of so many ids (bound as `id_0`, `id_1`, ...)."""
-        ids = [sa.bindparam(f"id_{number}", type_=spec.table.c.id.type) for number in range(many)]
-        return sa.select(*self._columns(spec)).where(spec.table.c.id.in_(ids))
+        """Rows with one of so many ids."""
+        return sa.select(*self._columns(spec)).where(self._one_of(spec, "id", many))
+
+    @_kept
+    def ids(self, spec: TableSpec[Any], column: str, many: int) -> Any:
+        """The ids of the rows of which a column has one of so many values."""
+        return sa.select(spec.table.c.id).where(self._one_of(spec, column, many))
+
+    @_kept
+    def delete_some(self, spec: TableSpec[Any], many: int) -> Any:
+        """Delete the rows with one of so many ids."""
+        return spec.table.delete().where(self._one_of(spec, "id", many))
+
+    @_kept
+    def make_nobodys(self, spec: TableSpec[Any], column: str, many: int, labels: tuple[str, ...]) -> Any:
+        """Take out of calls what says whose they are: the user `the_user`, the ids of what is deleted, the text of an
+        error, and all labels but these.
+        """
+        c = spec.table.c
+        nobody = sa.bindparam("nobody", type_=c.user_id.type)
+        user = sa.bindparam("the_user", type_=c.user_id.type)
+        changed: dict[str, Any] = dict.fromkeys(
+            ("chat_session_id", "request_message_id", "response_message_id"), nobody
+        )
+        changed["user_id"] = sa.case((c.user_id == user, nobody), else_=c.user_id)
+        changed["error_message"] = sa.null()
+        earlier = sa.text(self._grammar.before.format(column="create_time", **_moment_parameters("now")))
+        now = sa.bindparam("write_time", type_=c.update_time.type)
+        changed["update_time"] = sa.case((earlier, now), else_=c.create_time)
+        if LABELS in c:
+            changed[LABELS] = self._dialect.idioms.only_labels(labels)
+        return spec.table.update().where(self._one_of(spec, column, many)).values(changed)
 
     def _columns(self, spec: TableSpec[Any]) -> Sequence[Any]:
         return [self._dialect.idioms.read_column(spec.table.c[name]) for name in spec.columns]
@@ -197,8 +231,30 @@ class Statements:
         query = query.where(*map(sa.text, where))
         return query.group_by(c.status, sa.literal_column(_CURRENCY))
 
+    def _old(self) -> Any:
+        return sa.text(self._grammar.before.format(column="create_time", **_moment_parameters("before")))
+
     @_kept
     def old_calls(self) -> Any:
         """Delete at most `batch` API calls from before `before`."""
-        old = self._grammar.before.format(column="create_time", **_moment_parameters("before"))
-        return self._dialect.idioms.delete_before(API_CALL.table, sa.text(old))
+        return self._dialect.idioms.delete_before(API_CALL.table, self._old())
+
+    @_kept
+    def count_old(self, spec: TableSpec[Any]) -> Any:
+        """How many rows are from before `before`."""
+        return sa.select(sa.func.count()).select_from(spec.table).where(self._old())
+
+    @_kept
+    def page_end(self, spec: TableSpec[Any]) -> Any:
+        """The id that `row_offset` ids come before, counted from `first`."""
+        own = spec.table.c.id
+        query = sa.select(own).where(own >= sa.bindparam("first", type_=own.type)).order_by(own).limit(1)
+        return query.offset(sa.bindparam("row_offset", type_=sa.BIGINT))
+
+    @_kept
+    def delete_old_page(self, spec: TableSpec[Any], ends: bool) -> Any:
+        """Delete the rows from before `before` with an id from `first` on, and before `end` where the page `ends`."""
+        own = spec.table.c.id
+        page = [own >= sa.bindparam("first", type_=own.type)]
+        page += [own < sa.bindparam("end", type_=own.type)] if ends else []
+        return spec.table.delete().where(*page, self._old())

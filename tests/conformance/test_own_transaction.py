@@ -8,7 +8,7 @@ import pytest
 from mofa_usage.errors import QueryError
 from mofa_usage.stores import Store
 from tests.leaks import opened
-from tests.samples import NOON, SESSION, call, message, session
+from tests.samples import NOON, SESSION, USER, call, message, session
 
 pytestmark = pytest.mark.sql_only
 
@@ -31,6 +31,8 @@ WRITES: dict[str, Callable[[Store], Awaitable[object]]] = {
     "create": lambda store: store.create_session(session()),
     "delete": lambda store: store.delete_session(SESSION),
     "clean up": lambda store: store.cleanup_old_records(NOON),
+    "clean up messages": lambda store: store.cleanup_old_messages(NOON),
+    "forget": lambda store: store.forget_user(USER),
     "nest": nest,
 }
 READS: dict[str, Callable[[Store], Awaitable[object]]] = {
