@@ -5,6 +5,7 @@ import asyncio
 import doctest
 import importlib
 import os
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from opentelemetry import trace
 import mofa_usage
 from mofa_usage import demo
 from tests.documents import Block, DocumentError, Page, blocks, run_python
+from tests.pictures import PICTURES
 from tests.recording.sdks import more
 from tests.recording.sdks.model_server import model_server
 from tests.servers import Server, mariadb_server, postgres_server
@@ -85,6 +87,22 @@ def test_every_block_of_a_page_runs(
             stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
+
+
+def pictures_on(path: Path) -> list[Path]:
+    return [path.parent / name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text())]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=page_id)
+def test_every_page_has_a_picture_that_can_be_made_again(path: Path) -> None:
+    shown = pictures_on(path)
+    assert shown
+    assert [picture for picture in shown if not picture.is_file() or picture.stem not in PICTURES] == []
+
+
+def test_every_picture_is_on_a_page() -> None:
+    shown = {picture.stem for path in (ROOT / "README.md", *DOCS) for picture in pictures_on(path)}
+    assert shown == set(PICTURES)
 
 
 def test_the_readme_has_the_two_commands() -> None:

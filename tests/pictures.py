@@ -1,0 +1,170 @@
+"""The pictures of README and docs, made from the demo's usage by the real commands, figures and pages.
+
+```console
+$ python -m tests.pictures            # all of them
+$ python -m tests.pictures tail cost  # those
+```
+
+A picture shows what a reader gets, so it is made again when that changes, and somebody looks at it. A test says that
+each page of the documentation has one, and that each one is made here.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from html import escape
+from io import StringIO
+from pathlib import Path
+from types import MappingProxyType
+
+from playwright.sync_api import Browser
+from plotly.graph_objects import Figure
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+from mofa_usage import load_usage
+from mofa_usage.usage import UsageFrame
+from tests.browser import open_browser
+from tests.servers import Server, mariadb_server, postgres_server
+
+DOCS = Path(__file__).parents[1] / "mofa_usage" / "docs"
+ZONE = "Europe/Berlin"
+
+_TEXT = (222, 226, 232)
+_DARK = TerminalTheme(
+    (21, 24, 29),
+    _TEXT,
+    [
+        (69, 76, 88),
+        (224, 93, 93),
+        (78, 190, 130),
+        (230, 176, 80),
+        (90, 160, 235),
+        (190, 130, 230),
+        (80, 190, 200),
+        _TEXT,
+    ],
+)
+
+
+class Studio:
+    """Where pictures are taken: a folder with the demo's usage, and a browser."""
+
+    def __init__(self, folder: Path, browser: Browser) -> None:
+        self.folder = folder
+        self._browser = browser
+        self._usage: UsageFrame | None = None
+
+    @property
+    def usage(self) -> UsageFrame:
+        """The calls of the demo."""
+        self._usage = self._usage or load_usage(f"sqlite:{self.folder}/usage.db", tz=ZONE)
+        return self._usage
+
+    def run(self, command: str, **environment: str) -> str:
+        """What a command prints in the folder, in colours."""
+        variables = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color", **environment}
+        variables["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        ran = subprocess.run(
+            shlex.split(command), cwd=self.folder, env=variables, capture_output=True, text=True, check=False
+        )
+        return ran.stdout + ran.stderr
+
+    def terminal(self, *commands: str, columns: int = 100, **environment: str) -> bytes:
+        """What a terminal of so many columns shows of these commands."""
+        shown = Console(record=True, width=columns, file=StringIO(), color_system="truecolor", force_terminal=True)
+        for command in commands:
+            shown.print(Text(f"$ {command}", style="bold"))
+            shown.print(Text.from_ansi(self.run(command, COLUMNS=str(columns), **environment)))
+        return self.page(f"<body style='margin:0'>{shown.export_svg(title='', theme=_DARK)}", "svg", columns * 9)
+
+    def page(self, html: str, selector: str, width: int) -> bytes:
+        """An element of a page."""
+        page = self._browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=1.25)
+        page.set_content(html, wait_until="load")
+        taken = page.locator(selector).first.screenshot()
+        page.close()
+        return taken
+
+    def report(self, width: int, height: int) -> bytes:
+        """The top of the demo's report."""
+        page = self._browser.new_page(viewport={"width": width, "height": height})
+        page.goto((self.folder / "report.html").as_uri())
+        page.wait_for_function("document.querySelectorAll('.main-svg').length > 1")
+        page.wait_for_timeout(1_000)  # until the first pictures are drawn
+        taken = page.screenshot()
+        page.close()
+        return taken
+
+    def table(self, html: str, code: str, width: int = 900) -> bytes:
+        """A notebook's cell and what it shows."""
+        cell = f"<pre style='background:#f4f5f7;padding:.6em .8em;border-radius:4px'>{escape(code)}</pre>"
+        style = "font:14px/1.45 system-ui,sans-serif;padding:12px;display:inline-block"
+        return self.page(f"<body style='margin:0'><div id='cell' style='{style}'>{cell}{html}</div>", "#cell", width)
+
+
+def _image(figure: Figure, width: int = 900) -> bytes:
+    image: bytes = figure.to_image("png", width=width, scale=1.25)
+    return image
+
+
+def _on_server(studio: Studio, server: AbstractContextManager[Server]) -> bytes:
+    """The tables are made, a month of calls comes in, and is asked for."""
+    with server as running:
+        commands = ("migrate", "import calls.parquet", "summary --by provider_name --tz " + ZONE)
+        return studio.terminal(*(f"mofa-usage {command}" for command in commands), DATABASE_URL=running.url)
+
+
+def _import(studio: Studio) -> bytes:
+    lines = (
+        '{"timestamp":"2026-05-01T12:00:00Z","model":"gpt-4o","input_tokens":150,"output_tokens":280,"cost":0.0129}',
+        '{"timestamp":"2026-05-01T12:00:05Z","model":"gpt-4o","status":429,"error":"Rate limit exceeded"}',
+        '{"timestamp":"yesterday","model":"gpt-4o","input_tokens":150,"output_tokens":280}',
+    )
+    (studio.folder / "log.jsonl").write_text("\n".join(lines))
+    return studio.terminal(
+        "mofa-usage import log.jsonl --url sqlite:new.db", "mofa-usage export --url sqlite:usage.db may"
+    )
+
+
+PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
+    {
+        "overview": lambda studio: studio.report(1280, 860),
+        "agents": lambda studio: _image(studio.usage.cost(by=["agent_name"]).draw()),
+        "clients": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
+        "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
+        "import": _import,
+        "mysql": lambda studio: _on_server(studio, mariadb_server()),
+        "postgres": lambda studio: _on_server(studio, postgres_server()),
+        "prices": lambda studio: _image(
+            studio.usage.breakdown(by="model_name", measures=["cost_per_1k_tokens", "calls"]).draw()
+        ),
+        "providers": lambda studio: _image(studio.usage.latency(by="provider_name").draw()),
+        "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
+        "summary": lambda studio: studio.terminal(
+            "mofa-usage summary --url sqlite:usage.db --by model_name", columns=120
+        ),
+        "tail": lambda studio: studio.terminal(
+            "mofa-usage tail --url sqlite:usage.db --no-follow --last 12", columns=125
+        ),
+    }
+)
+"""How each picture is made, by the name of its file in `mofa_usage/docs`."""
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of these names, or all."""
+    with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
+        studio = Studio(Path(folder), browser)
+        studio.run("mofa-usage demo --dir .")
+        for name in names or PICTURES:
+            (DOCS / f"{name}.png").write_bytes(PICTURES[name](studio))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
