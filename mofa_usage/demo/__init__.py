@@ -10,6 +10,7 @@ anybody's price list. What is in it, because it is what one looks for in real us
 
 - growth over the period, working weeks and days in three parts of the world, sessions with several turns whose prompts
   grow with the conversation and are partly read from a cache;
+- labels (company, feature, environment, user) on every call, and a plan in the metadata of sessions, to charge by;
 - 10 models of 6 providers; one model runs on own machines and has no price, so cost has a coverage below 1;
 - reasoning tokens, streamed calls with a time to first token, latencies that follow from the tokens;
 - the everyday failures, paid for or not, and one incident: some hours in which a provider times out and limits rates.
@@ -31,12 +32,15 @@ from mofa_usage.demo.world import (
     CANCELLED,
     COMPANIES,
     FILTERED,
+    FIRST_NAMES,
     GROWTH,
     HOURS,
     IN_INCIDENT,
     INCIDENT_HOURS,
     INCIDENT_PROVIDER,
+    LAST_NAMES,
     MODELS,
+    STAGING,
     TIMEOUT,
     TIMEOUT_MS,
     USUAL,
@@ -243,9 +247,10 @@ def _hold_session(month: _Month, company: Company, begin: datetime, agents: dict
         "user_id": _id("user", company.name, str(user)),
         "tenant_id": _id("tenant", company.name),
     }
+    labels = _labels(company, bot, user, staging=dice.random() < STAGING)
     time, history, last = begin, 0, None
     while len(month.calls) < wanted:
-        call = _call(month, bot, ids, time, history)
+        call = _call(month, bot, {**ids, "labels": labels}, time, history)
         if call.update_time >= month.end:
             break
         month.calls.append(call)
@@ -255,22 +260,33 @@ def _hold_session(month: _Month, company: Company, begin: datetime, agents: dict
             break
         time = call.update_time + timedelta(seconds=month.spread(25, 0.8))
     if last is not None:
-        month.sessions.append(_session(ids, bot, begin, last.update_time))
+        month.sessions.append(_session(ids, company, bot, begin, last.update_time))
 
 
-def _session(ids: dict[str, UUID], bot: Bot, begin: datetime, end: datetime) -> ChatSession:
+def _labels(company: Company, bot: Bot, user: int, *, staging: bool) -> dict[str, str]:
+    last, first = divmod(user, len(FIRST_NAMES))
+    return {
+        "company": company.name,
+        "feature": bot.feature,
+        "environment": "staging" if staging else "production",
+        "user": f"{FIRST_NAMES[first]}.{LAST_NAMES[last]}@{company.name}.example",
+    }
+
+
+def _session(ids: dict[str, UUID], company: Company, bot: Bot, begin: datetime, end: datetime) -> ChatSession:
     return ChatSession(
         id=ids["chat_session_id"],
         user_id=ids["user_id"],
         agent_id=ids["agent_id"],
         tenant_id=ids["tenant_id"],
         title=bot.name,
+        metadata={"plan": company.plan},
         create_time=begin,
         update_time=end,
     )
 
 
-def _call(month: _Month, bot: Bot, ids: dict[str, UUID], time: datetime, history: int) -> LLMApiCall:
+def _call(month: _Month, bot: Bot, ids: dict[str, Any], time: datetime, history: int) -> LLMApiCall:
     """One call. `history` are the tokens of the conversation so far, which the prompt repeats."""
     dice = month.dice
     others = bot.models[1:]

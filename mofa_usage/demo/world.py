@@ -39,6 +39,7 @@ class Bot(NamedTuple):
 
     code: str
     name: str
+    feature: str  # what of the product it serves
     models: tuple[str, ...]  # the first is the configured one, the others serve a tenth of the calls
     weight: float  # of its sessions among its company's
     turns: float  # calls of a session, on average
@@ -51,6 +52,7 @@ class Company(NamedTuple):
     """A tenant."""
 
     name: str
+    plan: str  # in the metadata of its sessions
     weight: float
     utc_offset: int  # hours
     users: int
@@ -60,41 +62,59 @@ class Company(NamedTuple):
 COMPANIES = (
     Company(
         "acme",
+        "enterprise",
         0.5,
         -5,
         180,
         (
-            Bot("acme-support", "Support chat", ("gpt-4.1-mini", "gpt-4.1"), 3.5, 5, 1400, 220, True),
-            Bot("acme-review", "Code review", ("claude-sonnet-4", "claude-haiku-3.5"), 2, 3, 6500, 650, True),
-            Bot("acme-research", "Research", ("o4-mini", "gpt-4.1"), 1.2, 3, 3200, 1400, True),
-            Bot("acme-digest", "News digest", ("gemini-2.5-flash",), 3, 1, 9000, 350, False),
+            Bot("acme-support", "Support chat", "support", ("gpt-4.1-mini", "gpt-4.1"), 3.5, 5, 1400, 220, True),
+            Bot("acme-review", "Code review", "review", ("claude-sonnet-4", "claude-haiku-3.5"), 2, 3, 6500, 650, True),
+            Bot("acme-research", "Research", "research", ("o4-mini", "gpt-4.1"), 1.2, 3, 3200, 1400, True),
+            Bot("acme-digest", "News digest", "digest", ("gemini-2.5-flash",), 3, 1, 9000, 350, False),
         ),
     ),
     Company(
         "globex",
+        "business",
         0.3,
         1,
         110,
         (
-            Bot("globex-contracts", "Contract analyst", ("claude-sonnet-4",), 1, 3, 14000, 900, True),
-            Bot("globex-translate", "Translator", ("mistral-large",), 3, 2, 900, 700, True),
-            Bot("globex-helpdesk", "Helpdesk", ("gpt-4.1-mini",), 3, 4, 1100, 180, True),
-            Bot("globex-planner", "Planner", ("gpt-4.1", "o4-mini"), 1, 2, 2500, 500, False),
+            Bot("globex-contracts", "Contract analyst", "contracts", ("claude-sonnet-4",), 1, 3, 14000, 900, True),
+            Bot("globex-translate", "Translator", "translation", ("mistral-large",), 3, 2, 900, 700, True),
+            Bot("globex-helpdesk", "Helpdesk", "support", ("gpt-4.1-mini",), 3, 4, 1100, 180, True),
+            Bot("globex-planner", "Planner", "planning", ("gpt-4.1", "o4-mini"), 1, 2, 2500, 500, False),
         ),
     ),
     Company(
         "initech",
+        "trial",
         0.2,
         8,
         70,
         (
-            Bot("initech-extract", "Data extraction", ("llama-3.3-70b",), 3, 1, 3800, 300, False),
-            Bot("initech-sql", "SQL copilot", ("deepseek-r1",), 1.5, 4, 2100, 800, True),
-            Bot("initech-reports", "Report writer", ("gemini-2.5-pro", "gemini-2.5-flash"), 1, 2, 7000, 1600, True),
-            Bot("initech-onboard", "Onboarding", ("claude-haiku-3.5",), 1.5, 4, 1800, 240, True),
+            Bot("initech-extract", "Data extraction", "extraction", ("llama-3.3-70b",), 3, 1, 3800, 300, False),
+            Bot("initech-sql", "SQL copilot", "analytics", ("deepseek-r1",), 1.5, 4, 2100, 800, True),
+            Bot(
+                "initech-reports",
+                "Report writer",
+                "reports",
+                ("gemini-2.5-pro", "gemini-2.5-flash"),
+                1,
+                2,
+                7000,
+                1600,
+                True,
+            ),
+            Bot("initech-onboard", "Onboarding", "onboarding", ("claude-haiku-3.5",), 1.5, 4, 1800, 240, True),
         ),
     ),
 )
+
+# Users are called by a first and a last name, which tell everybody of a company apart.
+FIRST_NAMES = ("ada", "ben", "cleo", "dan", "eva", "finn", "gita", "hugo", "ines", "jon", "kira", "leo", "mia", "noor")
+LAST_NAMES = ("abel", "baker", "cruz", "diaz", "evans", "fox", "gray", "hall", "ito", "jones", "khan", "lee", "moss")
+STAGING = 0.04  # the share of sessions in which somebody tries something out
 
 # How busy an hour of the local day and a day of the week (from Monday) are, relative to each other.
 HOURS = (3, 2, 1.5, 1, 1, 2, 5, 11, 22, 34, 38, 36, 26, 32, 38, 37, 33, 25, 15, 11, 10, 9, 7, 5)
