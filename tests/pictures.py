@@ -136,7 +136,8 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
     {
         "overview": lambda studio: studio.report(1280, 860),
         "agents": lambda studio: _image(studio.usage.cost(by=["agent_name"]).draw()),
-        "clients": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
+        "clients": lambda studio: _image(studio.usage.breakdown(by=["day", "provider_name"], measures="calls").draw()),
+        "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
         "mysql": lambda studio: _on_server(studio, mariadb_server()),
