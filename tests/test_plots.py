@@ -240,7 +240,8 @@ def test_percentiles_over_time_leave_out_the_maximum_but_tell_it() -> None:
     figure = plots.latency_over_time(latency_frame([DAY]))
     assert [trace.name for trace in figure.data] == ["p99", "p95", "p50"]
     assert "Longest latency: 10.0 s" in figure.data[0].hovertext[0]
-    assert figure.layout.yaxis.title.text == "Latency (ms)"
+    assert figure.layout.yaxis.title.text == "Latency"
+    assert figure.layout.yaxis.ticktext[:3] == ("0", "200 ms", "400 ms")
 
 
 def test_a_percentile_of_many_groups_is_a_line_each_and_never_folded() -> None:
@@ -291,16 +292,17 @@ def test_success_stands_above_its_failures_by_status() -> None:
     assert list(rate.y) == [0.9] * 3
     assert {trace.name: list(trace.y) for trace in failures} == {
         "failed": [5] * 3,
-        "timeout": [3] * 3,
+        "timed out": [3] * 3,
         "rate limited": [2] * 3,
-        "cancelled": [0] * 3,
+        "cancelled by the user": [0] * 3,
     }
-    assert {trace.name: trace.marker.color for trace in failures} == {
-        status.replace("_", " "): theme.STATUS_STYLES[status].color
-        for status in ("failed", "timeout", "rate_limited", "cancelled")
-    }
+    assert [trace.marker.color for trace in failures] == [
+        theme.STATUS_STYLES[status].color for status in ("failed", "timeout", "rate_limited", "cancelled")
+    ]
     assert (rate.yaxis, failures[0].yaxis) == ("y", "y2")
     assert "90.0% of 300 calls succeeded" in figure.layout.title.subtitle.text
+    assert "30 errors, 0 cancelled by users" in figure.layout.title.subtitle.text
+    assert figure.layout.yaxis2.title.text == "Unsuccessful calls"
 
 
 def test_failures_by_model_add_up() -> None:
@@ -495,7 +497,8 @@ def test_a_figure_fits_any_width_and_has_units(name: str) -> None:
     assert figure.layout.title.text
     titles = [axis.title.text or "" for axis in (*figure.select_xaxes(), *figure.select_yaxes())]
     titles += [trace.colorbar.title.text for trace in figure.data if trace.type == "heatmap"]
-    assert any(re.search(r"\(.+\)$|[Cc]alls|Sessions|Tokens", title) for title in titles), titles
+    ticks = [text for axis in (*figure.select_xaxes(), *figure.select_yaxes()) for text in axis.ticktext or ()]
+    assert any(re.search(r"\(.+\)$|[Cc]alls|Sessions|Tokens|\d m?s$", title) for title in [*titles, *ticks]), titles
 
 
 @every_figure

@@ -2,28 +2,31 @@
 
 Every function here takes a frame as `usage.breakdown` (or `usage.cost`, `.latency`, ...) returns it and gives a
 `plotly.graph_objects.Figure`; none of them reads or computes calls, so a test or a notebook can write the frame by
-hand. `draw` picks the figure from the columns:
+hand. `draw` picks the figure: the question that a frame answers names it, and of one that somebody wrote by hand the
+columns say it.
 
-| the frame has | figure |
-|---|---|
-| `hour_of_day` and `weekday` | `heatmap` |
-| a time bucket (or one of these two) and `cost` | `cost_over_time` |
-| a time bucket and `latency_*`, `ttft_*`, `token_rate_*` | `latency_over_time`, `ttft_over_time`, `token_rate` |
-| a time bucket and `success_rate` | `success_over_time` |
-| a time bucket and any other measure | `over_time` |
-| `bin_start` and `bin_end` (`usage.distribution`) | `latency_distribution` |
-| no time: the same | `cost_by`, `latency_distribution`, `ttft_distribution`, `token_rate`, `failures_by`,
-`by_dimension` |
+| the question, or the columns | along time | else |
+|---|---|---|
+| `cost`, or a column `cost` | `cost_over_time` | `cost_by` |
+| `latency`, or `latency_*` or `ttft_*` | `speed_over_time` | `latency_distribution`, or that of `ttft` |
+| `token_rate`, or `token_rate_*` | `token_rate` | `token_rate` |
+| `success_rate`, or it and the counts of failures | `success_over_time` | `failures_by` |
+| `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
+| one measure | `over_time` | `by_dimension` |
+| several measures | `measures_over_time` | `by_dimension` |
+
+Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekday` or `day` and `hour_of_day`, are a
+`heatmap` of the measure that the question is about, or of each measure.
 
 The rules of the numbers hold for pictures too: different currencies are never added but drawn in panels of their own;
 what is unknown is a gap or is said to be unknown, never a zero; what is folded into "other" is its exact sum; and what
-does not add up, such as a percentile, is never folded. `theme` is "light" or "dark"; both have the same colours, and a
-model has the same one in every figure (see `mofa_usage.theme`).
+does not add up, such as a percentile, is never folded. What a figure leaves out it says. `theme` is "light" or "dark";
+both have the same colours, and a model has the same one in every figure (see `mofa_usage.theme`).
 
 Figures have no width of their own and fill their place, from 360 pixels up; their height follows from what they show.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from types import MappingProxyType
 from typing import TypedDict, Unpack
@@ -33,11 +36,20 @@ import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
-from mofa_usage.plots.answers import Styles, read
+from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.bins import histogram
-from mofa_usage.plots.heat import heatmap
+from mofa_usage.plots.heat import GRIDS, heatmap
+from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.rows import by_dimension, cost_by, failures_by, percentiles_by
-from mofa_usage.plots.series import cost_over_time, over_time, percentiles_over_time, success_over_time
+from mofa_usage.plots.series import (
+    FAILURES,
+    cost_over_time,
+    measures_over_time,
+    over_time,
+    percentiles_over_time,
+    subjects,
+    success_over_time,
+)
 
 __all__ = [
     "by_dimension",
@@ -48,7 +60,9 @@ __all__ = [
     "heatmap",
     "latency_distribution",
     "latency_over_time",
+    "measures_over_time",
     "over_time",
+    "speed_over_time",
     "success_over_time",
     "token_rate",
     "ttft_distribution",
@@ -56,54 +70,71 @@ __all__ = [
 ]
 
 
-class TopOptions(TypedDict, total=False):
-    """How many groups are drawn, those with most calls."""
-
-    top: int
-
-
-class LineOptions(TopOptions, total=False):
-    """Which percentile is drawn where there is a line for each group, such as "p95"."""
-
-    percentile: str
-
-
-class DrawOptions(LineOptions, total=False):
+class DrawOptions(TypedDict, total=False):
     """What the figures take among them; which of it one takes, it says itself."""
 
+    top: int
+    percentile: str | None
     measure: str | None
     by: str | None
     dimension: str | None
 
 
 def latency_over_time(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
+    frame: pl.DataFrame,
+    *,
+    percentile: str | None = None,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the latency per period; with a further dimension p95 for each group.
 
     Takes `usage.latency(by=["day"])`. Options and errors as of `mofa_usage.plots.series.percentiles_over_time`.
     """
-    return percentiles_over_time(frame, "latency", theme=theme, styles=styles, **options)
+    return percentiles_over_time(frame, "latency", percentile=percentile, top=top, theme=theme, styles=styles)
 
 
 def ttft_over_time(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
+    frame: pl.DataFrame,
+    *,
+    percentile: str | None = None,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the time to first token per period; with a further dimension p95 for each group.
 
     Takes `usage.breakdown(by=["day"], measures=["ttft_p50", "ttft_p95"])`. Options and errors as of
     `mofa_usage.plots.series.percentiles_over_time`.
     """
-    return percentiles_over_time(frame, "ttft", theme=theme, styles=styles, **options)
+    return percentiles_over_time(frame, "ttft", percentile=percentile, top=top, theme=theme, styles=styles)
+
+
+def speed_over_time(
+    frame: pl.DataFrame,
+    *,
+    percentile: str | None = None,
+    top: int = 8,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Percentiles of the latency and of the time to first token per period, in a panel each, as far as they are known.
+
+    Takes `usage.latency(by=["day"])`. Options and errors as of `mofa_usage.plots.series.percentiles_over_time`.
+    """
+    found = families(read(frame).measures)
+    prefixes = [prefix for prefix in ("latency", "ttft") if prefix in found] or ["latency"]
+    return percentiles_over_time(frame, *prefixes, percentile=percentile, top=top, theme=theme, styles=styles)
 
 
 def latency_distribution(
     frame: pl.DataFrame,
     dimension: str | None = None,
     *,
+    top: int | None = None,
     theme: look.Theme = "light",
     styles: Styles | None = None,
-    **options: Unpack[TopOptions],
 ) -> go.Figure:
     """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
 
@@ -111,17 +142,17 @@ def latency_distribution(
     `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
-        return histogram(frame, "Latency", theme=theme, styles=styles, **options)
-    return percentiles_by(frame, "latency", dimension, theme=theme, styles=styles, **options)
+        return histogram(frame, dimension, top=8 if top is None else top, theme=theme, styles=styles)
+    return percentiles_by(frame, "latency", dimension, top=12 if top is None else top, theme=theme, styles=styles)
 
 
 def ttft_distribution(
     frame: pl.DataFrame,
     dimension: str | None = None,
     *,
+    top: int | None = None,
     theme: look.Theme = "light",
     styles: Styles | None = None,
-    **options: Unpack[TopOptions],
 ) -> go.Figure:
     """Percentiles of the time to first token of each group on one line, or the histogram of a frame of bins.
 
@@ -130,8 +161,10 @@ def ttft_distribution(
     `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
-        return histogram(frame, "Time to first token", theme=theme, styles=styles, **options)
-    return percentiles_by(frame, "ttft", dimension, theme=theme, styles=styles, **options)
+        return histogram(
+            frame, dimension, title="Time to first token", top=8 if top is None else top, theme=theme, styles=styles
+        )
+    return percentiles_by(frame, "ttft", dimension, top=12 if top is None else top, theme=theme, styles=styles)
 
 
 def _binned(frame: pl.DataFrame) -> bool:
@@ -139,16 +172,29 @@ def _binned(frame: pl.DataFrame) -> bool:
 
 
 def token_rate(
-    frame: pl.DataFrame, *, theme: look.Theme = "light", styles: Styles | None = None, **options: Unpack[LineOptions]
+    frame: pl.DataFrame,
+    *,
+    percentile: str | None = None,
+    top: int | None = None,
+    theme: look.Theme = "light",
+    styles: Styles | None = None,
 ) -> go.Figure:
     """Tokens per second: over time when the frame has a time bucket, else a line for each group.
 
     Takes `usage.token_rate(by=["day"])` or `usage.token_rate(by=["model_name"])`. Options and errors as of
-    `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.rows.percentiles_by`.
+    `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.rows.percentiles_by`; without time there is no
+    `percentile` to choose.
     """
-    timed = any(entry.kind != "category" for entry in read(frame).dimensions.values())
-    drawing: Callable[..., go.Figure] = percentiles_over_time if timed else percentiles_by
-    return drawing(frame, "token_rate", theme=theme, styles=styles, **options)
+    if _timed(read(frame)):
+        most = 8 if top is None else top
+        return percentiles_over_time(frame, "token_rate", percentile=percentile, top=most, theme=theme, styles=styles)
+    if percentile is not None:
+        raise UsageError(f"percentile = {percentile!r}; a figure without time draws all percentiles of each group")
+    return percentiles_by(frame, "token_rate", top=12 if top is None else top, theme=theme, styles=styles)
+
+
+def _timed(answer: Answer) -> bool:
+    return any(entry.kind != "category" for entry in answer.dimensions.values())
 
 
 KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
@@ -160,7 +206,9 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "heatmap": heatmap,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
+        "measures_over_time": measures_over_time,
         "over_time": over_time,
+        "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
         "token_rate": token_rate,
         "ttft_distribution": ttft_distribution,
@@ -178,37 +226,51 @@ def draw(
     styles: Styles | None = None,
     **options: Unpack[DrawOptions],
 ) -> go.Figure:
-    """The figure that fits the columns of a frame, or the one called `kind` (a name of `KINDS`), with its `options`.
+    """The figure of the question that a frame answers, or the one called `kind`, a name of `KINDS`, with `options`.
 
-    `styles` are for the figures that colour by name; the others do without.
+    Of a frame that was written by hand the columns say which it is. `styles` are for the figures that colour by name;
+    the others do without.
 
     Raises:
-        UsageError: there is no such kind, or the frame lacks a column for it; the message says how to get it.
+        UsageError: there is no such kind or option, or the frame lacks a column; the message says what there is.
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no figure {kind!r}; there are: {', '.join(KINDS)}")
-    drawing = KINDS[kind] if kind else _fitting(frame)
-    looks = {"styles": styles} if "styles" in signature(drawing).parameters else {}
+    drawing = KINDS[kind] if kind else _fitting(read(frame), options)
+    taken = signature(drawing).parameters
+    known = [name for name in DrawOptions.__annotations__ if name in taken]
+    for name in options:
+        if name not in known:
+            called = getattr(drawing, "__name__", kind)
+            raise UsageError(f"the figure {called} takes no option {name!r}; it takes: {', '.join(known)}")
+    looks = {"styles": styles} if "styles" in taken else {}
     return drawing(frame, theme=theme, **looks, **options)
 
 
-def _fitting(frame: pl.DataFrame) -> Callable[..., go.Figure]:
-    columns = read(frame)
-    if _binned(frame):
+_FAILED = {"success_rate", *(f"{status}_count" for status in FAILURES)}
+
+_FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go.Figure], Callable[..., go.Figure]]] = {
+    "cost": (lambda names: "cost" in names, cost_over_time, cost_by),
+    "latency": (lambda names: "latency" in names, speed_over_time, latency_distribution),
+    "ttft": (lambda names: "ttft" in names, speed_over_time, ttft_distribution),
+    "token_rate": (lambda names: "token_rate" in names, token_rate, token_rate),
+    "success_rate": (lambda names: _FAILED.issubset(names), success_over_time, failures_by),
+}
+"""Of each question: whether measures and families of these names are about it, its figures with and without time."""
+
+
+def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
+    """The figure of what was asked, or of what the columns look like."""
+    if "bin_start" in answer.columns:
         return latency_distribution
-    if len(columns.cycles) == 2 and not columns.time:
+    if any(axes <= answer.dimensions.keys() for axes in GRIDS):
         return heatmap
-    timed = bool(columns.time or columns.cycles)
-    measures = set(columns.measures)
-    if "cost" in measures:
-        return cost_over_time if timed else cost_by
-    for prefix, over, by in (
-        ("latency", latency_over_time, latency_distribution),
-        ("ttft", ttft_over_time, ttft_distribution),
-        ("token_rate", token_rate, token_rate),
-    ):
-        if measures & {f"{prefix}_{word}" for word in look.PERCENTILE_STYLES}:
-            return over if timed else by
-    if {"success_rate", "failed_count", "timeout_count", "rate_limited_count", "cancelled_count"} <= measures:
-        return success_over_time if timed else failures_by
-    return over_time if timed else by_dimension
+    timed = _timed(answer)
+    if options.get("measure") is None:
+        names = {*answer.measures, *families(answer.measures)}
+        for question, (is_about, over, by) in _FIGURES.items():
+            if answer.question in ("", question, "latency" if question == "ttft" else "") and is_about(names):
+                return over if timed else by
+    if timed:
+        return over_time if len(subjects(answer)) == 1 or "measure" in options else measures_over_time
+    return by_dimension

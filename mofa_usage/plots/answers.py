@@ -28,6 +28,8 @@ Styles: TypeAlias = Mapping[str, look.Style]
 Measures: TypeAlias = Mapping[str, Measure]
 """Measures by name; rows have their values under these names."""
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
 NONE_LABEL = "(none)"
 ALL_LABEL = "all calls"
 
@@ -90,12 +92,23 @@ class Answer:
         return self.dimensions[name]
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The value of a dimension that stands for all that `top` left out; no real name is equal to it."""
+
+    kept: int
+
+    def __str__(self) -> str:
+        return f"other (not in top {self.kept})"
+
+
 @dataclass(slots=True)
 class Group:
     """Rows drawn as one series or bar.
 
     `name` is its key for colours, None for what has none (nulls, "other"); `label` is untrusted text, `short` the label
-    for a figure that `abbreviate` made of it; `size` is how many groups were folded into it.
+    for a figure that `abbreviate` made of it; `size` is how many groups were folded into it. `rest` says that it is
+    what others left; `ordered` that its place is not a matter of its weight, as of weekdays, which are never folded.
     """
 
     name: str | None
@@ -103,10 +116,14 @@ class Group:
     rows: list[Row] = field(default_factory=list)
     size: int = 1
     short: str = ""
+    rest: bool = False
+    ordered: bool = False
 
     def style(self, styles: Styles) -> look.Style:
-        """The style of its name; grey for "other" and for null."""
-        return look.OTHER if self.name is None else styles.get(self.name, look.ACCENT)
+        """The style of its name; grey for "other", and for null with a pattern and a dash."""
+        if self.name is None:
+            return look.OTHER if self.rest else look.OTHER._replace(pattern="\\", dash="dot")
+        return styles.get(self.name, look.ACCENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +164,9 @@ def read(frame: pl.DataFrame) -> Answer:
         kept = replace(entry, name=column, title=column) if entry.name in dimensions else entry
         dimensions[kept.name] = kept
         called[column] = kept.name
+    rows = [{called.get(column, column): value for column, value in row.items()} for row in frame.to_dicts()]
     return Answer(
-        [{called.get(column, column): value for column, value in row.items()} for row in frame.to_dicts()],
+        _unfolded(rows, dimensions),
         dimensions,
         measures,
         apart,
@@ -156,6 +174,15 @@ def read(frame: pl.DataFrame) -> Answer:
         tuple(frame.columns),
         {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
     )
+
+
+def _unfolded(rows: list[Row], dimensions: Mapping[str, Dimension]) -> list[Row]:
+    """The rows in which what `top` left out is no name: `is_other` tells it from one that is called "other"."""
+    if not any(row.get("is_other") is True for row in rows):
+        return rows
+    name = next((name for name, entry in dimensions.items() if entry.kind == "category"), None)
+    rest = Rest(len({row[name] for row in rows if not row["is_other"]}) if name else 0)
+    return [row | {name: rest} if name and row["is_other"] else row for row in rows]
 
 
 def _harmless(measure: Measure) -> Measure:
@@ -258,21 +285,37 @@ def merged(rows: Sequence[Row], measures: Measures) -> Row:
 
 
 def grouped(rows: Iterable[Row], dimensions: Sequence[Dimension], weigh: Callable[[Sequence[Row]], Any]) -> list[Group]:
-    """The rows by their values of `dimensions`, heaviest first; without a weight last, ties by name."""
+    """The rows by their values of `dimensions`, heaviest first; without a weight last, ties by name.
+
+    Hours, weekdays and periods keep their own order. What was left out before is last.
+    """
+    ordered = bool(dimensions) and all(entry.kind != "category" for entry in dimensions)
     parts: dict[tuple[Any, ...], Group] = {}
     for row in rows:
         key = tuple(row[entry.name] for entry in dimensions)
         if key not in parts:
-            text = " · ".join(NONE_LABEL if value is None else str(value) for value in key)
-            known = any(value is not None for value in key)
-            parts[key] = Group(text if known else None, text if dimensions else ALL_LABEL)
+            text = " · ".join(said(entry, value) for entry, value in zip(dimensions, key, strict=True))
+            rest = any(isinstance(value, Rest) for value in key)
+            named = not rest and any(value is not None for value in key)
+            parts[key] = Group(text if named else None, text if dimensions else ALL_LABEL, rest=rest, ordered=ordered)
         parts[key].rows.append(row)
 
-    def order(group: Group) -> tuple[bool, Any, str]:
-        weight = weigh(group.rows)
-        return weight is None, 0 if weight is None else -weight, group.label
+    def order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+        if ordered:
+            return tuple((value is None, value) for value in key)
+        weight = weigh(parts[key].rows)
+        return parts[key].rest, weight is None, 0 if weight is None else -weight, parts[key].label
 
-    return sorted(parts.values(), key=order)
+    return [parts[key] for key in sorted(parts, key=order)]
+
+
+def said(entry: Dimension, value: Any) -> str:
+    """A value of a dimension in words: "Mon", "09:00"; names as they are."""
+    if value is None:
+        return NONE_LABEL
+    if entry.name == "weekday":
+        return WEEKDAYS[value - 1]
+    return f"{value:02d}:00" if entry.name == "hour_of_day" else str(value)
 
 
 def abbreviate(groups: Iterable[Group], width: int = 30) -> None:
@@ -284,12 +327,41 @@ def abbreviate(groups: Iterable[Group], width: int = 30) -> None:
 
 
 def fold(groups: list[Group], top: int) -> list[Group]:
-    """The first `top` groups, and the rest as one named "other"; a rest of one stays itself."""
-    if len(groups) <= top + 1:
+    """The first `top` groups, and the rest as one named "other"; a rest of one stays itself.
+
+    Raises:
+        UsageError: `top` is no whole number from 1 on.
+    """
+    named = [group for group in groups if not group.rest]
+    if len(named) <= checked_top(top) + 1 or groups[0].ordered:
         return groups
-    tail = groups[top:]
+    tail = [group for group in groups if group not in named[:top]]
     rows = [row for group in tail for row in group.rows]
-    return [*groups[:top], Group(None, f"other ({len(tail):,})", rows, len(tail))]
+    label = f"other ({len(tail):,})" if len(tail) + top == len(named) else "other"
+    return [*named[:top], Group(None, label, rows, len(tail), rest=True)]
+
+
+def heaviest(groups: list[Group], top: int) -> list[Group]:
+    """The first `top` groups and what was left out before, where nothing can be folded.
+
+    Raises:
+        UsageError: `top` is no whole number from 1 on.
+    """
+    if len(groups) <= checked_top(top) or groups[0].ordered:
+        return groups
+    named = [group for group in groups if not group.rest]
+    return [*named[:top], *(group for group in groups if group.rest)]
+
+
+def checked_top(top: int) -> int:
+    """How many groups to draw.
+
+    Raises:
+        UsageError: it is no whole number from 1 on.
+    """
+    if not isinstance(top, int) or top < 1:
+        raise UsageError(f"top = {top!r}; a figure draws at least 1 group")
+    return top
 
 
 def weight_of(measure: Measure, measures: Measures) -> Callable[[Sequence[Row]], Any]:

@@ -22,7 +22,8 @@ from mofa_usage.plots.answers import (
     total,
     weight_of,
 )
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room, logarithmic, value_axis
+from mofa_usage.plots.axes import logarithmic, value_axis
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room
 from mofa_usage.plots.panels import pattern
 
 CALLS = MEASURES["calls"]
@@ -30,8 +31,9 @@ CALLS = MEASURES["calls"]
 
 def histogram(
     frame: pl.DataFrame,
-    title: str = "Latency",
+    dimension: str | None = None,
     *,
+    title: str = "Latency",
     top: int = 8,
     theme: look.Theme = "light",
     styles: Styles | None = None,
@@ -41,6 +43,7 @@ def histogram(
     Args:
         frame: `usage.distribution(by=["model_name"])`: any dimension, `bin_start` and `bin_end` in
             milliseconds, `calls`.
+        dimension: By default all dimensions of the frame.
         title: What the durations are, as the title of the figure and of its axis.
         top: So many groups with most calls are drawn, the others folded into "other".
         theme: "light" or "dark".
@@ -50,8 +53,9 @@ def histogram(
         UsageError: a column is missing; the message says how to get it.
     """
     columns = read(frame)
-    need(columns, ["bin_start", "bin_end", "calls"], "usage.distribution(by=['model_name'])")
-    dimensions = list(columns.categories)
+    how = f"usage.distribution(by=['{dimension or 'model_name'}'])"
+    need(columns, ["bin_start", "bin_end", "calls"], how)
+    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
     heading = f"{title} distribution{by_text(dimensions)}"
     part = Facet(None, columns.rows)
     calls = total(part.rows, "calls")
@@ -66,7 +70,7 @@ def histogram(
     largest = max(total(rows, "calls") for rows in _bins(part.rows).values())
     ends = [value for (start, end) in _bins(part.rows) for value in (_left(start, end), end)]
     figure.update_xaxes(value_axis(MEASURES["latency_p50"], max(ends), title=title))
-    figure.update_xaxes(logarithmic(min(ends), max(ends)))
+    figure.update_xaxes(logarithmic(MEASURES["latency_p50"], min(ends), max(ends)))
     figure.update_yaxes(value_axis(CALLS, largest))
     figure.update_layout(showlegend=len(figure.data) > 1)
     return finish(figure, heading, [f"{calls:,} calls"], theme, 340 + legend_room(figure))

@@ -10,11 +10,17 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
-from mofa_usage.plots.answers import Facet, Group, Measures, Row, Styles, details, merged, total
-from mofa_usage.plots.layout import BucketAxis, value_axis
+from mofa_usage.plots.answers import ALL_LABEL, Facet, Group, Measures, Row, Styles, details, merged, total
+from mofa_usage.plots.axes import BucketAxis, value_axis
 
 MANY = 60
 """From so many periods on bars have no separating lines and points are small; they would be most of what is seen."""
+
+
+FEW = 20
+"""A rate of fewer calls may be anything: its mark is hollow."""
+
+_SYMBOLS = {"solid": "circle", "dash": "square", "dot": "diamond", "dashdot": "triangle-up", "longdash": "x"}
 
 
 class Panels:
@@ -29,6 +35,12 @@ class Panels:
         self._values: set[Any] = set()
         self._listed: set[str] = set()
         self._count = count
+        self._hollow = False
+
+    @property
+    def note(self) -> str | None:
+        """What a reader must know of the marks."""
+        return f"hollow: fewer than {FEW} calls" if self._hollow else None
 
     def stack(
         self,
@@ -36,7 +48,9 @@ class Panels:
         part: Facet,
         groups: Iterable[Group],
         measure: Measure,
+        *,
         styles: Styles | None = None,
+        title: str = "",
     ) -> None:
         """A bar for each period, of the groups upon each other, the first at the bottom."""
         periods = self._by_period(part.rows)
@@ -62,7 +76,7 @@ class Panels:
                 col=1,
             )
         largest = max((float(amount) for amount in whole.values() if amount is not None), default=0.0)
-        self.figure.update_yaxes(value_axis(measure, largest, part.currency), row=panel, col=1)
+        self.figure.update_yaxes(value_axis(measure, largest, part.currency, title), row=panel, col=1)
 
     def line(
         self,
@@ -79,6 +93,8 @@ class Panels:
         places: list[Any] = []
         values: list[float | None] = []
         texts: list[str] = []
+        symbols: list[str] = []
+        symbol = _SYMBOLS[style.dash]
         last = None
         for value, rows in periods.items():
             if len(rows) > 1:
@@ -88,20 +104,28 @@ class Panels:
                 )
             if last is not None and self._axis.gap(last, value):
                 places, values, texts = [*places, self._axis.place(last)], [*values, None], [*texts, ""]
+                symbols.append(symbol)
             number = rows[0][measure.name]
             places.append(self._axis.place(value))
             values.append(None if number is None else float(number))
             texts.append(self._hover(group, value, rows[0], measure, currency, None))
+            few = number is not None and measure.kind == "rate" and (rows[0].get("calls") or FEW) < FEW
+            symbols.append(f"{symbol}-open" if few else symbol)
+            self._hollow |= few
             last = value
         self.figure.add_trace(
             go.Scatter(
                 x=places, y=values, mode="lines+markers", connectgaps=False,
                 line={"color": style.color, "dash": style.dash, "width": 2},
-                marker={"color": style.color, "size": 6 if len(periods) <= MANY else 3},
+                marker={"color": style.color, "symbol": symbols, "size": 6 if len(periods) <= MANY else 3},
                 hovertext=texts, hoverinfo="text", **self._legend(group),
             ),
             row=panel, col=1,
         )  # fmt: skip
+
+    def scale(self, panel: int, axis: dict[str, Any]) -> None:
+        """Set the axis of the values of a panel."""
+        self.figure.update_yaxes(axis, row=panel, col=1)
 
     def dress(self) -> go.Figure:
         """Set the common time axis, labelled at the lowest panel."""
@@ -122,8 +146,9 @@ class Panels:
     def _legend(self, group: Group) -> dict[str, Any]:
         key = f"{group.name is None}:{group.label if group.size == 1 else 'other'}"
         first = key not in self._listed
-        self._listed.add(key)
-        return {"name": group.short, "legendgroup": key, "showlegend": first}
+        if group.label != ALL_LABEL:
+            self._listed.add(key)
+        return {"name": group.short, "legendgroup": key, "showlegend": first and group.label != ALL_LABEL}
 
     def _hover(self, group: Group, value: Any, row: Row, measure: Measure, currency: str | None, whole: Any) -> str:
         code = wording.label_text(currency or "")

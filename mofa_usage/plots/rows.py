@@ -36,7 +36,8 @@ from mofa_usage.plots.answers import (
     total,
     weight_of,
 )
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room, logarithmic, value_axis
+from mofa_usage.plots.axes import logarithmic, value_axis
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room
 from mofa_usage.plots.panels import pattern
 from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.series import FAILURES, over_time, question
@@ -268,7 +269,7 @@ def percentiles_by(
     present = [float(value) for value in values if value is not None]
     axis = value_axis(leading, max(present), title=family.noun)
     if min(present) > 0 and max(present) > 30 * min(present):
-        axis.update(logarithmic(min(present), max(present)))
+        axis.update(logarithmic(leading, min(present), max(present)))
     figure.update_xaxes(axis)
     left = len(valued) - len(shown)
     notes = [
