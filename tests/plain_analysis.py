@@ -72,7 +72,7 @@ def calls(
             "attempt": st.none() | st.integers(1, 11),
             "operation": st.sampled_from(["chat", "embeddings"]),
             "labels.feature": st.sampled_from([None, "search", ""]),
-            "team": st.sampled_from([None, "red", "blue"]),
+            "team": st.sampled_from([None, "red", "blue", "other"]),
             "chat_session_id": _ids,
             "user_id": _ids,
             "agent_id": _ids,
@@ -376,3 +376,31 @@ def priced_in(rows: Sequence[Row], of: str) -> list[Row]:
 def money(measure: str, rows: Sequence[Row], of: str) -> Any:
     """A measure of money in one currency."""
     return PLAIN[measure](priced_in(rows, of))
+
+
+# The heaviest, and the rest.
+
+
+def heaviest(rows: Sequence[Row], category: str, weight: str) -> list[str | None]:
+    """The values of a category, the one that weighs most first; money weighs by its currencies, then by calls."""
+    known = currencies(rows)
+
+    def place(value: str | None, group: list[Row]) -> list[Any]:
+        amounts = [money(weight, group, of) for of in known] if len(known) > 1 else [PLAIN[weight](group)]
+        numbers = [*amounts, len(group)] if weight in MONEY_MEASURES else [PLAIN[weight](group)]
+        return [*((number is None, -(number or 0)) for number in numbers), (value is None, value or "")]
+
+    groups = {key[0]: group for key, group in grouped(rows, [category]).items()}
+    return sorted(groups, key=lambda value: place(value, groups[value]))
+
+
+def folded(
+    rows: Sequence[Row], by: Sequence[str], category: str, named: Sequence[str | None], tz: str = "UTC"
+) -> dict[tuple[Any, ...], list[Row]]:
+    """Groups whose last key says whether they are of the rest, called other."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for key, group in grouped(rows, by, tz).items():
+        rest = key[by.index(category)] not in named
+        renamed = ("other" if rest and name == category else value for name, value in zip(by, key, strict=True))
+        groups[(*renamed, rest)].extend(group)
+    return groups

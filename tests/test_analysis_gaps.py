@@ -1,4 +1,4 @@
-"""Gaps in a time series are rows of nulls on request, and every bucket is there exactly once."""
+"""Gaps in a time series are rows of no calls on request, and every bucket is there exactly once."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import breakdown
 from mofa_usage.errors import UsageError
-from tests.plain_analysis import Row, bucket, call, calls, frames, polars_frame
+from mofa_usage.measures import MEASURES, Aggregate, Measure
+from tests.plain_analysis import PLAIN, Row, bucket, call, calls, frames, polars_frame
 from tests.proofs import trials
 
 engines = pytest.mark.parametrize("engine", [0, 2], ids=["polars", "duckdb"])
@@ -23,7 +24,7 @@ def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> datet
 
 
 @engines
-def test_missing_days_are_null_for_every_combination_there_is(engine: int) -> None:
+def test_missing_days_have_no_calls_for_every_combination_there_is(engine: int) -> None:
     rows = [
         call(at(2025, 5, 1, 9), model_name="a", total_price=Decimal(1)),
         call(at(2025, 5, 3, 9), model_name="a", currency="EUR"),
@@ -33,19 +34,19 @@ def test_missing_days_are_null_for_every_combination_there_is(engine: int) -> No
     first, second, third = (date(2025, 5, day) for day in (1, 2, 3))
     assert found.rows() == [
         ("a", first, 1, 1, "USD"),
-        ("a", second, None, None, "USD"),
+        ("a", second, 0, 0, "USD"),
         ("a", third, 1, None, "USD"),
-        ("b", first, None, None, "USD"),
-        ("b", second, None, None, "USD"),
+        ("b", first, 0, 0, "USD"),
+        ("b", second, 0, 0, "USD"),
         ("b", third, 1, None, "USD"),
     ]
     by_currency = breakdown(list(frames(rows))[engine], ["currency", "day"], "calls", fill_gaps=True)
     assert by_currency.rows() == [
         ("USD", first, 1),
-        ("USD", second, None),
-        ("USD", third, None),
-        (None, first, None),
-        (None, second, None),
+        ("USD", second, 0),
+        ("USD", third, 0),
+        (None, first, 0),
+        (None, second, 0),
         (None, third, 2),
     ]
 
@@ -54,8 +55,8 @@ def test_missing_days_are_null_for_every_combination_there_is(engine: int) -> No
 def test_the_series_runs_from_start_to_before_the_end(engine: int) -> None:
     native = list(frames([call(at(2025, 5, 2, 9))]))[engine]
     found = breakdown(native, "day", "calls", start="2025-04-30", end="2025-05-04", fill_gaps=True)
-    assert found.rows() == [(date(2025, 4, 30), None), (date(2025, 5, 1), None), (date(2025, 5, 2), 1),
-                            (date(2025, 5, 3), None)]  # fmt: skip
+    assert found.rows() == [(date(2025, 4, 30), 0), (date(2025, 5, 1), 0), (date(2025, 5, 2), 1),
+                            (date(2025, 5, 3), 0)]  # fmt: skip
     late = breakdown(native, "month", "calls", start="2025-03-31", fill_gaps=True)
     assert late["month"].to_list() == [date(2025, 3, 1), date(2025, 4, 1), date(2025, 5, 1)]
     early = breakdown(native, "week", "calls", end="2025-05-12T00:00:00.000001", fill_gaps=True)
@@ -69,7 +70,7 @@ def test_a_range_without_calls_is_all_gap(engine: int) -> None:
         native, "hour", "calls", tz="Asia/Kathmandu", start="2025-05-01", end="2025-05-02", fill_gaps=True
     )
     assert found["hour"].dt.hour().to_list() == list(range(24))
-    assert found["calls"].null_count() == 24
+    assert found["calls"].to_list() == [0] * 24
     assert breakdown(native, "hour", "calls", start="2025-05-01", fill_gaps=True).height == 0
     by_model = breakdown(native, ["day", "model_name"], "calls", start="2025-05-01", end="2025-05-09", fill_gaps=True)
     assert by_model.height == 0
@@ -104,6 +105,27 @@ def test_a_date_that_a_zone_skipped_is_no_gap() -> None:
     assert found["day"].to_list() == [date(2011, 12, 29), date(2011, 12, 31), date(2012, 1, 1), date(2012, 1, 2)]
 
 
+@engines
+def test_in_a_gap_what_counts_or_adds_up_is_0_and_what_is_said_of_calls_null(engine: int) -> None:
+    longest = Measure("longest", "Longest", "ms", "ms", "Largest latency_ms.", Aggregate("max", "latency_ms"))
+    ms = Measure("total_ms", "Time", "ms", "ms", "Sum of latency_ms.", Aggregate("sum", "latency_ms"))
+    prices = {"USD": Decimal(1), "EUR": Decimal(2)}
+    for several in (["USD"], ["USD", "EUR"]):
+        rows = [call(at(2025, 5, 1, 9), currency=one, total_price=prices[one], latency_ms=5) for one in several]
+        asked: list[str | Measure] = [*MEASURES, longest, ms]
+        native = list(frames(rows))[engine]
+        gap = breakdown(native, "day", asked, start="2025-05-01", end="2025-05-03", fill_gaps=True)
+        zeros = {name for name, value in gap.row(1, named=True).items() if value == 0}
+        money = ["cost", "wasted_cost"]
+        counted = {*(name for name in MEASURES if PLAIN[name]([]) == 0), *(n for n in MEASURES if MEASURES[n].additive)}
+        if len(several) > 1:
+            counted = {*counted - set(money), *(f"{name}_{one}" for name in money for one in several)}
+        assert zeros == {*counted, "total_ms"}
+        amounts = gap.select(pl.col(pl.Decimal)).row(1, named=True)
+        assert {name for name, amount in amounts.items() if amount is not None} == zeros & set(amounts)
+        assert gap.schema == breakdown(native, "day", asked).schema
+
+
 @pytest.mark.proof
 @settings(max_examples=trials(20, 100), deadline=None)
 @given(rows=calls(max_size=8), by=st.sampled_from(["day", "week", "month"]))
@@ -111,7 +133,7 @@ def test_filling_changes_no_row_that_is_there(rows: list[Row], by: str) -> None:
     frame, asked = polars_frame(rows), ["calls", "cost", "latency_p50"]
     plain = breakdown(frame, ["status", by], asked, tz="Europe/Berlin")
     filled = breakdown(frame, ["status", by], asked, tz="Europe/Berlin", fill_gaps=True)
-    assert_frame_equal(plain, filled.filter(pl.col("calls").is_not_null()))
+    assert_frame_equal(plain, filled.filter(pl.col("calls") > 0))
     assert filled.select("status", by).is_duplicated().sum() == 0
     assert filled.height == plain["status"].n_unique() * filled[by].n_unique()
     assert set(filled[by]) >= {bucket(by, row["create_time"], ZoneInfo("Europe/Berlin")) for row in rows}

@@ -21,8 +21,8 @@ from mofa_usage.analysis import (
     cost,
     distribution,
     engine,
-    grouping,
     latency,
+    levels,
     success_rate,
     summary,
     token_rate,
@@ -175,7 +175,7 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
         passes.append(frame)
         return engine.collect(frame)
 
-    monkeypatch.setattr(grouping, "collect", counted)
+    monkeypatch.setattr(levels, "collect", counted)
     breakdowns(polars_frame(ROWS[:2]), [Question("model_name", name) for name in MEASURES])
     assert len(passes) == 1
     breakdowns(polars_frame(ROWS), [Question("model_name", name) for name in MEASURES])

@@ -5,7 +5,7 @@ the frame has. What was asked for by name is answered or refused.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias, TypedDict
 from zoneinfo import ZoneInfo
@@ -18,6 +18,8 @@ from mofa_usage.measures import Dimension, DimensionName, Measure, MeasureName, 
 from mofa_usage.zones import Moment, time_range
 
 __all__ = [
+    "OTHER",
+    "OTHER_MARK",
     "Asked",
     "By",
     "Measures",
@@ -63,6 +65,10 @@ BREAKDOWN = Usual(("calls", "success_rate", "total_tokens", "cost", "coverage", 
 """What a breakdown shows unless told."""
 
 
+OTHER, OTHER_MARK = "other", "is_other"
+"""The group of all that is not among the heaviest, and the column that marks it: a name might be that word, too."""
+
+
 class PeriodOptions(TypedDict, total=False):
     """Only calls created in [start, end): datetimes with a zone, or dates and ISO 8601 text on the clock of `tz`."""
 
@@ -71,9 +77,15 @@ class PeriodOptions(TypedDict, total=False):
 
 
 class QuestionOptions(PeriodOptions, total=False):
-    """As `breakdown` takes them. `fill_gaps` adds the buckets of time in which nothing was called."""
+    """As `breakdown` takes them.
+
+    `fill_gaps` adds the buckets of time in which nothing was called, `top` keeps that many names and makes the rest one
+    group, `totals` answers for each level above, too.
+    """
 
     fill_gaps: bool
+    top: int | None
+    totals: bool
 
 
 class ZonedOptions(QuestionOptions, total=False):
@@ -91,6 +103,8 @@ class Question:
     start: Moment | None = None
     end: Moment | None = None
     fill_gaps: bool = False
+    top: int | None = None
+    totals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,9 @@ class Asked:
     gaps: str | None
     """The dimension whose gaps are to be filled."""
     question: str
+    top: int | None = None
+    """How many values the first category keeps; the rest is one group."""
+    totals: bool = False
 
     @property
     def by(self) -> list[str]:
@@ -119,6 +136,17 @@ class Asked:
     def ranked(self) -> bool:
         """Whether the rows are sorted by the first measure and not by time."""
         return all(dimension.kind == "category" for dimension in self.dimensions)
+
+    @property
+    def folded(self) -> Dimension | None:
+        """The dimension of which only the heaviest values are kept."""
+        return None if self.top is None else _foldable(self.dimensions)
+
+    def above(self, depth: int) -> "Asked":
+        """The same question by the first of its dimensions alone; without any the whole."""
+        left = self.dimensions[:depth]
+        gaps = self.gaps if any(entry.name == self.gaps for entry in left) else None
+        return replace(self, dimensions=left, gaps=gaps, top=None if _foldable(left) is None else self.top)
 
 
 def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
@@ -138,12 +166,16 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
         calls.require(wanted.needs, f"the measure {wanted.name!r}")
     if start is not None or end is not None:
         calls.require(["create_time"], "a time range")
-    names = [*(entry.name for entry in dimensions), *(entry.name for entry in asked)]
+    if question.top is not None:
+        _check_top(question.top, dimensions)
+    mark = [] if question.top is None else [OTHER_MARK]
+    names = [*(entry.name for entry in dimensions), *(entry.name for entry in asked), *mark]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two columns of the answer would be called {twice!r}")
     called = question.measures.question if isinstance(question.measures, Usual) else "breakdown"
-    return Asked(dimensions, asked, start, end, _gaps(dimensions) if question.fill_gaps else None, called)
+    gaps = _gaps(dimensions) if question.fill_gaps else None
+    return Asked(dimensions, asked, start, end, gaps, called, question.top, question.totals)
 
 
 def found(by: By, calls: LazyCalls) -> tuple[Dimension, ...]:
@@ -189,6 +221,18 @@ def _measures(asked: Measures, calls: LazyCalls) -> tuple[Measure, ...]:
         return tuple(dict.fromkeys(named))
     # Else the column of the first is named as what is missing.
     return asked.known(calls.schema) or tuple(measure(name) for name in asked.about[:1])
+
+
+def _foldable(dimensions: Sequence[Dimension]) -> Dimension | None:
+    """The first category; currencies never become one group, whose amounts nobody could add."""
+    return next((entry for entry in dimensions if entry.kind == "category" and entry.name != "currency"), None)
+
+
+def _check_top(top: int, dimensions: Sequence[Dimension]) -> None:
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise UsageError(f"top = {top!r}; it says how many groups to keep, at least 1")
+    if _foldable(dimensions) is None:
+        raise UsageError("top needs a category in by, such as model_name, whose heaviest values it keeps")
 
 
 def _gaps(dimensions: Sequence[Dimension]) -> str:

@@ -1,5 +1,10 @@
-"""Time series without holes: a row of nulls for each bucket in which nothing happened."""
+"""Time series without holes: a row for each bucket in which nothing happened.
 
+No calls is known: what counts or adds up is 0 there. What is said about each call, such as a rate or a percentile, is
+null.
+"""
+
+from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -8,21 +13,37 @@ import polars as pl
 
 from mofa_usage.analysis.buckets import BUCKETS
 from mofa_usage.errors import UsageError
+from mofa_usage.measures import Aggregate, Measure
 from mofa_usage.zones import DAY, microseconds
 
-__all__ = ["fill"]
+__all__ = ["fill", "zero_of_nothing"]
 
 _MOST_ROWS = 5_000_000
 """A series by minute over a wrong year would fill the memory instead of the gaps."""
 
+_THERE = "is there"
+
+
+def zero_of_nothing(measure: Measure) -> bool:
+    """Whether the measure of no calls is 0: counts, also of distinct values, and sums."""
+    formula = measure.formula
+    counted = isinstance(formula, Aggregate) and formula.function in ("count", "distinct", "sum")
+    return measure.additive or counted
+
 
 def fill(
-    result: pl.DataFrame, by: list[str], time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None
+    result: pl.DataFrame,
+    by: list[str],
+    time: str,
+    tz: ZoneInfo,
+    start: datetime | None,
+    end: datetime | None,
+    zeros: Collection[str],
 ) -> pl.DataFrame:
     """Add the missing buckets of `time` to a breakdown, for each combination of its other dimensions.
 
     The buckets run from the one that holds `start` to the one that holds the last instant before `end`; an open side
-    is the first or last bucket of the breakdown.
+    is the first or last bucket of the breakdown. Added rows have 0 in the columns `zeros` and null in other measures.
 
     Raises:
         UsageError: that would make more than five million rows.
@@ -33,8 +54,10 @@ def fill(
     if (others and len(buckets) * len(combinations) > _MOST_ROWS) or len(buckets) > _MOST_ROWS:
         raise UsageError(f"filling the gaps by {time} makes more than {_MOST_ROWS:,} rows; narrow the time range")
     every = buckets.to_frame().join(combinations, how="cross") if others else buckets.to_frame()
-    filled = every.join(result, on=by, how="full", nulls_equal=True, coalesce=True)
-    return filled.select(result.columns)
+    found = result.with_columns(pl.lit(True).alias(_THERE))
+    filled = every.join(found, on=by, how="full", nulls_equal=True, coalesce=True)
+    zero = [pl.when(pl.col(_THERE)).then(name).otherwise(pl.lit(0, result.schema[name])).alias(name) for name in zeros]
+    return filled.with_columns(zero).select(result.columns)
 
 
 def _buckets(labels: pl.Series, time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None) -> pl.Series:

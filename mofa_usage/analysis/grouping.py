@@ -14,17 +14,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.aggregates import Plan, key
-from mofa_usage.analysis.asking import Asked, By, Measures, Question, checked
+from mofa_usage.analysis.asking import OTHER_MARK, Asked, By, Measures, Question, checked
 from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.currencies import HIGHEST, LOWEST, in_currency, most_used
-from mofa_usage.analysis.engine import LazyCalls, Native, collect, open_calls
-from mofa_usage.analysis.gaps import fill
+from mofa_usage.analysis.engine import LazyCalls, Native, open_calls
+from mofa_usage.analysis.folding import Fold, Keys, fold, ranking
+from mofa_usage.analysis.gaps import fill, zero_of_nothing
+from mofa_usage.analysis.levels import levels
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Ratio, Roles, money_columns
 from mofa_usage.reading.columns import MONEY
@@ -44,6 +47,8 @@ def breakdown(
     start: Moment | None = None,
     end: Moment | None = None,
     fill_gaps: bool = False,
+    top: int | None = None,
+    totals: bool = False,
 ) -> Breakdown:
     """Measures of the calls, by dimensions.
 
@@ -59,7 +64,11 @@ def breakdown(
         start: only calls created at or after this instant: a datetime with a zone, a date or ISO 8601 text.
         end: only calls created before this instant.
         fill_gaps: add the time buckets that have no calls, between `start` and `end` or the first and last bucket,
-            with null measures, for each combination of the other dimensions that occurs.
+            for each combination of the other dimensions that occurs. In them counts and sums are 0, and rates,
+            percentiles and the like null.
+        top: keep so many values of the first category in `by`, currencies apart: the heaviest by the first measure over
+            the whole answer, or by calls where values of that do not add up. All other calls are one group, "other".
+        totals: answer the question also by all dimensions but the last, by all but the last two, ..., and the whole.
 
     Returns:
         One row per combination of dimensions that occurs (one row in all without dimensions), the columns being the
@@ -71,15 +80,20 @@ def breakdown(
         price. With `currency` in `by` there is a row for each currency, and one, null, for calls without a price. All
         other measures are of all calls.
 
+        With `top` a last column `is_other` (Boolean) marks the rows of the group "other", which come after the others.
+        `totals` of the answer are those of the levels above, the whole last: each is what the question without those
+        dimensions is answered, computed from the calls.
+
         Sorted by the dimensions when one of them is a time, else by the first measure, largest first (then, if it is
         money, by calls), and by the dimensions; nulls last. Types: money Decimal(38, 10), counts and tokens Int64,
         rates, means, quantiles Float64; minute and hour Datetime in `tz`, day, week and month Date, hour_of_day and
         weekday Int8, other dimensions String.
 
     Raises:
-        UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks.
+        UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks, `top`
+            below 1 or without a category.
     """
-    return breakdowns(native, [Question(by, measures, start, end, fill_gaps)], tz=tz)[0]
+    return breakdowns(native, [Question(by, measures, start, end, fill_gaps, top, totals)], tz=tz)[0]
 
 
 def breakdowns(native: Native, questions: Sequence[Question], *, tz: str = "UTC") -> list[Breakdown]:
@@ -93,52 +107,106 @@ def breakdowns(native: Native, questions: Sequence[Question], *, tz: str = "UTC"
     """
     clock = zone(tz)
     calls = open_calls(native)
-    asked = [checked(question, calls, clock) for question in questions]
-    sharing: dict[tuple[tuple[Dimension, ...], datetime | None, datetime | None], list[Asked]] = {}
-    for one in asked:
-        sharing.setdefault((one.dimensions, one.start, one.end), []).append(one)
-    scans = {key: _scan(calls, together, clock) for key, together in sharing.items()}
-    return [_answer(one, scans[one.dimensions, one.start, one.end]) for one in asked]
+    return _answers(calls, [checked(question, calls, clock) for question in questions], clock)
+
+
+def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[Breakdown]:
+    """The answers to checked questions, in their order."""
+    anew = {one: one.above(_currency_at(one)) for one in asked if one.totals and "currency" in one.by}
+    folds = _folds(calls, [*asked, *anew.values()], clock)
+    sharing: dict[_Alike, list[Asked]] = {}
+    for one in (*asked, *anew.values()):
+        sharing.setdefault(_alike(one, folds), []).append(one)
+    scans = {alike: _scan(calls, together, alike[-1], clock) for alike, together in sharing.items()}
+
+    def answer(one: Asked) -> Breakdown:
+        found = _answer(one, scans[_alike(one, folds)])
+        if one in anew:
+            above = answer(anew[one])
+            found.totals = (*found.totals, above, *above.totals)
+        return found
+
+    return [answer(one) for one in asked]
+
+
+_Alike: TypeAlias = tuple[tuple[Dimension, ...], datetime | None, datetime | None, Fold | None]
+"""What questions have in common that one scan answers."""
+
+
+def _alike(asked: Asked, folds: Mapping[Asked, Fold | None]) -> _Alike:
+    return asked.dimensions, asked.start, asked.end, folds.get(asked)
+
+
+def _folds(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> dict[Asked, Fold | None]:
+    """What each of those questions folds that folds anything."""
+    rankings = {one: ranking(one, one.folded) for one in asked if one.folded is not None}
+    if not rankings:
+        return {}
+    different = list(dict.fromkeys(rankings.values()))
+    ranked = dict(zip(different, _answers(calls, different, clock), strict=True))
+    return {one: fold(by.dimensions[0], one.top or 0, ranked[by]) for one, by in rankings.items()}
+
+
+def _currency_at(asked: Asked) -> int:
+    """How many dimensions lie above the currencies: without those the answer tells money apart by columns."""
+    return asked.by.index("currency")
+
+
+def _depths(asked: Asked) -> range:
+    """By how many dimensions to group: all, and for totals each number below that keeps the currencies."""
+    lowest = 0 if "currency" not in asked.by else _currency_at(asked) + 1
+    return range(len(asked.by), (lowest if asked.totals else len(asked.by)) - 1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The groups by some of the dimensions: a row each, with the aggregates under the names of the plan.
+
+    `keys` are the dimensions, labelled, and where they are folded what marks the rest. With several currencies `money`
+    has the measures of money of each, by their columns.
+    """
+
+    result: pl.DataFrame
+    keys: Mapping[str, pl.Series]
+    money: Mapping[str, pl.Series]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the engine computed: a row per group, the aggregates under the names of the plan.
+    """What the engine computed: the groups by all dimensions, and those of each level above that was asked for.
 
-    `keys` are the dimensions, labelled. `currencies` are those of the priced calls, if a question is about money. With
-    several of them `apart` has the measures of money of each, by their columns, in `plan_apart`.
+    `currencies` are those of the priced calls, if a question is about money.
     """
 
     plan: Plan
-    result: pl.DataFrame
-    keys: Mapping[str, pl.Series]
+    levels: Mapping[int, Level]
     zone: ZoneInfo
     currencies: tuple[str, ...]
-    money: Mapping[str, pl.Series]
-
-    def column(self, measure: Measure) -> pl.Series:
-        """A measure of all calls of each group."""
-        return _measured(measure, self.plan, self.result)
 
 
-def _scan(calls: LazyCalls, together: Sequence[Asked], clock: ZoneInfo) -> Scan:
+def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock: ZoneInfo) -> Scan:
     """The engine's part of questions that have the same dimensions and times."""
     first = together[0]
     measures = list(dict.fromkeys(measure for one in together for measure in one.measures))
     money = list(dict.fromkeys(measure for one in together for measure in one.money))
     wanted = calls.with_absent(column for measure in measures for column in measure.optional)
     wanted = wanted.with_absent(["currency"] if "currency" in first.by else []).between(first.start, first.end)
-    keys = _keys(first, wanted, clock)
+    keys = Keys(_keys(first, wanted, clock), first.dimensions, fold)
+    depths = max(map(_depths, together), key=len)
     plan = Plan(measures, wanted.schema)
-    if any(one.ranked and one.measures[0].kind == "money" for one in together):
+    if any((one.ranked or one.totals) and one.measures[0].kind == "money" for one in together):
         plan.add(_CALLS)
     if money:
         plan.add(LOWEST, HIGHEST)
-    result = _grouped(wanted, keys, plan)
-    currencies = most_used(wanted, plan.value(LOWEST, result), plan.value(HIGHEST, result)) if money else ()
-    apart = _apart(wanted, keys, money, currencies, result) if len(currencies) > 1 else {}
-    labels = {name: _label(name, result[key], clock) for name, key in zip(first.by, keys, strict=True)}
-    return Scan(plan, result, labels, clock, currencies, apart)
+    results = levels(wanted, keys, plan, depths)
+    groups = results[depths[0]]
+    currencies = most_used(wanted, plan.value(LOWEST, groups), plan.value(HIGHEST, groups)) if money else ()
+    apart = _apart(wanted, keys, money, currencies, results) if len(currencies) > 1 else {}
+    found = {
+        depth: Level(result, _labels(keys.names(depth), result, clock), apart.get(depth, {}))
+        for depth, result in results.items()
+    }
+    return Scan(plan, found, clock, currencies)
 
 
 def _keys(asked: Asked, calls: LazyCalls, clock: ZoneInfo) -> dict[str, nw.Expr]:
@@ -150,71 +218,93 @@ def _keys(asked: Asked, calls: LazyCalls, clock: ZoneInfo) -> dict[str, nw.Expr]
     }
 
 
-def _label(name: str, key: pl.Series, clock: ZoneInfo) -> pl.Series:
-    bucket = BUCKETS.get(name)
-    return key if bucket is None else bucket.label(key, clock.key)
-
-
-def _grouped(calls: LazyCalls, keys: Mapping[str, nw.Expr], plan: Plan) -> pl.DataFrame:
-    """One row per group, with its keys and the aggregates of the plan."""
-    columns = {**keys, **plan.values()}
-    selected = plan.ranked(calls.frame.select(**columns), keys) if columns else calls.frame
-    grouped = selected.group_by(*keys).agg if keys else selected.select
-    return plan.unpacked(collect(grouped(**plan.expressions(quantile_lists=calls.quantile_lists))))
+def _labels(names: Mapping[str, str | None], result: pl.DataFrame, clock: ZoneInfo) -> dict[str, pl.Series]:
+    """The dimensions of the groups, by name, from their keys."""
+    found = {}
+    for column, name in names.items():
+        bucket = BUCKETS.get(name or "")
+        found[name or OTHER_MARK] = result[column] if bucket is None else bucket.label(result[column], clock.key)
+    return found
 
 
 def _apart(
     calls: LazyCalls,
-    keys: Mapping[str, nw.Expr],
+    keys: Keys,
     money: Sequence[Measure],
     currencies: Sequence[str],
-    result: pl.DataFrame,
-) -> dict[str, pl.Series]:
-    """Measures of money for each currency, by column, in the order of the groups in `result`."""
+    results: Mapping[int, pl.DataFrame],
+) -> dict[int, dict[str, pl.Series]]:
+    """Measures of money for each currency, by column, in the order of the groups of each level."""
     measures = {
         column: in_currency(measure, currency)
         for measure in money
         for currency, column in money_columns(measure.name, currencies).items()
     }
     plan = Plan(measures.values(), calls.schema, prefix="m")
-    found = _grouped(calls, keys, plan)
-    if keys:
-        groups = result.select(*keys)
-        found = groups.join(found, on=list(keys), how="left", nulls_equal=True, maintain_order="left")
-    return {column: _measured(measure, plan, found) for column, measure in measures.items()}
+    apart = {}
+    for depth, found in levels(calls, keys, plan, results).items():
+        if names := list(keys.names(depth)):
+            groups = results[depth].select(names)
+            found = groups.join(found, on=names, how="left", nulls_equal=True, maintain_order="left")
+        apart[depth] = {column: _measured(measure, plan, found) for column, measure in measures.items()}
+    return apart
 
 
 def _answer(asked: Asked, scan: Scan) -> Breakdown:
-    """The answer to one of the questions behind a scan."""
-    columns, held = dict(scan.keys), dict[str, MeasureColumn]()
+    """The answer to one of the questions behind a scan, with the totals that the scan has."""
+    answer, *above = (_shown(asked.above(depth), scan, scan.levels[depth]) for depth in _depths(asked))
+    answer.totals = tuple(above)
+    return answer
+
+
+def _shown(asked: Asked, scan: Scan, level: Level) -> Breakdown:
+    """The answer to a question by the dimensions of a level."""
+    columns, held = dict(level.keys), dict[str, MeasureColumn]()
     for measure in asked.measures:
         if measure in asked.money and len(scan.currencies) > 1:
             for currency, column in money_columns(measure.name, scan.currencies).items():
-                columns[column], held[column] = scan.money[column], MeasureColumn(measure, currency)
+                columns[column], held[column] = level.money[column], MeasureColumn(measure, currency)
         else:
-            columns[measure.name], held[measure.name] = scan.column(measure), MeasureColumn(measure)
+            columns[measure.name] = _measured(measure, scan.plan, level.result)
+            held[measure.name] = MeasureColumn(measure)
     result = pl.DataFrame([series.alias(name) for name, series in columns.items()])
+    if asked.folded is not None and OTHER_MARK not in columns:
+        result = result.with_columns(pl.lit(False).alias(OTHER_MARK))
     if asked.gaps is not None:
-        result = fill(result, asked.by, asked.gaps, scan.zone, asked.start, asked.end)
-    answer = _ranked(result, asked, scan) if asked.ranked else result.sort(asked.by, nulls_last=True)
+        zeros = [name for name, column in held.items() if zero_of_nothing(column.measure)]
+        result = fill(result, _order(asked), asked.gaps, scan.zone, asked.start, asked.end, zeros)
+    answer = _ranked(result, asked, scan, level) if asked.ranked else result.sort(_order(asked), nulls_last=True)
     currencies = scan.currencies if asked.money else ()
     if asked.money and len(currencies) < 2:
         only = pl.lit(currencies[0] if currencies else None, pl.String)
         answer = answer.with_columns(only.alias("currency"))
+    if asked.folded is not None:
+        answer = answer.select(pl.exclude(OTHER_MARK), OTHER_MARK)
     dimensions = {entry.name: entry for entry in asked.dimensions}
     return Breakdown.of(answer, Roles(dimensions, held, currencies, asked.question))
 
 
-def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan) -> pl.DataFrame:
-    """Largest first; what has no price is ordered by its calls."""
+def _order(asked: Asked) -> list[str]:
+    """The columns that tell rows apart, in the order in which they sort them: what is folded comes last."""
+    if asked.folded is None:
+        return asked.by
+    at = asked.by.index(asked.folded.name)
+    return [*asked.by[:at], OTHER_MARK, *asked.by[at:]]
+
+
+def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan, level: Level) -> pl.DataFrame:
+    """Largest first, the rest of what is folded last; what has no price is ordered by its calls."""
     first = asked.measures[0]
     several = first in asked.money and len(scan.currencies) > 1
     weights = list(money_columns(first.name, scan.currencies).values()) if several else [first.name]
     order = result.select(*weights, *asked.by)
     if first.kind == "money":
-        order.insert_column(len(weights), scan.plan.value(_CALLS, scan.result).alias("number of calls"))
+        order.insert_column(len(weights), scan.plan.value(_CALLS, level.result).alias("number of calls"))
     heavy = order.width - len(asked.by)
     descending = [position < heavy for position in range(order.width)]
+    if asked.folded is not None:
+        order.insert_column(0, result[OTHER_MARK])
+        descending.insert(0, False)
     return result[order.select(pl.arg_sort_by(order.columns, descending=descending, nulls_last=True)).to_series()]
 
 
