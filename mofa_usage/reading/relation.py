@@ -329,8 +329,12 @@ def _pattern(path: Path) -> str:
 
 
 def clocked_cursor(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:
-    """A cursor of its own, so that threads do not meet, on the clock of a zone that `zones.zone` knows."""
+    """A cursor of its own, so that threads do not meet, on the clock of a zone that `zones.zone` knows.
+
+    A table that is not there is an error to it, and no variable of Python.
+    """
     cursor = database.cursor()
+    cursor.sql("SET python_enable_replacements = false")
     cursor.sql(f"SET TimeZone = '{tz}'")
     return cursor
 

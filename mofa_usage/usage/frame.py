@@ -41,6 +41,9 @@ from mofa_usage.analysis import (  # noqa: E402
     Question,
     QuestionOptions,
 )
+from mofa_usage.analysis.predicates import Expression  # noqa: E402
+from mofa_usage.analysis.predicates import predicates as asked_of  # noqa: E402
+from mofa_usage.measures.spelling import near  # noqa: E402
 from mofa_usage.progress import watched  # noqa: E402
 from mofa_usage.reading.labels import gather  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
@@ -133,7 +136,12 @@ class UsageFrame:
     to that connection.
 
     It can be pickled. Calls in memory go along. Parquet files are opened again where it is unpickled, so they must be
-    there under the same path. A relation of yours is read then, since its connection stays here.
+    there under the same path, and so is what `filter` was given. A relation of yours is read then, since its connection
+    stays here.
+
+    A name has one colour in all figures of a usage and of what `filter` and `between` make of it: that which it has
+    among all calls. So these hold on to the usage that they come from; pickled, they take along the names in those
+    dimensions that were asked for, and no calls but their own.
 
     Attributes:
         tz: The IANA time zone of days and hours.
@@ -157,11 +165,15 @@ class UsageFrame:
         self.rounded_prices = rounded_prices
         self._held = calls
         self._looks = Looks()
+        self._whole: HeldCalls | None = None  # those that names have their colours of, unless it is these
         self._loading = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         made = partial(UsageFrame, tz=self.tz, start=self.start, end=self.end, rounded_prices=self.rounded_prices)
-        return made, (self._held,)
+        return made, (self._held,), self._looks if self._whole is not None else None
+
+    def __setstate__(self, looks: Looks) -> None:
+        self._looks = looks
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -209,13 +221,41 @@ class UsageFrame:
         first, last = time_range(start, end, zone(self.tz))
         inner_start = max((time for time in (first, self.start) if time is not None), default=None)
         inner_end = min((time for time in (last, self.end) if time is not None), default=None)
-        return UsageFrame(
-            self._held.between(inner_start, inner_end),
-            tz=self.tz,
-            start=inner_start,
-            end=inner_end,
-            rounded_prices=self.rounded_prices,
-        )
+        return self._narrowed(self._held.between(inner_start, inner_end), inner_start, inner_end)
+
+    def filter(self, *predicates: str | Expression, **equal: Any) -> "UsageFrame":
+        """The calls that meet everything that is said of them; the zone, the period and the colours stay.
+
+        Calls of Parquet files and DuckDB relations stay lazy, too.
+
+        Args:
+            predicates: SQL text over the columns of the calls, as DuckDB reads it, on the clock of `tz` (on that of its
+                connection if the calls are a relation of yours): `"latency_ms > 1000"`, `'"labels.team" LIKE \'a%\''`.
+                Or expressions of Narwhals, or of Polars while the calls are in memory. A call of which one says null
+                does not meet it.
+            equal: Columns by name with the value that they must have, or any collection of values; None among them is a
+                missing one: `status=["failed", "timeout"]`. Labels and the metadata of sessions are given as mappings:
+                `labels={"feature": "search"}`, `session={"plan": "pro"}`. Ids are UUIDs or text. Times are datetimes
+                with a zone, or ISO 8601 text; a date is that whole day, and both are on the clock of `tz`.
+
+        Raises:
+            UsageError: no such column, label or status, a value of another kind than the column's, text that is no
+                predicate over the calls (the message has DuckDB's sentence), an expression that is none.
+        """
+        held = self._held
+        wanted = asked_of(predicates, equal, held.schema, zone(self.tz))
+        return self._narrowed(held.filter(wanted, self.tz), self.start, self.end)
+
+    def _narrowed(self, held: HeldCalls, start: datetime | None, end: datetime | None) -> "UsageFrame":
+        """Some of these calls, whose names keep their colours."""
+        usage = UsageFrame(held, tz=self.tz, start=start, end=end, rounded_prices=self.rounded_prices)
+        usage._looks, usage._whole = self._looks, self._colored
+        return usage
+
+    @property
+    def _colored(self) -> HeldCalls:
+        """The calls in which names have their colours."""
+        return self._held if self._whole is None else self._whole
 
     def export_parquet(self, path: str | os.PathLike[str], **options: Unpack[ExportOptions]) -> ExportSummary:
         """Write the calls to Parquet: see `mofa_usage.warehouse.export_parquet`, whose options these are.
@@ -239,11 +279,10 @@ class UsageFrame:
 
         Those with the same dimensions and times share one pass over the calls.
         """
-        held = self._held
         with told():
-            answers = analysis.breakdowns(held.native(self.tz), questions, tz=self.tz)
+            answers = analysis.breakdowns(self._held.native(self.tz), questions, tz=self.tz)
         for question, answer in zip(questions, answers, strict=True):
-            self._style(answer, question.by, held)
+            self._style(answer, question.by)
         return answers
 
     def cost(self, by: By | None = None, **options: Unpack[QuestionOptions]) -> Breakdown:
@@ -273,22 +312,25 @@ class UsageFrame:
 
     def _ask(self, question: Callable[..., Breakdown], by: By | None, *arguments: Any, **options: Any) -> Breakdown:
         """The answer to a question by dimensions, which knows how their names look."""
-        held = self._held
         with told():
-            answer = question(held.native(self.tz), by, *arguments, tz=self.tz, **options)
-        self._style(answer, by, held)
+            answer = question(self._held.native(self.tz), by, *arguments, tz=self.tz, **options)
+        self._style(answer, by)
         return answer
 
-    def _style(self, answer: Breakdown, by: By | None, held: HeldCalls) -> None:
+    def _style(self, answer: Breakdown, by: By | None) -> None:
         """Let an answer know how the names in its dimensions look."""
         usual = ["model_name"] if "model_name" in answer.columns else []
-        self._looks.learn(usual if by is None else [by] if isinstance(by, str | Dimension) else by, held)
-        answer.styles_of = self._looks
+        asked = usual if by is None else [by] if isinstance(by, str | Dimension) else by
+        answer.styles_of = self._looks.learn(asked, self._colored)
 
-    def styles(self, dimension: str) -> Mapping[str, "Style"]:
+    def styles(self, dimension: str | Dimension) -> Mapping[str, "Style"]:
         """How each name of a dimension is drawn in every figure of this usage: see `mofa_usage.theme.styles`."""
-        self._looks.learn([dimension], self._held)
-        return self._looks(dimension)
+        name = dimension if isinstance(dimension, str) else dimension.name
+        return self._looks.learn([dimension], self._colored)(name)
+
+    def near(self, dimension: str | Dimension, value: str) -> list[str]:
+        """At most five names of a dimension that look like the value, for somebody whose filter matched nothing."""
+        return near(value, self._held.names(dimension)())
 
     def __len__(self) -> int:
         """The number of calls."""

@@ -8,19 +8,22 @@ again where it is unpickled; one of a relation that somebody made cannot be open
 it becomes a `HeldFrame`. Connections and locks stay where they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import partial, reduce
 from threading import Lock
 from typing import Any, Protocol
 
 import duckdb
+import narwhals as nw
 import polars as pl
 
 from mofa_usage import analysis
+from mofa_usage.analysis.predicates import Predicate, checked, filtered_frame, filtered_relation, within
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension
+from mofa_usage.reading.columns import quoted
 from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told
 from mofa_usage.reading.selection import Selection
 
@@ -57,6 +60,19 @@ class HeldCalls(Protocol):
 
         Raises:
             UsageError: they have no create_time.
+        """
+        ...
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The columns with their types, which are Narwhals'."""
+        ...
+
+    def filter(self, predicates: Sequence[Predicate], tz: str) -> "HeldCalls":
+        """Those that meet all of the predicates, SQL being on the clock of the zone.
+
+        Raises:
+            UsageError: calls cannot meet one of them.
         """
         ...
 
@@ -98,12 +114,15 @@ class HeldFrame:
 
     def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
         """See `HeldCalls`."""
+        return self._opened(self.frame, tz, "calls")
+
+    def _opened(self, frame: pl.DataFrame | pl.LazyFrame, tz: str, name: str) -> duckdb.DuckDBPyRelation:
         with self._lock:
             if self._database is None:
                 self._database = duckdb.connect()
             cursor = clocked_cursor(self._database, tz)
-        cursor.register("calls", self.frame)
-        return cursor.sql("FROM calls")
+        cursor.register(name, frame)
+        return cursor.table(quoted(name))
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldFrame":
         """See `HeldCalls`."""
@@ -111,6 +130,18 @@ class HeldFrame:
         if within.conditions and "create_time" not in self.frame.columns:
             raise UsageError("a period needs the column create_time, which was not loaded")
         return HeldFrame(within.apply(self.frame))
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """See `HeldCalls`."""
+        return nw.from_native(self.frame).schema
+
+    def filter(self, predicates: Sequence[Predicate], tz: str) -> "HeldFrame":
+        """See `HeldCalls`. They are filtered now."""
+        frame, opened = self.frame, partial(self._opened, tz=tz, name="these calls")
+        for predicate in predicates:
+            frame = filtered_frame(frame, predicate, opened)
+        return HeldFrame(frame)
 
     def loaded(self) -> "HeldFrame":
         """See `HeldCalls`."""
@@ -123,15 +154,26 @@ class HeldFrame:
 
 
 class HeldRelation:
-    """Calls that DuckDB reads whenever they are asked for something, and then only what that needs."""
+    """Calls that DuckDB reads whenever they are asked for something, and then only what that needs.
 
-    def __init__(self, calls: RelationCalls, selection: Selection) -> None:
+    They are the selected ones that meet the `predicates`, whose SQL is on the clock of `clock`, whatever is asked.
+    """
+
+    def __init__(
+        self,
+        calls: RelationCalls,
+        selection: Selection,
+        predicates: tuple[Predicate, ...] = (),
+        clock: str | None = None,
+    ) -> None:
         self._calls = calls
         self._selection = selection
+        self._predicates = predicates
+        self._clock = clock
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._calls.can_be_reopened:
-            return HeldRelation, (self._calls, self._selection)
+            return HeldRelation, (self._calls, self._selection, self._predicates, self._clock)
         return HeldFrame, (self.loaded().frame,)
 
     def __str__(self) -> str:
@@ -154,13 +196,31 @@ class HeldRelation:
 
     def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
         """See `HeldCalls`."""
-        return self._calls.relation(self._selection, tz)
+        return reduce(filtered_relation, self._predicates, self._calls.relation(self._selection, self._clock or tz))
 
-    def between(self, start: datetime | None, end: datetime | None) -> HeldCalls:
+    def between(self, start: datetime | None, end: datetime | None) -> "HeldRelation":
         """See `HeldCalls`."""
-        if self._selection.ordered:  # of so many calls, not so many of that period
-            return self.loaded().between(start, end)
-        return HeldRelation(self._calls, replace(self._selection, start=start, end=end))
+        if not self._selection.ordered and not self._predicates:
+            return HeldRelation(self._calls, replace(self._selection, start=start, end=end))
+        # Of these calls; so many of that period, or what is compared with others of it, would be others.
+        if "create_time" not in self.columns:
+            raise UsageError("a period needs the column create_time, which was not loaded")
+        return self._narrowed((within(start, end),), self._clock)
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """See `HeldCalls`."""
+        return nw.from_native(self.relation("UTC")).collect_schema()
+
+    def filter(self, predicates: Sequence[Predicate], tz: str) -> "HeldRelation":
+        """See `HeldCalls`. No call is looked at."""
+        calls = self.relation(tz)
+        for predicate in predicates:
+            calls = filtered_relation(calls, checked(calls, predicate))
+        return self._narrowed(tuple(predicates), tz)
+
+    def _narrowed(self, predicates: tuple[Predicate, ...], clock: str | None) -> "HeldRelation":
+        return HeldRelation(self._calls, self._selection, (*self._predicates, *predicates), clock)
 
     def loaded(self) -> HeldFrame:
         """See `HeldCalls`."""

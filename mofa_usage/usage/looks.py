@@ -6,11 +6,13 @@ that costs nothing to keep, and hold no calls.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mofa_usage.measures import DIMENSIONS, Dimension
+from mofa_usage.measures import DIMENSIONS, Dimension, dimension
 from mofa_usage.usage.held import HeldCalls
 
 if TYPE_CHECKING:
@@ -20,32 +22,48 @@ __all__ = ["Looks"]
 
 
 class Looks:
-    """The styles of the names in each dimension of some calls, made when somebody draws them."""
+    """The styles of the names in each dimension of some calls, made when somebody draws them.
 
-    def __init__(self) -> None:
-        self._names: dict[str, Callable[[], pl.Series]] = {}
-        self._styles: dict[str, Mapping[str, Style]] = {}
+    Pickled, it is the names that it knows.
+    """
 
-    def learn(self, dimensions: Iterable[str | Dimension], calls: HeldCalls) -> None:
-        """Take note of the names that the dimensions have in the calls, unless they are known."""
-        for entry in dimensions:
-            name = entry if isinstance(entry, str) else entry.name
-            if name not in self._names and _is_colored(name):
-                self._names[name] = calls.names(entry)
+    def __init__(self, names: Mapping[Dimension, pl.Series] = MappingProxyType({})) -> None:
+        self._names: dict[Dimension, Callable[[], pl.Series]] = {
+            entry: partial(pl.Series, found) for entry, found in names.items()
+        }
+        self._styles: dict[Dimension, Mapping[str, Style]] = {}
 
-    def __call__(self, dimension: str) -> Mapping[str, "Style"]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Looks, ({entry: names() for entry, names in self._names.copy().items()},)
+
+    def learn(self, dimensions: Iterable[str | Dimension], calls: HeldCalls) -> Callable[[str], Mapping[str, "Style"]]:
+        """Take note of the names that the dimensions have in the calls, unless they are known.
+
+        Returns:
+            What gives the styles of each of these dimensions by its name: two dimensions of your own may share one.
+        """
+        known = {entry.name: entry for entry in map(_defined, dimensions)}
+        for entry in known.values():
+            if entry not in self._names and _is_colored(entry):
+                self._names[entry] = calls.names(entry)
+        return lambda name: self._of(known[name] if name in known else _defined(name))
+
+    def _of(self, entry: Dimension) -> Mapping[str, "Style"]:
         """The style of each name of a dimension; none when nothing is known of it."""
         # Only who draws needs the theme, which loads Plotly.
         from mofa_usage.theme import STATUS_STYLES, styles
 
-        if dimension == "status":
+        if entry == DIMENSIONS["status"]:
             return STATUS_STYLES
-        if dimension not in self._styles and dimension in self._names:
-            self._styles[dimension] = styles(self._names[dimension]())
-        return self._styles.get(dimension, {})
+        if entry not in self._styles and entry in self._names:
+            self._styles[entry] = styles(self._names[entry]())
+        return self._styles.get(entry, {})
 
 
-def _is_colored(dimension: str) -> bool:
+def _defined(entry: str | Dimension) -> Dimension:
+    return dimension(entry, [entry]) if isinstance(entry, str) else entry
+
+
+def _is_colored(entry: Dimension) -> bool:
     """Whether names of the dimension are told apart by colour: further columns of the calls are categories, too."""
-    known = DIMENSIONS.get(dimension)
-    return dimension not in ("status", "currency") and (known is None or known.kind == "category")
+    return entry.kind == "category" and entry not in (DIMENSIONS["status"], DIMENSIONS["currency"])
