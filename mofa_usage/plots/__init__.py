@@ -47,9 +47,9 @@ from mofa_usage.plots.series import (
     measures_over_time,
     over_time,
     percentiles_over_time,
-    subjects,
     success_over_time,
 )
+from mofa_usage.plots.timeline import subjects
 
 __all__ = [
     "by_dimension",

@@ -8,7 +8,7 @@ become bars and lines. Frames are small, so this works on plain rows; and null s
 never 0.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, TypeAlias
@@ -296,7 +296,7 @@ def grouped(rows: Iterable[Row], dimensions: Sequence[Dimension], weigh: Callabl
         if key not in parts:
             text = " · ".join(said(entry, value) for entry, value in zip(dimensions, key, strict=True))
             rest = any(isinstance(value, Rest) for value in key)
-            named = not rest and any(value is not None for value in key)
+            named = not rest and (not key or any(value is not None for value in key))
             parts[key] = Group(text if named else None, text if dimensions else ALL_LABEL, rest=rest, ordered=ordered)
         parts[key].rows.append(row)
 
@@ -332,13 +332,24 @@ def fold(groups: list[Group], top: int) -> list[Group]:
     Raises:
         UsageError: `top` is no whole number from 1 on.
     """
-    named = [group for group in groups if not group.rest]
-    if len(named) <= checked_top(top) + 1 or groups[0].ordered:
+    return fold_all_but(groups, kept_by(groups, top))
+
+
+def kept_by(groups: Sequence[Group], top: int) -> set[str]:
+    """The labels of those that are not folded."""
+    named = [group.label for group in groups if not group.rest]
+    return set(named if len(named) <= checked_top(top) + 1 or groups[0].ordered else named[:top])
+
+
+def fold_all_but(groups: list[Group], labels: Collection[str]) -> list[Group]:
+    """The groups of these labels, and all others as one named "other"."""
+    tail = [group for group in groups if group.label not in labels]
+    if all(group.rest for group in tail):
         return groups
-    tail = [group for group in groups if group not in named[:top]]
     rows = [row for group in tail for row in group.rows]
-    label = f"other ({len(tail):,})" if len(tail) + top == len(named) else "other"
-    return [*named[:top], Group(None, label, rows, len(tail), rest=True)]
+    label = "other" if any(group.rest for group in tail) else f"other ({len(tail):,})"
+    kept = [group for group in groups if group.label in labels]
+    return [*kept, Group(None, label, rows, len(tail), rest=True)]
 
 
 def heaviest(groups: list[Group], top: int) -> list[Group]:

@@ -96,6 +96,8 @@ class BucketAxis:
         return axis
 
     def _ticks(self, values: Sequence[Any], places: Sequence[Any]) -> dict[str, Any]:
+        if self.offset is None and len(places) <= TICKS - 1:
+            return {"tickvals": places, **({"tickformat": "%b\n%Y"} if self.name == "month" else {})}
         periods = (places[-1] - places[0]) / timedelta(milliseconds=self.width) + 1
         if self.name == "month":
             months = next(step for step in (1, 2, 3, 6, 12, 24, math.inf) if periods / step <= TICKS + 2)
@@ -107,7 +109,7 @@ class BucketAxis:
         if self.offset is not None:
             ticks = dict(self._local_ticks(values[0], values[-1]))
             return {"tickvals": list(ticks), "ticktext": list(ticks.values())}
-        return {"tickvals": places} if len(places) <= 5 else {}
+        return {}
 
     def _local_ticks(self, first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
         """Places at full hours or days of the local clock, and what stands there."""
@@ -236,6 +238,8 @@ def logarithmic(measure: Measure, least: float, largest: float) -> dict[str, Any
     axis: dict[str, Any] = {"type": "log", "range": [math.log10(least) - 0.08, math.log10(largest) + 0.08]}
     if measure.kind == "ms":
         inside = [value for value in _NICE if least / 1.2 <= value <= largest * 1.2]
-        return axis | _ticks(inside if len(inside) <= TICKS else [value for value in _POWERS if least / 1.2 <= value])
+        return axis | _ticks(
+            inside if len(inside) <= TICKS + 2 else [value for value in _POWERS if least / 1.2 <= value]
+        )
     plain = {"tickformat": None, "exponentformat": "B", "minexponent": 4}
     return axis | plain | {"dtick": "D2" if largest < 300 * least else 1}

@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
@@ -9,6 +10,9 @@ import plotly.graph_objects as go
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.measures import Dimension
+
+TITLE_WIDTH = 42
+"""Characters of a title that fit beside each other at a width of 390 pixels."""
 
 SUBTITLE_WIDTH = 50
 """Characters that fit beside each other at a width of 360 pixels."""
@@ -24,11 +28,14 @@ def finish(figure: go.Figure, title: str, notes: Sequence[str | None], theme: lo
             lines.append(note)
     if len(lines) == 1:  # Plotly sets a lone line lower than the first of two.
         lines.append("\u200b")
+    # Markup counts for more than is seen of it, which makes a line shorter at most.
+    written = textwrap.wrap(title, TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    height += 20 * (len(written) - 1)
     height_of_lines = 17 * sum(line != "\u200b" for line in lines)
     figure.update_layout(
         template=look.template(theme),
-        title={"text": title, "subtitle": {"text": "<br>".join(lines)}},
-        margin_t=40 + height_of_lines + (6 if lines else 0),
+        title={"text": "<br>".join(written), "subtitle": {"text": "<br>".join(lines)}},
+        margin_t=20 + 20 * len(written) + height_of_lines + (6 if lines else 0),
         height=round(height + height_of_lines),
     )
     return figure

@@ -40,7 +40,8 @@ from mofa_usage.plots.axes import logarithmic, value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
 from mofa_usage.plots.panels import pattern
 from mofa_usage.plots.percentiles import families
-from mofa_usage.plots.series import FAILURES, over_time, question
+from mofa_usage.plots.series import FAILURES, over_time
+from mofa_usage.plots.timeline import question
 
 PITCH = 38
 """Pixels from one row to the next: a line of text and a bar."""
