@@ -1,25 +1,35 @@
 """Numbers and names as text: money, counts, durations, rates, and labels of what untrusted names say.
 
-Amounts are rounded for showing only. Names of models and agents are untrusted: Plotly reads its labels as a small HTML,
-so every name that goes into a figure goes through `short_labels`, `label_text` or `hover_text`.
+A single number is written by `value_text`, a column of numbers by `column_texts`, which writes them alike so that they
+line up, and the value of a dimension by `dimension_text`. Amounts are rounded for showing only. Names of models and
+agents are untrusted: Plotly reads its labels as a small HTML, so every name that goes into a figure goes through
+`short_labels`, `label_text` or `hover_text`.
 """
 
 import html
+import math
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
 from decimal import Decimal
+from typing import TypeGuard
 
-from mofa_usage.measures import Quantity
+from mofa_usage.measures import Dimension, MeasureColumn, Quantity
 
 __all__ = [
+    "NONE",
+    "column_texts",
     "compact",
     "count",
+    "dimension_text",
     "duration",
+    "heading",
     "hover_text",
     "label_text",
     "money",
+    "money_texts",
     "percent",
     "short_labels",
     "shorten",
@@ -27,6 +37,14 @@ __all__ = [
     "value_text",
     "visible",
 ]
+
+NONE = "(none)"
+"""What stands for no name: the row of the calls that have none."""
+
+_DASH = "–"  # noqa: RUF001 (a dash for "no value")
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("January", "February", "March", "April", "May", "June",
+           "July", "August", "September", "October", "November", "December")  # fmt: skip
 
 # Numbers --------------------------------------------------------------------------------------------------------------
 
@@ -47,7 +65,7 @@ def money(amount: Decimal | None, currency: str) -> str:
 
 def count(number: int | float | None) -> str:
     """`12,345`; None is a dash."""
-    return "–" if number is None else f"{number:,.0f}"  # noqa: RUF001 (a dash for "no value")
+    return _DASH if number is None else f"{number:,.0f}"
 
 
 def compact(number: int | float | None) -> str:
@@ -100,6 +118,132 @@ def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
     if number is not None and kind == "tokens/s":
         return f"{number:,.1f} tokens/s"
     return f"{count(number)} tokens" if number is not None and kind == "tokens" else count(number)
+
+
+# Columns of numbers ---------------------------------------------------------------------------------------------------
+
+
+def column_texts(
+    values: Sequence[object], kind: Quantity, currencies: Sequence[str | None] = ()
+) -> tuple[str, list[str]]:
+    """The values of a column, written alike, and the unit that belongs into its head ("" where they bear it).
+
+    Money has the same number of decimals throughout, durations one unit. `currencies` are those of the amounts, one for
+    each. What is no number, since somebody put text there, is written as it is.
+
+    >>> column_texts([820, 3210.4, None], "ms")[1][:2], column_texts([820], "ms")
+    (['0.82', '3.21'], ('ms', ['820']))
+    >>> column_texts([Decimal("187.0495"), Decimal("0.0123")], "money", ["USD", "USD"])
+    ('', ['$187.050', '$0.012'])
+    """
+    numbers = [value if _is_number(value) else None for value in values]
+    unit = ""
+    if kind == "money":
+        texts = money_texts(numbers, currencies)
+    elif kind == "ms":
+        unit, texts = _durations([None if number is None else float(number) for number in numbers])
+    elif kind == "rate":
+        texts = [percent(None if number is None else float(number)) for number in numbers]
+    elif kind == "tokens/s":
+        unit, texts = kind, _alike(numbers, 1)
+    else:
+        texts = _alike(numbers, 0 if all(number is None or number == int(number) for number in numbers) else 2)
+    written = zip(values, numbers, texts, strict=True)
+    return unit, [str(value) if number is None and isinstance(value, str) else text for value, number, text in written]
+
+
+def money_texts(amounts: Sequence[Decimal | float | None], currencies: Sequence[str | None] = ()) -> list[str]:
+    """Amounts with the same number of decimals; a dash for None, `<$0.01` for what is less than can be seen.
+
+    There are as many decimals as the smallest amount needs for two digits (for three where all are alike small), but at
+    most two more than the largest needs for three. A currency that is not said is USD.
+
+    >>> money_texts([Decimal("187.0495"), Decimal("0.0123")]), money_texts([Decimal("0.0022397")])
+    (['$187.050', '$0.012'], ['$0.00224'])
+    >>> money_texts([Decimal(12345), Decimal("0.00000007"), Decimal(0)], ["USD", "EUR", None])
+    ['$12,345.00', '<EUR 0.01', '$0.00']
+    """
+    exact = [None if amount is None else Decimal(str(amount)) for amount in amounts]
+    sizes = [amount.adjusted() for amount in exact if amount]
+    least, largest = min(sizes, default=0), max(sizes, default=0)
+    significant = 3 if largest < 0 and largest - least < 2 else 2
+    digits = min(max(2, 2 - largest) + 2, max(2, significant - 1 - least))
+    while digits > 2 and all(f"{amount:.{digits}f}".endswith("0") for amount in exact if amount):
+        digits -= 1
+    codes = [*currencies, *[None] * (len(exact) - len(currencies))]
+    return [
+        _DASH if amount is None else _amount(amount, code, digits) for amount, code in zip(exact, codes, strict=True)
+    ]
+
+
+def _amount(amount: Decimal, currency: str | None, digits: int) -> str:
+    symbol = "$" if currency in (None, "USD") else f"{currency} "
+    least = Decimal(1).scaleb(-digits)
+    if amount and abs(amount) < least / 2:
+        return f"{'<' if amount > 0 else '>-'}{symbol}{least:f}"
+    return f"{'-' if amount < 0 else ''}{symbol}{abs(amount):,.{digits}f}"
+
+
+def _durations(milliseconds: Sequence[float | None]) -> tuple[str, list[str]]:
+    """In milliseconds where all are below a second, else in seconds."""
+    known = [abs(number) for number in milliseconds if number]
+    least, most = min(known, default=0.0), max(known, default=0.0)
+    if most < 999.5:
+        has_any = any(number is not None for number in milliseconds)
+        return "ms" if has_any else "", _alike(milliseconds, 0 if least >= 10 or not known else 1)
+    seconds = [None if number is None else number / 1000 for number in milliseconds]
+    return "s", _alike(seconds, 1 if least >= 9_995 else 2 if least >= 99.5 else 3)
+
+
+def _alike(numbers: Sequence[Decimal | float | None], digits: int) -> list[str]:
+    return [_DASH if number is None else f"{number:,.{digits}f}" for number in numbers]
+
+
+def _is_number(value: object) -> TypeGuard[Decimal | float]:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def heading(column: MeasureColumn) -> str:
+    """What stands above a column: the title, with the currency where the column is of one of several.
+
+    >>> from mofa_usage.measures import MEASURES
+    >>> heading(MeasureColumn(MEASURES["cost"])), heading(MeasureColumn(MEASURES["cost"], "EUR"))
+    ('Cost', 'Cost (EUR)')
+    """
+    return f"{column.measure.title} ({column.currency})" if column.currency else column.measure.title
+
+
+# Dimensions -----------------------------------------------------------------------------------------------------------
+
+
+def dimension_text(value: object, dimension: Dimension) -> str:
+    """The value of a dimension in words: `Mon`, `09:00`, `May 2026`, `2026-05-04 14:00`, `(none)`.
+
+    A name stays as it is, untrusted. The hours that the autumn repeats say which they are: `2026-10-25 02:00 CEST`.
+
+    >>> from mofa_usage.measures import DIMENSIONS
+    >>> dimension_text(1, DIMENSIONS["weekday"]), dimension_text(9, DIMENSIONS["hour_of_day"])
+    ('Mon', '09:00')
+    >>> dimension_text(date(2026, 5, 1), DIMENSIONS["month"]), dimension_text(None, DIMENSIONS["model_name"])
+    ('May 2026', '(none)')
+    """
+    if value is None:
+        return NONE
+    if isinstance(value, datetime):
+        return _moment(value)
+    if isinstance(value, date):
+        return f"{_MONTHS[value.month - 1]} {value.year}" if dimension.name == "month" else value.isoformat()
+    if isinstance(value, int) and dimension.name == "weekday" and 1 <= value <= 7:
+        return _WEEKDAYS[value - 1]
+    if isinstance(value, int) and dimension.name == "hour_of_day":
+        return f"{value:02}:00"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _moment(moment: datetime) -> str:
+    earlier, later = (moment.replace(fold=fold).utcoffset() for fold in (0, 1))
+    text = f"{moment:%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+    return text if earlier == later else f"{text} {moment.tzname()}"
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Unpack, cast, overloa
 import polars as pl
 from polars import selectors
 
+from mofa_usage.analysis.sentences import sentence
+from mofa_usage.analysis.tables import html_table, text_table
 from mofa_usage.errors import require
 from mofa_usage.measures import Roles
 
@@ -173,6 +175,28 @@ class Breakdown(pl.DataFrame):
         answer = self.with_columns(selectors.decimal().cast(pl.Float64))
         answer.totals = tuple(total.floats() for total in self.totals)
         return answer
+
+    def __str__(self) -> str:
+        """A table for a terminal: money as money, no number cut. `polars.DataFrame(answer)` prints as Polars does."""
+        return text_table(self, self.roles, self._whole())
+
+    __repr__ = __str__
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        """A table for a notebook, of at most 25 rows: money as money, names as they are, the whole last."""
+        return html_table(self, self.roles, self._whole(), self.sentence)
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in one or two plain sentences made of its numbers; names in it are untrusted.
+
+        >>> Breakdown({"model_name": ["gpt-4o", "o3"], "calls": [61, 39]}).sentence
+        'There are 100 calls; gpt-4o has 61.0% of them.'
+        """
+        return sentence(self, self.roles, self._whole())
+
+    def _whole(self) -> tuple[pl.DataFrame, Roles] | None:
+        return (self.totals[-1], self.totals[-1].roles) if self.totals else None
 
     def __getstate__(self) -> Any:
         """What pickle keeps: the frame, what its columns are, and the totals."""

@@ -1,0 +1,106 @@
+"""An answer in words: each column with its title and its values as text, for whoever shows it as a table.
+
+What a column is, its roles say: measures are numbers with units, money in its currency; dimensions are names and times;
+any other column is shown as it is, under its own name. The mark of the group "other" is no column of its own, nor is
+the one currency of an answer whose amounts say it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from mofa_usage import wording
+from mofa_usage.measures import Dimension, MeasureColumn, Roles
+
+__all__ = ["Written", "written"]
+
+_ALL = "All"
+_MARK = "is_other"
+_TITLES = {"first_call": "First call", "last_call": "Last call", "bin_start": "From", "bin_end": "To"}
+"""Columns of an answer that are neither dimensions nor measures."""
+_PLAIN = Dimension("", "", "category", "", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A column in words.
+
+    Attributes:
+        name: Its name in the frame.
+        heading: Its title, with the currency where it is of one of several; the name where somebody gave it one.
+        unit: The unit of its numbers, where they do not bear it.
+        texts: Its values, then that of the whole where there is one. Names are whole, and untrusted.
+        aside: Which of them are no names: "(none)", and "other" for the rest of a group.
+        is_name: Whether they are names, which may be cut.
+        is_number: Whether they are numbers.
+    """
+
+    name: str
+    heading: str
+    texts: list[str]
+    aside: list[bool]
+    unit: str = ""
+    is_name: bool = False
+    is_number: bool = False
+
+
+def written(frame: pl.DataFrame, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None = None) -> list[Written]:
+    """The columns of an answer whose columns have those roles, in its order, and of the row of the whole."""
+    hidden = {_MARK} | ({"currency"} if "currency" not in roles.dimensions and roles.measures else set())
+    return [_column(frame, name, roles, whole) for name in frame.columns if name not in hidden]
+
+
+def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
+    if name in roles.measures:
+        return _measure(frame, name, roles, whole)
+    values = frame[name].to_list()
+    end = [_ALL if name == frame.columns[0] else ""] if whole else []
+    if name in roles.dimensions:
+        entry = roles.dimensions[name]
+        is_other = frame[_MARK].to_list() if name == _folded(frame, roles) else [False] * len(values)
+        texts = [wording.dimension_text(value, entry) for value in values]
+        aside = [value is None or bool(other) for value, other in zip(values, is_other, strict=True)]
+        title = entry.title if name == entry.name else name
+        is_name = entry.kind == "category" and frame.schema[name] == pl.String
+        return Written(name, title, texts + end, aside + [False] * len(end), is_name=is_name)
+    if frame.schema[name].is_numeric():
+        _, texts = wording.column_texts(values, "count")
+        return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), is_number=True)
+    texts = ["" if value is None else _text(value) for value in values]
+    is_name = frame.schema[name] == pl.String
+    return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), is_name=is_name)
+
+
+def _text(value: object) -> str:
+    return wording.dimension_text(value.replace(microsecond=0) if isinstance(value, datetime) else value, _PLAIN)
+
+
+def _folded(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The dimension of which the rest is one group."""
+    if _MARK not in frame.columns:
+        return None
+    names = (name for name, entry in roles.dimensions.items() if entry.kind == "category" and entry.name != "currency")
+    return next(names, None)
+
+
+def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
+    column = roles.measures[name]
+    values, currencies = frame[name].to_list(), _currencies(frame, column, roles)
+    if whole is not None:
+        above, its = whole
+        same = next((there for there, other in its.measures.items() if other == column), None)
+        values.append(None if same is None else above[same][0])
+        currencies.append(column.currency or next(iter(its.currencies), None))
+    unit, texts = wording.column_texts(values, column.measure.kind, currencies)
+    usual = column.measure.name if column.currency is None else f"{column.measure.name}_{column.currency}"
+    title = wording.heading(column) if name == usual else name
+    return Written(name, title, texts, [False] * len(texts), unit, is_number=frame.schema[name].is_numeric())
+
+
+def _currencies(frame: pl.DataFrame, column: MeasureColumn, roles: Roles) -> list[str | None]:
+    """The currency of the amount in each row."""
+    said = next((name for name, entry in roles.dimensions.items() if entry.name == "currency"), None)
+    if column.currency is None and said is not None:
+        return frame[said].to_list()
+    return [column.currency or next(iter(roles.currencies), None)] * frame.height
