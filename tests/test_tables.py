@@ -83,18 +83,21 @@ def test_the_whole_is_the_last_row_whatever_its_columns_are_called() -> None:
 
 
 def test_the_rest_of_the_names_is_no_name() -> None:
-    found = breakdown(polars_frame([call(T, model_name="other"), call(T, model_name="x")]), "model_name", "calls")
-    folded = found.with_columns(model_name=pl.lit("other"), is_other=pl.col("model_name") == "x")
-    shown = table(folded)
-    assert shown.rows == [["Model", "Calls"], ["other", "1"], ["other", "1"]]
+    rows = [call(T, model_name=name) for name in ("other", "other", "x", "y")]
+    found = breakdown(polars_frame(rows), "model_name", "calls", top=1, totals=True)
+    shown = table(found)
+    assert shown.rows == [["Model", "Calls"], ["other", "2"], ["other", "2"], ["All", "4"]]
     assert shown.emphasised == ["other"]
+    assert found.sentence == "There are 4 calls; other has 50.0% of them."
+    assert str(found).splitlines()[-1].split() == ["All", "4"]
 
 
 def test_several_currencies_say_so_in_the_heads_and_one_in_the_cells() -> None:
     euro = call(T, model_name="x", total_price=Decimal(2), currency="EUR")
     assert table(cost(polars_frame([*ROWS, euro]))).rows[0][:3] == ["Model", "Cost (USD)", "Cost (EUR)"]
-    long = table(breakdown(polars_frame([*ROWS, euro]), "currency", "cost"))
-    assert long.rows[1:3] == [["USD", "$187.55"], ["EUR", "EUR 2.00"]]
+    long = table(breakdown(polars_frame([*ROWS, euro]), "currency", ["cost", "calls"], totals=True))
+    assert long.rows[1:3] == [["USD", "$187.55", "2"], ["EUR", "EUR 2.00", "1"]]
+    assert long.rows[-1] == ["All", "", "4"]
 
 
 @pytest.mark.parametrize(("by", "first", "last"), [("request_id", "x0", "x24"), ("hour", "2026-10-24", "2026-10-2")])

@@ -15,11 +15,11 @@ from typing import Any
 import polars as pl
 
 from mofa_usage import wording
+from mofa_usage.analysis.asking import OTHER_MARK
 from mofa_usage.measures import Dimension, MeasureColumn, Roles
 
 __all__ = ["sentence"]
 
-_MARK = "is_other"
 _NAME = 40
 _FEW = 100
 """A rate or percentile of fewer calls says of how many."""
@@ -107,8 +107,8 @@ class _Told:
     def by(self, dimension: str, amounts: pl.Series) -> pl.DataFrame:
         """What adds up, by a dimension: its values in `key`, the sums in `sum`, the largest first, "other" left out."""
         rows = self.frame.select(key=dimension, sum=amounts)
-        if _MARK in self.frame.columns:
-            rows = rows.filter(~self.frame[_MARK])
+        if OTHER_MARK in self.frame.columns:
+            rows = rows.filter(~self.frame[OTHER_MARK])
         sums = rows.group_by("key", maintain_order=True).agg(pl.col("sum").sum())
         return sums.sort("sum", descending=True, maintain_order=True)
 
@@ -156,7 +156,7 @@ def _priced(told: _Told) -> int | None:
 def _heaviest(told: _Told, amounts: Mapping[str | None, pl.Series], verb: str, whole: str) -> Iterator[str]:
     """Who has most of it, with the share; nothing where nobody can have more than others."""
     category, shares = told.category, []
-    if category is None or told.frame[category].n_unique() < 2:
+    if category is None or told.frame.select(pl.col(f"^{OTHER_MARK}$"), category).n_unique() < 2:
         return
     for code, values in amounts.items():
         groups = told.by(category, values)
@@ -215,8 +215,8 @@ def _extremes(told: _Told, name: str) -> Iterator[str]:
     """The highest and the lowest of what does not add up."""
     entry = told.roles.measures[name]
     numbers = told.frame.with_row_index("row").select("row", value=name).filter(pl.col("value").is_not_null())
-    if _MARK in told.frame.columns:
-        numbers = numbers.filter(~told.frame[_MARK].gather(numbers["row"]))
+    if OTHER_MARK in told.frame.columns:
+        numbers = numbers.filter(~told.frame[OTHER_MARK].gather(numbers["row"]))
     ordered = numbers.sort("value", maintain_order=True)
     parts = []
     if not ordered.height:

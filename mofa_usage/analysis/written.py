@@ -11,12 +11,12 @@ from datetime import datetime
 import polars as pl
 
 from mofa_usage import wording
+from mofa_usage.analysis.asking import OTHER_MARK
 from mofa_usage.measures import Dimension, MeasureColumn, Roles
 
 __all__ = ["Written", "written"]
 
 _ALL = "All"
-_MARK = "is_other"
 _TITLES = {"first_call": "First call", "last_call": "Last call", "bin_start": "From", "bin_end": "To"}
 """Columns of an answer that are neither dimensions nor measures."""
 _PLAIN = Dimension("", "", "category", "", ())
@@ -47,7 +47,7 @@ class Written:
 
 def written(frame: pl.DataFrame, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None = None) -> list[Written]:
     """The columns of an answer whose columns have those roles, in its order, and of the row of the whole."""
-    hidden = {_MARK} | ({"currency"} if "currency" not in roles.dimensions and roles.measures else set())
+    hidden = {OTHER_MARK} | ({"currency"} if "currency" not in roles.dimensions and roles.measures else set())
     return [_column(frame, name, roles, whole) for name in frame.columns if name not in hidden]
 
 
@@ -58,7 +58,7 @@ def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFr
     end = [_ALL if name == frame.columns[0] else ""] if whole else []
     if name in roles.dimensions:
         entry = roles.dimensions[name]
-        is_other = frame[_MARK].to_list() if name == _folded(frame, roles) else [False] * len(values)
+        is_other = frame[OTHER_MARK].to_list() if name == _folded(frame, roles) else [False] * len(values)
         texts = [wording.dimension_text(value, entry) for value in values]
         aside = [value is None or bool(other) for value, other in zip(values, is_other, strict=True)]
         title = entry.title if name == entry.name else name
@@ -78,7 +78,7 @@ def _text(value: object) -> str:
 
 def _folded(frame: pl.DataFrame, roles: Roles) -> str | None:
     """The dimension of which the rest is one group."""
-    if _MARK not in frame.columns:
+    if OTHER_MARK not in frame.columns:
         return None
     names = (name for name, entry in roles.dimensions.items() if entry.kind == "category" and entry.name != "currency")
     return next(names, None)
@@ -86,13 +86,15 @@ def _folded(frame: pl.DataFrame, roles: Roles) -> str | None:
 
 def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
     column = roles.measures[name]
-    values, currencies = frame[name].to_list(), _currencies(frame, column, roles)
+    values, currencies, same = frame[name].to_list(), _currencies(frame, column, roles), None
     if whole is not None:
         above, its = whole
         same = next((there for there, other in its.measures.items() if other == column), None)
         values.append(None if same is None else above[same][0])
         currencies.append(column.currency or next(iter(its.currencies), None))
     unit, texts = wording.column_texts(values, column.measure.kind, currencies)
+    if whole is not None and same is None:
+        texts[-1] = ""  # it tells currencies apart that are rows here
     usual = column.measure.name if column.currency is None else f"{column.measure.name}_{column.currency}"
     title = wording.heading(column) if name == usual else name
     return Written(name, title, texts, [False] * len(texts), unit, is_number=frame.schema[name].is_numeric())
