@@ -49,7 +49,6 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
-from mofa_usage.plots.timeline import subjects
 
 __all__ = [
     "by_dimension",
@@ -272,5 +271,5 @@ def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
             if answer.question in ("", question, "latency" if question == "ttft" else "") and is_about(names):
                 return over if timed else by
     if timed:
-        return over_time if len(subjects(answer)) == 1 or "measure" in options else measures_over_time
+        return over_time if len(answer.measures) == 1 or "measure" in options else measures_over_time
     return by_dimension

@@ -223,15 +223,17 @@ def hint(answer: Answer, missing: str, how: str) -> str:
 
 
 def facets(answer: Answer, measure: Measure) -> list[Facet]:
-    """One facet for each currency when `measure` is money (that with most calls first), else one in all.
+    """One facet for each currency when `measure` is of money (that with most calls first), else one in all.
+
+    The share of a cost is of money, too: it is in a column for each currency where there are several.
 
     Raises:
         UsageError: money without its currency.
     """
-    if measure.kind != "money":
-        return [Facet(None, answer.rows)]
     if any(name == measure.name for name, _ in answer.apart.values()):
         return _by_column(answer, measure)
+    if measure.kind != "money":
+        return [Facet(None, answer.rows)]
     need(answer, ["currency"], f"usage.breakdown(by=[...], measures=['{measure.name}'])")
     parts: dict[str, list[Row]] = {}
     for row in answer.rows:

@@ -97,7 +97,8 @@ class BucketAxis:
 
     def _ticks(self, values: Sequence[Any], places: Sequence[Any]) -> dict[str, Any]:
         if self.offset is None and len(places) <= TICKS - 1:
-            return {"tickvals": places, **({"tickformat": "%b\n%Y"} if self.name == "month" else {})}
+            form = {"month": "%b\n%Y", "week": "%b %-d\n%Y", "day": "%b %-d\n%Y"}.get(self.name)
+            return {"tickvals": places, **({"tickformat": form} if form else {})}
         periods = (places[-1] - places[0]) / timedelta(milliseconds=self.width) + 1
         if self.name == "month":
             months = next(step for step in (1, 2, 3, 6, 12, 24, math.inf) if periods / step <= TICKS + 2)
@@ -108,7 +109,7 @@ class BucketAxis:
             return {"dtick": weeks * 7 * _DAY, "tick0": _monday(places[0])}
         if self.offset is not None:
             ticks = dict(self._local_ticks(values[0], values[-1]))
-            return {"tickvals": list(ticks), "ticktext": list(ticks.values())}
+            return {"tickvals": list(ticks), "ticktext": list(ticks.values()), "tickangle": 0}
         return {}
 
     def _local_ticks(self, first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
@@ -116,15 +117,17 @@ class BucketAxis:
         minutes = (last - first) / timedelta(minutes=1)
         steps = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)
         step = next((step for step in steps if minutes / step <= TICKS - 1), 43200)
-        moment, day = first, None
+        moment, day, before = first, None, None
         while moment <= last:
             local = self.local(moment)
             begun = local.hour * 60 + local.minute
-            if begun % min(step, 1440) == 0 and local.toordinal() % max(1, step // 1440) == 0:
+            # Between both places of an hour that autumn repeats there is no room for two texts.
+            apart = before is None or moment - before > timedelta(minutes=0.7 * step)
+            if apart and begun % min(step, 1440) == 0 and local.toordinal() % max(1, step // 1440) == 0:
                 written = f"{local.day} {local:%b}"
                 clock = [f"{local:%H:%M}"] if step < 1440 else []
                 yield self.place(moment), "<br>".join(clock + ([written] if written != day else []))
-                day = written
+                day, before = written, moment
             moment += timedelta(minutes=min(step, 60))
 
 
@@ -167,8 +170,8 @@ _POWERS = [
 
 def value_axis(measure: Measure, largest: float, currency: str | None = None, title: str = "") -> dict[str, Any]:
     """Layout of an axis of values from 0 to about `largest`, with its unit; `title` in place of the measure's."""
-    name = title or measure.title
-    axis: dict[str, Any] = {"rangemode": "tozero", "title": {"text": name}}
+    name, code = title or measure.title, wording.label_text(currency or "")
+    axis: dict[str, Any] = {"rangemode": "tozero", "title": {"text": f"{name} ({code})" if code else name}}
     if measure.kind == "rate":
         axis["tickformat"] = ".1~%"
         if 0 < largest <= 1:
@@ -176,8 +179,6 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
     elif measure.kind == "ms":
         axis.update(_duration_ticks(largest))
     elif measure.kind == "money":
-        code = wording.label_text(currency or "")
-        axis["title"] = {"text": f"{name} ({code})" if code else name}
         axis["tickprefix"] = "$" if currency == "USD" else f"{code} " if 0 < len(code) <= 3 else ""
         axis.update(_number_format(largest, 2))
     else:

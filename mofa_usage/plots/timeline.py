@@ -251,8 +251,9 @@ def _group_notes(groups: Sequence[Group], shown: Sequence[Group], subject: Subje
     valued = [group for group in groups if subject.known([Facet(None, group.rows)])]
     without = len(groups) - len(valued)
     word = "price" if subject.first.kind == "money" else "value"
+    summed = subject.stacked and subject.first.kind != "rate"
     return [
-        _sum_text(part, subject.first) if subject.stacked else shown_text(len(valued), len(shown)),
+        _sum_text(part, subject.first) if summed else shown_text(len(valued), len(shown)),
         f"{without:,} of {len(groups):,} without a {word}" if without else None,
     ]
 
