@@ -202,11 +202,27 @@ def readable(column: str, dtype: Any) -> nw.Expr:
 
 
 def key(category: Dimension, calls: LazyCalls) -> nw.Expr:
-    """What calls are grouped by for a dimension that is a column: its values as text."""
-    if category.name == "currency":
-        return currency_of(calls.schema)
+    """What calls are grouped by for a dimension that is no time: its values as text."""
+    if category.cases:
+        return _case(category, calls)
+    if category.expression is not None:
+        return category.expression.cast(nw.String)
     (name,) = category.needs
-    return nw.col(name) if calls.schema[name] == nw.String else nw.col(name).cast(nw.String)
+    value = _stated(name, calls)
+    return value if name == "currency" or calls.schema[name] == nw.String else value.cast(nw.String)
+
+
+def _case(category: Dimension, calls: LazyCalls) -> nw.Expr:
+    """The value of the first case that a call meets."""
+    value = nw.lit(category.otherwise, nw.String)
+    for name, conditions in reversed(category.choices):
+        met = (_met(condition, _stated(condition.column, calls)) for condition in conditions)
+        value = nw.when(*met).then(nw.lit(name)).otherwise(value)
+    return value
+
+
+def _stated(column: str, calls: LazyCalls) -> nw.Expr:
+    return currency_of(calls.schema) if column == "currency" else nw.col(column)
 
 
 def _column(value: str | Quotient) -> str:
@@ -225,8 +241,9 @@ def _quotient(quotient: Quotient) -> nw.Expr:
     return computed if quotient.recorded is None else nw.coalesce(nw.col(quotient.recorded), computed)
 
 
-def _met(condition: Condition) -> nw.Expr:
-    return _COMPARED[condition.operator](nw.col(condition.column), condition.value)
+def _met(condition: Condition, column: nw.Expr | None = None) -> nw.Expr:
+    """Whether a call meets a condition on a column, by default the one that it names."""
+    return _COMPARED[condition.operator](nw.col(condition.column) if column is None else column, condition.value)
 
 
 def _counts_for(aggregate: Aggregate) -> Iterator[Aggregate]:

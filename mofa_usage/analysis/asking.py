@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import narwhals as nw
 
-from mofa_usage.analysis.engine import MOMENT, LazyCalls
+from mofa_usage.analysis.engine import MOMENT, LazyCalls, collect, sentence
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import Dimension, DimensionName, Measure, MeasureName, dimension, measure
+from mofa_usage.measures import DIMENSIONS, Dimension, DimensionName, Measure, MeasureName, dimension, measure
 from mofa_usage.zones import Moment, time_range
 
 __all__ = [
@@ -189,8 +189,58 @@ def found(by: By, calls: LazyCalls) -> tuple[Dimension, ...]:
     dimensions = (entry if isinstance(entry, Dimension) else dimension(entry, further) for entry in entries)
     known = tuple(dict.fromkeys(dimensions))
     for entry in known:
+        _check_name(entry)
         _require(entry, calls)
+        _check_values(entry, calls)
     return known
+
+
+def _check_name(entry: Dimension) -> None:
+    """Refuse a dimension of the asker's own that cannot be told from one that there is, or would be a time."""
+    known = DIMENSIONS.get(entry.name)
+    if known is not None and entry.definition != known.definition:
+        raise UsageError(f"a dimension is called {entry.name!r} already, and means something else; choose another name")
+    if known is None and entry.kind != "category":
+        raise UsageError(
+            f"the dimension {entry.name!r} is of the kind {entry.kind!r}; those of your own are categories"
+        )
+
+
+def _check_values(entry: Dimension, calls: LazyCalls) -> None:
+    """Refuse a dimension of the asker's own whose values calls cannot have, or that are no names."""
+    if entry.name in DIMENSIONS:
+        return
+    for condition in (one for _, conditions in entry.choices for one in conditions):
+        dtype = calls.schema.get(condition.column, nw.String())
+        if not _goes_with(condition.value, dtype):
+            compared = f"{condition.column}, which is {dtype}, with {condition.value!r}"
+            raise UsageError(f"the dimension {entry.name!r} compares {compared}")
+    kind = None if entry.cases else _kind(entry, calls)
+    if kind is not None and not _is_category(kind):
+        raise UsageError(f"the dimension {entry.name!r} is {kind}; it must be text, whole numbers, flags or dates")
+
+
+def _goes_with(value: object, dtype: nw.dtypes.DType) -> bool:
+    """Whether every engine compares such a value with a column."""
+    if value is None or isinstance(value, bool):
+        return value is None or dtype == nw.Boolean
+    return isinstance(dtype, nw.String | nw.Categorical | nw.Enum) if isinstance(value, str) else dtype.is_numeric()
+
+
+def _kind(entry: Dimension, calls: LazyCalls) -> nw.dtypes.DType:
+    """What the values of a column, or of an expression, are."""
+    if entry.expression is None:
+        known: nw.dtypes.DType = calls.schema.get(entry.needs[0], nw.String())
+        return known
+    if not isinstance(entry.expression, nw.Expr):
+        given = type(entry.expression).__name__
+        raise UsageError(f"the expression of the dimension {entry.name!r} is a {given}; give one of Narwhals")
+    try:
+        values = calls.frame.head(0).select(value=entry.expression)  # of no call; kinds that do not fit are noticed
+        collect(values)
+        return values.collect_schema()["value"]
+    except Exception as error:
+        raise UsageError(f"the dimension {entry.name!r} cannot be computed: {sentence(error)}") from error
 
 
 def _further(calls: LazyCalls) -> list[str]:

@@ -147,6 +147,11 @@ def collect(frame: nw.LazyFrame[Any]) -> pl.DataFrame:
     return result
 
 
+def sentence(error: Exception) -> str:
+    """What an engine says against an expression of somebody's; the plan that follows says nothing to them."""
+    return str(error).partition("\n\nResolved plan")[0].strip()
+
+
 def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:
     """Add columns with the microseconds since the epoch of others: new name -> column of instants."""
     counted = _ENGINES[frame.implementation].microseconds(frame.to_native(), columns)

@@ -27,6 +27,7 @@ import duckdb
 import narwhals as nw
 import polars as pl
 
+from mofa_usage.analysis.engine import sentence
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import LABEL_COLUMNS
 from mofa_usage.measures.spelling import suggestion
@@ -258,12 +259,11 @@ def _shown(predicate: Predicate) -> str:
 
 @contextmanager
 def _refusing(predicate: Predicate) -> Iterator[None]:
-    """What an engine raises as the refusal of a predicate, which is the user's own; the rest of a plan says nothing."""
+    """What an engine raises as the refusal of a predicate, which is the user's own."""
     try:
         yield
     except Exception as error:
-        said = str(error).partition("\n\nResolved plan")[0].strip()
-        raise UsageError(f"{_shown(predicate)} cannot be met: {said}") from error
+        raise UsageError(f"{_shown(predicate)} cannot be met: {sentence(error)}") from error
 
 
 def _sql_equal(wanted: Equal, calls: duckdb.DuckDBPyRelation) -> duckdb.Expression:

@@ -53,7 +53,7 @@ def distribution(
     dimensions = found(by, calls)
     _check(calls, dimensions, of, bins, dated=start is not None or end is not None)
     names = [dimension.name for dimension in dimensions]
-    calls = calls.with_absent(["currency"] if "currency" in names else [])
+    calls = calls.with_absent(["currency"] if any("currency" in entry.needs for entry in dimensions) else [])
     duration = readable(of, calls.schema[of])
     keys = {f"k{position}": key(dimension, calls) for position, dimension in enumerate(dimensions)}
     chosen = calls.between(*time_range(start, end, zone(tz))).frame.select(**keys, duration=duration)

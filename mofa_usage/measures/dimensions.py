@@ -2,16 +2,30 @@
 
 Beside those that are listed here, every label is a dimension (`labels.feature`), every value of a session's metadata
 (`session.plan`), and every further column of a frame that holds text, whole numbers, flags or dates (`team`).
+
+A `Dimension` of your own is another name for such a column, or is computed: by cases, which are data, or by an
+expression of Narwhals.
+
+>>> long = Condition("prompt_tokens", ">", 1000)
+>>> size = Dimension("prompt_size", cases=[("long", long)], otherwise="short")
+>>> size.title, size.kind, size.needs
+('Prompt size', 'category', ('prompt_tokens',))
+>>> Dimension("team", needs=("labels.team",)).title
+'Team'
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from mofa_usage.errors import UsageError
 from mofa_usage.measures.catalogue import MEASURES
+from mofa_usage.measures.formulas import Condition
 from mofa_usage.measures.spelling import suggestion
+
+if TYPE_CHECKING:
+    import narwhals as nw
 
 __all__ = ["DIMENSIONS", "LABEL_COLUMNS", "Dimension", "DimensionName", "dimension"]
 
@@ -68,20 +82,92 @@ LABEL_COLUMNS: Mapping[str, str] = MappingProxyType(
 _OPEN = ("labels.", "session.")
 
 
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """A way to put calls into groups.
+Kind: TypeAlias = Literal["category", "time", "cycle"]
 
-    `kind` is `category` for a column taken as it is, `time` for buckets that follow each other on the
-    calendar (they sort a result and can have gaps), and `cycle` for the hour of the day and the day of the
-    week. `needs` is the column that it is made of.
+Case: TypeAlias = tuple[str, Condition | Sequence[Condition]]
+"""A value, and what a call must meet to have it: all of it, where it is several conditions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dimension:
+    """A way to put calls into groups; of your own, too: a name is enough.
+
+    `kind` is `category` for what is told apart by name, as all dimensions of your own are; `time` for buckets that
+    follow each other on the calendar (they sort a result and can have gaps), and `cycle` for the hour of the day and
+    the day of the week. `needs` are the columns that it is made of.
+
+    The value of a call is that of the one column, by default of the column that is called like the dimension. Or it
+    is that of the first of the `cases`, pairs of a text and a `Condition` or several, which the call meets, else
+    `otherwise`. Or it is the `expression`, of Narwhals over the columns of the calls, whose values are text, whole
+    numbers, flags or dates; two dimensions with an expression are equal if it is the same object.
+
+    Raises:
+        UsageError: no name, a kind that there is not, cases that are none, more than one way to the value.
     """
 
     name: str
-    title: str
-    kind: Literal["category", "time", "cycle"]
-    description: str
-    needs: tuple[str, ...]
+    title: str = ""
+    kind: Kind = "category"
+    description: str = ""
+    needs: tuple[str, ...] = ()
+    cases: Sequence[Case] = ()
+    otherwise: str | None = None
+    expression: "nw.Expr | None" = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError(f"a dimension is called {self.name!r}; its name is a text, and not empty")
+        if self.kind not in get_args(Kind):
+            kinds = ", ".join(get_args(Kind))
+            raise UsageError(f"the dimension {self.name!r} is of the kind {self.kind!r}; there are: {kinds}")
+        if isinstance(self.needs, str) or not all(isinstance(column, str) for column in self.needs):
+            raise UsageError(f"the dimension {self.name!r} needs {self.needs!r}; give a tuple of columns")
+        cases = tuple(self._cases())
+        conditions = [condition for _, conditions in cases for condition in conditions]
+        needs = tuple(dict.fromkeys((*self.needs, *(condition.column for condition in conditions))))
+        if not cases and self.expression is None:
+            needs = needs or (self.name,)
+            if len(needs) > 1:
+                raise UsageError(f"the dimension {self.name!r} needs {len(needs)} columns; say how by cases")
+        if bool(cases) + (self.expression is not None) > 1 or (self.otherwise is not None and not cases):
+            raise UsageError(
+                f"the dimension {self.name!r} has cases, otherwise, an expression: give one way to its value"
+            )
+        words = self.name.replace("_", " ")
+        for name, value in (("title", self.title or words[0].upper() + words[1:]), ("needs", needs), ("cases", cases)):
+            object.__setattr__(self, name, value)
+
+    def _cases(self) -> Iterator[tuple[str, tuple[Condition, ...]]]:
+        """The cases, each with a tuple of conditions."""
+        for case in self.cases:
+            value, conditions = case if isinstance(case, tuple | list) and len(case) == 2 else (None, ())
+            several = tuple(conditions) if isinstance(conditions, tuple | list) else (conditions,)
+            if not isinstance(value, str) or not several or not all(isinstance(one, Condition) for one in several):
+                raise UsageError(
+                    f"a case of the dimension {self.name!r} is {case!r}; it is a text with a Condition or several"
+                )
+            yield value, several
+        if not isinstance(self.otherwise, str | None):
+            raise UsageError(f"the dimension {self.name!r} is otherwise {self.otherwise!r}; it is a text, or None")
+
+    @property
+    def choices(self) -> tuple[tuple[str, tuple[Condition, ...]], ...]:
+        """The cases, each with all of its conditions."""
+        return self.cases  # type: ignore[return-value]  # they became these when it was made
+
+    @property
+    def definition(self) -> tuple[Any, ...]:
+        """What decides which value a call has, comparable and hashable; its names do not."""
+        return self.kind, self.needs, self.cases, self.otherwise, id(self.expression)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Dimension):
+            return NotImplemented
+        mine, others = (self.name, self.title, self.description), (other.name, other.title, other.description)
+        return mine == others and self.definition == other.definition
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.definition))
 
 
 def _category(name: str, title: str, description: str) -> Dimension:
