@@ -19,7 +19,7 @@ __all__ = ["Written", "written"]
 _ALL = "All"
 _TITLES = {"first_call": "First call", "last_call": "Last call", "bin_start": "From", "bin_end": "To"}
 """Columns of an answer that are neither dimensions nor measures."""
-_PLAIN = Dimension("", "", "category", "", ())
+_PLAIN = Dimension("value")
 
 
 @dataclass(frozen=True, slots=True)
