@@ -152,8 +152,10 @@ def test_the_card_shows_the_headlines(usage_of: Any, kind: str) -> None:
     assert "66.7% of the calls have a price" in card
     assert "gpt-4 50.0%" in card
     assert "<script>" not in card
+    assert "prices of 33.3% of the calls" in card
     few = load_usage(usage_of[kind], columns=["model_name"])._repr_html_()
     assert "Cost" not in few
+    assert "prices, tokens, latencies, times to the first token" in few
     nothing = load_usage(usage_of[kind], start="2030-01-01")._repr_html_()
     assert ">0<" in nothing
 

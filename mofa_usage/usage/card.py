@@ -3,7 +3,7 @@
 It asks the analyses like anybody else, and shows what the columns that were loaded can answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from html import escape
 from typing import Protocol
 
@@ -11,12 +11,20 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
-from mofa_usage.measures import money_columns
+from mofa_usage.measures import MeasureName, measure, money_columns
 
 __all__ = ["Shown", "card"]
 
 _MODELS = 5
 _WIDTH = 40
+
+_KNOWN: dict[str, MeasureName] = {
+    "prices": "coverage",
+    "tokens": "token_coverage",
+    "latencies": "latency_calls",
+    "times to the first token": "ttft_calls",
+}
+"""What a source may not record, and the measure that says for how many calls it is known."""
 
 # Colours are inherited, so the card suits light and dark notebooks.
 _STYLE = (
@@ -73,6 +81,21 @@ def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
         yield from _costs(usage.breakdown((), ("cost", "coverage")))
     if calls and "model_name" in columns:
         yield "Models", _models(usage.breakdown("model_name", ("calls",)), calls)
+    if calls and (unknown := list(_unknown(usage, columns))):
+        yield "Not known", ", ".join(unknown)
+
+
+def _unknown(usage: Shown, columns: Collection[str]) -> Iterator[str]:
+    """What the calls do not tell, so that nobody looks for it in empty pictures."""
+    measures = tuple(_KNOWN[word] for word in _KNOWN if set(measure(_KNOWN[word]).needs) <= set(columns))
+    row = usage.breakdown((), ("calls", *measures)).row(0, named=True)
+    for word, name in _KNOWN.items():
+        known = row.get(name, 0)
+        share = known / row["calls"] if isinstance(known, int) else known
+        if not share:
+            yield word
+        elif share < 1 and name != "ttft_calls":  # only streamed calls have one
+            yield f"{word} of {wording.percent(1 - share)} of the calls"
 
 
 def _period(usage: Shown) -> str:
