@@ -5,11 +5,13 @@ their distance in Oklab under simulated protanopia, deuteranopia and tritanopia)
 as from the dark background, so that light and dark figures use the same ones. `styles` gives each name its hue from the
 name itself; only a clash with another name of the same frame moves it, and it does not matter in which order the names
 come. So a model keeps its colour from figure to figure. Names beyond the eighth repeat the hues with a pattern (bars)
-and a dash (lines). What is folded together ("other") is grey, and each status has a colour of its own.
+and with a dash and another mark (lines). What is folded together ("other") is grey, and each status has a colour of its
+own.
 
-**Templates.** Importing this module registers `mofa_usage` and `mofa_usage_dark` with Plotly. A figure holds nothing
-that depends on light or dark; all of that is in its template, so a page can change it afterwards
-(`relayout({template})`).
+**Templates.** Importing this module registers `mofa_usage_light`, `mofa_usage_dark` and `mofa_usage` with Plotly. A
+figure holds nothing that depends on light or dark; all of that is in its template, so a page can change it afterwards
+(`relayout({template})`). `mofa_usage` looks like the light one and says of itself that nobody chose it: a figure with
+it follows its page.
 """
 
 import hashlib
@@ -44,14 +46,16 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7B3FE4", "#94436B")
 PATTERNS = ("", "/", "x", ".")
 DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 
 
 class Style(NamedTuple):
-    """How one group is drawn: hue, pattern of its bars, dash of its lines (Plotly's names)."""
+    """How one group is drawn: hue, pattern of its bars, dash and marks of its lines (Plotly's names)."""
 
     color: str
     pattern: str = ""
     dash: str = "solid"
+    symbol: str = "circle"
 
 
 ACCENT = Style(PALETTE[0])
@@ -94,7 +98,7 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     for start in range(0, len(distinct), len(PALETTE)):
         turn = start // len(PALETTE) % len(PATTERNS)
         for name, color in _hues(distinct[start : start + len(PALETTE)]).items():
-            found[name] = Style(color, PATTERNS[turn], DASHES[turn])
+            found[name] = Style(color, PATTERNS[turn], DASHES[turn], SYMBOLS[turn])
     return found
 
 
@@ -139,13 +143,13 @@ def colors(theme: Theme) -> Mapping[str, str]:
     return _COLORS[_checked(theme)]
 
 
-def template(theme: Theme) -> str:
-    """The name of the registered Plotly template.
+def template(theme: Theme | None = None) -> str:
+    """The name of the registered Plotly template; None is the one that follows its page, and else is light.
 
     Raises:
         UsageError: `theme` is neither "light" nor "dark".
     """
-    return "mofa_usage" if _checked(theme) == "light" else "mofa_usage_dark"
+    return "mofa_usage" if theme is None else f"mofa_usage_{_checked(theme)}"
 
 
 def _checked(theme: Theme) -> Theme:
@@ -170,9 +174,10 @@ def _axis(palette: Mapping[str, str], *, grid: bool) -> dict[str, object]:
     }
 
 
-def _build(theme: Theme) -> go.layout.Template:
+def _build(theme: Theme, **more: object) -> go.layout.Template:
     palette = _COLORS[theme]
     layout = {
+        **more,
         "paper_bgcolor": palette["paper"],
         "plot_bgcolor": palette["paper"],
         "colorway": PALETTE,
@@ -228,5 +233,6 @@ def _build(theme: Theme) -> go.layout.Template:
     return go.layout.Template(layout=layout, data=data)
 
 
-pio.templates["mofa_usage"] = _build("light")
-pio.templates["mofa_usage_dark"] = _build("dark")
+for _theme in THEMES:
+    pio.templates[template(_theme)] = _build(_theme)
+pio.templates[template()] = _build("light", meta="follows its page")

@@ -463,10 +463,11 @@ def test_colours_and_words_stand_out_from_the_background(look: theme.Theme) -> N
 @every_figure
 def test_light_and_dark_differ_in_their_template_only(name: str) -> None:
     draw, frame = EVERY[name]
-    light, dark = draw(frame).to_dict(), draw(frame, theme="dark").to_dict()
-    assert light["layout"].pop("template") == templates["mofa_usage"].to_plotly_json()
+    plain, light, dark = (draw(frame, theme=look).to_dict() for look in (None, "light", "dark"))
+    assert plain["layout"].pop("template") == templates["mofa_usage"].to_plotly_json()
+    assert light["layout"].pop("template") == templates["mofa_usage_light"].to_plotly_json()
     assert dark["layout"].pop("template") == templates["mofa_usage_dark"].to_plotly_json()
-    assert repr(light) == repr(dark)
+    assert repr(plain) == repr(light) == repr(dark)
     with pytest.raises(UsageError, match="there is no theme 'blue'"):
         draw(frame, theme="blue")
 

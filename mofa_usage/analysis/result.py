@@ -210,15 +210,15 @@ class Breakdown(pl.DataFrame):
         self,
         kind: str | None = None,
         *,
-        theme: Literal["light", "dark"] = "light",
+        theme: Literal["light", "dark"] | None = None,
         styles: "Mapping[str, Style] | None" = None,
         **options: "Unpack[DrawOptions]",
     ) -> "Figure":
         """Draw it.
 
         `kind` names the picture; without it the columns decide (see `mofa_usage.plots.draw`, which also takes the
-        options). `theme` is "light" or "dark". `styles` are those of the names; by default they look as in every other
-        figure of the usage.
+        options). `theme` is "light" or "dark"; by default it is that of the notebook's page, and light elsewhere.
+        `styles` are those of the names; by default they look as in every other figure of the usage.
 
         Raises:
             MissingExtraError: Plotly is not installed.

@@ -21,7 +21,8 @@ Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekda
 The rules of the numbers hold for pictures too: different currencies are never added but drawn in panels of their own;
 what is unknown is a gap or is said to be unknown, never a zero; what is folded into "other" is its exact sum; and what
 does not add up, such as a percentile, is never folded. What a figure leaves out it says. `theme` is "light" or "dark";
-both have the same colours, and a model has the same one in every figure (see `mofa_usage.theme`).
+without one a figure follows the page of its notebook and is light elsewhere. Both have the same colours, and a model
+has the same one in every figure (see `mofa_usage.theme`).
 
 Figures have no width of their own and fill their place, from 360 pixels up; their height follows from what they show.
 """
@@ -84,7 +85,7 @@ def latency_over_time(
     *,
     percentile: str | None = None,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the latency per period; with a further dimension p95 for each group.
@@ -99,7 +100,7 @@ def ttft_over_time(
     *,
     percentile: str | None = None,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the time to first token per period; with a further dimension p95 for each group.
@@ -115,7 +116,7 @@ def speed_over_time(
     *,
     percentile: str | None = None,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the latency and of the time to first token per period, in a panel each, as far as they are known.
@@ -132,7 +133,7 @@ def latency_distribution(
     dimension: str | None = None,
     *,
     top: int | None = None,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
@@ -150,7 +151,7 @@ def ttft_distribution(
     dimension: str | None = None,
     *,
     top: int | None = None,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of the time to first token of each group on one line, or the histogram of a frame of bins.
@@ -175,7 +176,7 @@ def token_rate(
     *,
     percentile: str | None = None,
     top: int | None = None,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Tokens per second: over time when the frame has a time bucket, else a line for each group.
@@ -221,7 +222,7 @@ def draw(
     frame: pl.DataFrame,
     kind: str | None = None,
     *,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
     **options: Unpack[DrawOptions],
 ) -> go.Figure:

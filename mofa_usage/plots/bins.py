@@ -35,7 +35,7 @@ def histogram(
     *,
     title: str = "Latency",
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Calls by how long they took, as stacked bars over a logarithmic axis; bars are as wide as their bins.
@@ -46,7 +46,7 @@ def histogram(
         dimension: By default all dimensions of the frame.
         title: What the durations are, as the title of the figure and of its axis.
         top: So many groups with most calls are drawn, the others folded into "other".
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
 
     Raises:

@@ -73,7 +73,7 @@ class Grid:
     written: bool = False
 
 
-def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Theme = "light") -> go.Figure:
+def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Theme | None = None) -> go.Figure:
     """How measures spread over the week (hour of the day by weekday), over hours or weekdays along time, or over days.
 
     A mark in a cell says that its rate is of few calls. Colours of what does not add up are logarithmic where one
@@ -84,7 +84,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
             for money (one panel each). Further dimensions are added up.
         measure: By default the one that the question was about; of another breakdown each, at most three, and of a
             frame that was written by hand the first.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
 
     Raises:
         UsageError: a column is missing, or several rows of a cell cannot be added up.

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.measures import Dimension
+from mofa_usage.plots.picture import Picture
 
 TITLE_WIDTH = 42
 """Characters of a title that fit beside each other at a width of 390 pixels."""
@@ -18,7 +19,9 @@ SUBTITLE_WIDTH = 50
 """Characters that fit beside each other at a width of 360 pixels."""
 
 
-def finish(figure: go.Figure, title: str, notes: Sequence[str | None], theme: look.Theme, height: float) -> go.Figure:
+def finish(
+    figure: go.Figure, title: str, notes: Sequence[str | None], theme: look.Theme | None, height: float
+) -> go.Figure:
     """Give a figure its title, the notes as lines of a subtitle, its template and its height in pixels."""
     lines: list[str] = []
     for note in filter(None, notes):
@@ -38,10 +41,10 @@ def finish(figure: go.Figure, title: str, notes: Sequence[str | None], theme: lo
         margin_t=20 + 20 * len(written) + height_of_lines + (6 if lines else 0),
         height=round(height + height_of_lines),
     )
-    return figure
+    return Picture(figure)
 
 
-def empty(title: str, theme: look.Theme, why: str | None = None) -> go.Figure:
+def empty(title: str, theme: look.Theme | None, why: str | None = None) -> go.Figure:
     """A figure that says that there is nothing to draw, and why."""
     figure = go.Figure()
     figure.update_xaxes(visible=False)

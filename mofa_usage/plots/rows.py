@@ -61,7 +61,7 @@ def cost_by(
     dimension: str | None = None,
     *,
     top: int = 12,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Cost by a dimension as bars, the dearest first, with amount and share; one panel for each currency.
@@ -71,7 +71,7 @@ def cost_by(
             figure says how much of the cost is known. A group without any price is listed as unknown, not as free.
         dimension: By default all dimensions of the frame.
         top: So many groups are drawn, the others folded into "other".
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
 
     Raises:
@@ -86,7 +86,7 @@ def by_dimension(
     dimension: str | None = None,
     *,
     top: int = 12,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Any measure by a dimension as sorted bars; what adds up with its share, and its tail folded into "other".
@@ -98,7 +98,7 @@ def by_dimension(
         dimension: By default all dimensions of the frame.
         top: So many groups are drawn, the largest; where the measure does not add up, those with most calls, and the
             figure says how many it leaves out.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:
@@ -228,7 +228,7 @@ def percentiles_by(
     dimension: str | None = None,
     *,
     top: int = 12,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """The distribution of a duration or rate: for each group its percentiles on one line, those with most calls first.
@@ -242,7 +242,7 @@ def percentiles_by(
         prefix: "latency", "ttft" or "token_rate".
         dimension: By default all dimensions of the frame; without any there is one line for all calls.
         top: So many groups are drawn; the figure says how many it leaves out.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:
@@ -354,7 +354,7 @@ def _percentile_text(row: Row, prefix: str, words: Sequence[str]) -> str:
 
 
 def failures_by(
-    frame: pl.DataFrame, dimension: str | None = None, *, top: int = 12, theme: look.Theme = "light"
+    frame: pl.DataFrame, dimension: str | None = None, *, top: int = 12, theme: look.Theme | None = None
 ) -> go.Figure:
     """Calls that did not succeed by a dimension: bars stacked by status, most failures first, with the success rate.
 
@@ -363,7 +363,7 @@ def failures_by(
             failures.
         dimension: By default all dimensions of the frame.
         top: So many groups are drawn, the others folded into "other".
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
 
     Raises:
         UsageError: a column is missing; the message says how to get it.

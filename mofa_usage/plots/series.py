@@ -53,7 +53,7 @@ def cost_over_time(
     by: str | None = None,
     *,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Cost per period as stacked bars, one panel for each currency.
@@ -63,7 +63,7 @@ def cost_over_time(
             `currency`, `cost`; with `calls` and `priced_calls` the figure says how much of the cost is known.
         by: The dimension that is stacked; by default all dimensions of the frame beside time.
         top: So many groups with the highest cost are drawn, the others folded into "other".
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name (`mofa_usage.theme.styles`), where figures of different frames are to agree.
 
     Raises:
@@ -78,7 +78,7 @@ def over_time(
     by: str | None = None,
     *,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Any measure per period: stacked bars of what adds up (calls, tokens, cost), lines of what does not.
@@ -89,7 +89,7 @@ def over_time(
         by: The dimension of the groups; by default all dimensions of the frame beside time.
         top: So many groups are drawn, those with most of the measure, or with most calls where it does not add up. The
             others are folded into "other" or, where they cannot be added up, left out; the figure says so.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:
@@ -106,7 +106,7 @@ def measures_over_time(
     *,
     percentile: str | None = None,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Every measure of a frame per period, in panels on one time axis: what adds up as bars, all else as lines.
@@ -116,7 +116,7 @@ def measures_over_time(
         by: The dimension of the groups; by default all dimensions of the frame beside time.
         percentile: Which one of several is drawn where there is a line for each group, such as "p95".
         top: So many groups are drawn, those with most calls, the same ones in all panels.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:
@@ -131,7 +131,7 @@ def percentiles_over_time(
     *prefixes: str,
     percentile: str | None = None,
     top: int = 8,
-    theme: look.Theme = "light",
+    theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
     """Percentiles of a duration or rate per period as lines; with a further dimension, one percentile for each group.
@@ -142,7 +142,7 @@ def percentiles_over_time(
         prefixes: "latency", "ttft" or "token_rate"; a panel for each.
         percentile: The only one to be drawn, such as "p95", which is also the default where each group has a line.
         top: So many groups with most calls are drawn; the figure says how many it leaves out.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:
@@ -158,7 +158,7 @@ def percentiles_over_time(
 
 
 def success_over_time(
-    frame: pl.DataFrame, *, top: int = 8, theme: look.Theme = "light", styles: Styles | None = None
+    frame: pl.DataFrame, *, top: int = 8, theme: look.Theme | None = None, styles: Styles | None = None
 ) -> go.Figure:
     """Success rate per period above, and below it the calls that did not succeed, stacked by their status.
 
@@ -166,7 +166,7 @@ def success_over_time(
         frame: `usage.success_rate(by=["day"])`: a time bucket, `success_rate`, and the counts of the failures. With a
             further dimension there is one rate for each group, and the failures are those of all groups.
         top: So many groups with most calls have a line; the figure says how many it leaves out.
-        theme: "light" or "dark".
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
         styles: Styles by name, where figures of different frames are to agree.
 
     Raises:

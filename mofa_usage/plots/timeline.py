@@ -106,7 +106,7 @@ def timeline(
     *,
     percentile: str | None = None,
     top: int,
-    theme: look.Theme,
+    theme: look.Theme | None,
     styles: Styles | None,
 ) -> go.Figure:
     """A panel for each subject and currency on one time axis."""

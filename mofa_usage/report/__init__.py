@@ -34,6 +34,7 @@ from plotly.graph_objects import Figure  # noqa: E402
 from plotly.offline import get_plotlyjs  # noqa: E402
 
 from mofa_usage import theme  # noqa: E402
+from mofa_usage.plots.picture import embedded  # noqa: E402
 from mofa_usage.report.contents import contents  # noqa: E402
 
 if TYPE_CHECKING:
@@ -106,6 +107,4 @@ def _drawing(figure: Figure) -> Markup:
 
 
 def _embedded(value: Any) -> Markup:
-    """JSON that is safe inside a script element: nothing in it can end the element or begin another."""
-    text = json.dumps(value, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 (see above)
+    return Markup(embedded(value))  # noqa: S704 (it is safe inside a script element)
