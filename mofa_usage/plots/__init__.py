@@ -161,9 +161,8 @@ def ttft_distribution(
     `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
-        return histogram(
-            frame, dimension, title="Time to first token", top=8 if top is None else top, theme=theme, styles=styles
-        )
+        noun = None if read(frame).about else "Time to first token"
+        return histogram(frame, dimension, title=noun, top=8 if top is None else top, theme=theme, styles=styles)
     return percentiles_by(frame, "ttft", dimension, top=12 if top is None else top, theme=theme, styles=styles)
 
 

@@ -30,7 +30,6 @@ Measures: TypeAlias = Mapping[str, Measure]
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
-NONE_LABEL = "(none)"
 ALL_LABEL = "all calls"
 
 
@@ -40,7 +39,8 @@ class Answer:
 
     `rows` have the values of `dimensions` and `measures` under these names, and beside them whatever else the frame
     has. `apart` are the columns of money that there is one of for each currency: the measure and the currency of each.
-    `question` is what was asked, empty where nobody knows; `columns` are those of the frame, for messages.
+    `question` is what was asked, empty where nobody knows, `about` the column of the
+    calls that a distribution is of; `columns` are those of the frame, for messages.
     """
 
     rows: list[Row]
@@ -48,6 +48,7 @@ class Answer:
     measures: Measures
     apart: Mapping[str, tuple[str, str]]
     question: str
+    about: str
     columns: tuple[str, ...]
     zones: Mapping[str, str | None]
 
@@ -171,6 +172,7 @@ def read(frame: pl.DataFrame) -> Answer:
         measures,
         apart,
         roles.question,
+        getattr(roles, "about", ""),
         tuple(frame.columns),
         {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
     )
@@ -296,7 +298,9 @@ def grouped(rows: Iterable[Row], dimensions: Sequence[Dimension], weigh: Callabl
     for row in rows:
         key = tuple(row[entry.name] for entry in dimensions)
         if key not in parts:
-            text = " · ".join(said(entry, value) for entry, value in zip(dimensions, key, strict=True))
+            text = " · ".join(
+                wording.dimension_text(value, entry) for entry, value in zip(dimensions, key, strict=True)
+            )
             rest = any(isinstance(value, Rest) for value in key)
             named = not rest and (not key or any(value is not None for value in key))
             parts[key] = Group(text if named else None, text if dimensions else ALL_LABEL, rest=rest, ordered=ordered)
@@ -309,15 +313,6 @@ def grouped(rows: Iterable[Row], dimensions: Sequence[Dimension], weigh: Callabl
         return parts[key].rest, weight is None, 0 if weight is None else -weight, parts[key].label
 
     return [parts[key] for key in sorted(parts, key=order)]
-
-
-def said(entry: Dimension, value: Any) -> str:
-    """A value of a dimension in words: "Mon", "09:00"; names as they are."""
-    if value is None:
-        return NONE_LABEL
-    if entry.name == "weekday":
-        return WEEKDAYS[value - 1]
-    return f"{value:02d}:00" if entry.name == "hour_of_day" else str(value)
 
 
 def abbreviate(groups: Iterable[Group], width: int = 30) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -182,7 +183,7 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
         axis["tickprefix"] = "$" if currency == "USD" else f"{code} " if 0 < len(code) <= 3 else ""
         axis.update(_number_format(largest, 2))
     else:
-        if not name.lower().endswith(measure.unit.lower()):
+        if measure.unit.lower() not in name.lower():
             axis["title"] = {"text": f"{name} ({measure.unit})"}
         whole = measure.kind in ("count", "tokens")
         axis.update({"dtick": 1} if whole and largest <= 6 else _number_format(largest, 0))
@@ -230,17 +231,28 @@ def line_axis(measure: Measure, values: Iterable[Any], currency: str | None = No
             axis["range"] = [max(0.0, least - 0.12 * (1 - least)) if least < 1 else 0.9, 1 + 0.04 * min(1 - least, 0.1)]
     elif least > 0 and largest > FLATTENED * median(known):
         axis["title"] = {"text": f"{axis['title']['text']}, log scale"}
-        axis.update(logarithmic(measure, least, largest))
+        axis.update(logarithmic(measure, least, largest, currency))
     return axis
 
 
-def logarithmic(measure: Measure, least: float, largest: float) -> dict[str, Any]:
+def logarithmic(measure: Measure, least: float, largest: float, currency: str | None = None) -> dict[str, Any]:
     """What makes an axis logarithmic between two values above 0, to be added to a `value_axis`."""
     axis: dict[str, Any] = {"type": "log", "range": [math.log10(least) - 0.08, math.log10(largest) + 0.08]}
     if measure.kind == "ms":
-        inside = [value for value in _NICE if least / 1.2 <= value <= largest * 1.2]
-        return axis | _ticks(
-            inside if len(inside) <= TICKS + 2 else [value for value in _POWERS if least / 1.2 <= value]
-        )
-    plain = {"tickformat": None, "exponentformat": "B", "minexponent": 4}
-    return axis | plain | {"dtick": "D2" if largest < 300 * least else 1}
+        fitting = [value for value in _NICE if least / 1.2 <= value <= largest * 1.2]
+        return axis | _ticks(fitting if len(fitting) <= TICKS + 2 else [v for v in _POWERS if least / 1.2 <= v])
+    low, high = math.floor(math.log10(least)), math.ceil(math.log10(largest))
+    powers = [Decimal(10) ** power for power in range(low, high + 1)]
+    every = [digit * power for power in powers for digit in (1, 2, 5)]
+    inside = [value for value in every if least / 1.2 <= value <= largest * 1.2]
+    ticks = inside if len(inside) <= TICKS + 2 else powers[:: math.ceil(len(powers) / (TICKS + 1))]
+    texts = [_number(tick, measure, currency) for tick in ticks]
+    return axis | {"tickvals": [float(tick) for tick in ticks], "ticktext": texts, "tickformat": None, "dtick": None}
+
+
+def _number(value: Decimal, measure: Measure, currency: str | None) -> str:
+    """A power of ten, or twice or five times one, in short: `$0.001`, `20k`."""
+    sign = f"{wording.label_text(currency or '')} " if currency != "USD" else "$"
+    power = next((power for power in (3, 2, 1) if value >= 1000**power), 0)
+    text = f"{float(value / 1000**power):g}{('', 'k', 'M', 'B')[power]}" if value >= 1 else f"{value.normalize():f}"
+    return f"{sign if measure.kind == 'money' else ''}{text}".strip()

@@ -310,9 +310,7 @@ def _colors(
     if axis.get("type") == "log":
         values = [[None if value is None else math.log10(value) for value in line] for line in values]
         least, largest = math.log10(min(present)), math.log10(max(present))
-        ticks = axis.get("tickvals") or [10**power for power in range(math.floor(least), math.ceil(largest) + 1)]
-        texts = axis.get("ticktext") or [wording.value_text(tick, measure.kind, currency or "") for tick in ticks]
-        axis.update(tickvals=[math.log10(tick) for tick in ticks], ticktext=texts, dtick=None)
+        axis.update(tickvals=[math.log10(tick) for tick in axis["tickvals"]])
     bar = {key: value for key, value in axis.items() if key not in ("rangemode", "range", "type", "title")}
     bottom = figure.layout[f"yaxis{'' if number == 1 else number}"].domain[0]
     place = {"x": 0, "xanchor": "left", "y": bottom - 36 / inner, "yanchor": "top"}
