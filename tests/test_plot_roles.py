@@ -9,7 +9,7 @@ from mofa_usage.analysis.result import Breakdown
 from mofa_usage.measures import DIMENSIONS, MEASURES, Aggregate, Dimension, Measure, MeasureColumn, Roles
 
 DAYS = [date(2026, 5, 1), date(2026, 5, 2)]
-WORDS = Measure("words", "Words <written>", "count", "words", "Words.", Aggregate("sum", "words"), additive=True)
+WORDS = Measure("words", "Output <written>", "count", "words", "Words.", Aggregate("sum", "words"), additive=True)
 SIZE = Dimension("size", "Size of the prompt", "category", "How long the prompt is.", ("prompt_tokens",))
 
 
@@ -26,8 +26,8 @@ def answer(frame: pl.DataFrame, dimensions: list[Dimension], measures: list[Meas
 def test_measures_and_dimensions_of_ones_own_have_their_titles_and_units() -> None:
     frame = pl.DataFrame({"day": DAYS * 2, "size": ["long", "long", "short", "short"], "words": [5, 6, 1, 2]})
     over = answer(frame, [DIMENSIONS["day"], SIZE], [WORDS]).draw()
-    assert over.layout.title.text == "Words &lt;written&gt; per day by size of<br>the prompt"
-    assert over.layout.yaxis.title.text == "Words &lt;written&gt; (words)"
+    assert over.layout.title.text == "Output &lt;written&gt; per day by size of<br>the prompt"
+    assert over.layout.yaxis.title.text == "Output &lt;written&gt; (words)"
     assert {trace.name: list(trace.y) for trace in over.data} == {"long": [5, 6], "short": [1, 2]}
     by = answer(frame.head(1).drop("day"), [SIZE], [WORDS]).draw()
     assert by.data[0].x[0] == 5

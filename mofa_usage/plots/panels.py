@@ -20,8 +20,6 @@ MANY = 60
 FEW = 20
 """A rate of fewer calls may be anything: its mark is hollow."""
 
-_SYMBOLS = {"solid": "circle", "dash": "square", "dot": "diamond", "dashdot": "triangle-up", "longdash": "x"}
-
 
 class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
@@ -94,7 +92,6 @@ class Panels:
         values: list[float | None] = []
         texts: list[str] = []
         symbols: list[str] = []
-        symbol = _SYMBOLS[style.dash]
         last = None
         for value, rows in periods.items():
             if len(rows) > 1:
@@ -104,13 +101,13 @@ class Panels:
                 )
             if last is not None and self._axis.gap(last, value):
                 places, values, texts = [*places, self._axis.place(last)], [*values, None], [*texts, ""]
-                symbols.append(symbol)
+                symbols.append(style.symbol)
             number = rows[0][measure.name]
             places.append(self._axis.place(value))
             values.append(None if number is None else float(number))
             texts.append(self._hover(group, value, rows[0], measure, currency, None))
             few = number is not None and measure.kind == "rate" and (rows[0].get("calls") or FEW) < FEW
-            symbols.append(f"{symbol}-open" if few else symbol)
+            symbols.append(f"{style.symbol}-open" if few else style.symbol)
             self._hollow |= few
             last = value
         self.figure.add_trace(

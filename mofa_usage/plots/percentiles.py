@@ -22,6 +22,7 @@ NOUNS = {
 """What the percentiles with these prefixes are about."""
 
 _PLAIN = {word: style for word, style in look.PERCENTILE_STYLES.items() if word.startswith("p")}
+_MARKED = tuple(zip(look.DASHES, look.SYMBOLS, strict=True))[1:]
 _MEMBER = re.compile(r"(.+)_(p\d+(?:\.\d+)?|mean|overall)")
 
 
@@ -73,7 +74,7 @@ def styles_of(words: Iterable[str]) -> dict[str, look.Style]:
         style = look.PERCENTILE_STYLES.get(word)
         if style is None:
             color = min((abs(float(name[1:]) - float(word[1:])), known.color) for name, known in _PLAIN.items())[1]
-            free = (dash for dash in ("dot", "dashdot", "dash") if look.Style(color, dash=dash) not in found.values())
-            style = look.Style(color, dash=next(free, "longdash"))
+            marked = [look.Style(color, dash=dash, symbol=mark) for dash, mark in _MARKED]
+            style = next((one for one in marked if one not in found.values()), marked[-1])
         found[word] = style
     return found
