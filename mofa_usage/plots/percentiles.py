@@ -22,7 +22,6 @@ NOUNS = {
 """What the percentiles with these prefixes are about."""
 
 _PLAIN = {word: style for word, style in look.PERCENTILE_STYLES.items() if word.startswith("p")}
-_MARKED = tuple(zip(look.DASHES, look.SYMBOLS, strict=True))[1:]
 _MEMBER = re.compile(r"(.+)_(p\d+(?:\.\d+)?|mean|overall)")
 
 
@@ -74,7 +73,7 @@ def styles_of(words: Iterable[str]) -> dict[str, look.Style]:
         style = look.PERCENTILE_STYLES.get(word)
         if style is None:
             color = min((abs(float(name[1:]) - float(word[1:])), known.color) for name, known in _PLAIN.items())[1]
-            marked = [look.Style(color, dash=dash, symbol=mark) for dash, mark in _MARKED]
-            style = next((one for one in marked if one not in found.values()), marked[-1])
+            dashed = [look.Style(color, dash=dash) for dash in look.DASHES[1:]]
+            style = next((one for one in dashed if one not in found.values()), dashed[-1])
         found[word] = style
     return found
