@@ -106,7 +106,7 @@ def test_totals_are_computed_from_the_calls(rows: list[Row], by: list[str]) -> N
 
 QUESTIONS: list[dict[str, Any]] = [
     {"by": by, "measures": measures, **options}
-    for measures in (SOME, OFTEN, ["calls"])
+    for measures in (SOME, [*OFTEN, "cost_p90", "cost_per_call"], ["calls"])
     for by, options in (
         (["day", "model_name", "team"], {"top": 1}),
         (["model_name", "day", "status"], {"top": 1, "fill_gaps": True}),

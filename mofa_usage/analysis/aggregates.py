@@ -19,6 +19,7 @@ import polars as pl
 
 from mofa_usage.analysis.currencies import currency_of
 from mofa_usage.analysis.engine import LazyCalls
+from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.quantiles import Ranked, fraction, places
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Condition, Dimension, Measure, Quotient, Ratio
@@ -82,16 +83,10 @@ class Plan:
         With `quantile_lists` the quantiles of a column are one aggregation, under the name of the first of them, that
         gives a list; `unpacked` takes it apart.
         """
-        found = {
-            name: expression
-            for aggregate, column in self._names.items()
-            if aggregate.function != "quantile"
-            for name, expression in self._aggregations(aggregate, column)
-        }
-        for group in self._quantiles(money=True):
-            order = Ranked(self._names[group[0]], self._masked(group[0]))
-            for aggregate in group:
-                found |= order.neighbours(self._names[aggregate], fraction(aggregate.quantile))
+        found = {**self.adding(), **self.amounts()}
+        for aggregate, name in self._names.items():
+            if aggregate.function == "distinct":
+                found[name] = self._masked(aggregate).n_unique()
         for group in self._quantiles(money=False):
             value, asked = self._masked(group[0]), [aggregate.quantile for aggregate in group]
             if quantile_lists:
@@ -101,6 +96,45 @@ class Plan:
                 for aggregate, quantile in zip(group, asked, strict=True):
                     found[self._names[aggregate]] = value.quantile(quantile, "linear")
         return found
+
+    def amounts(self) -> dict[str, nw.Expr]:
+        """Those of the aggregations that are quantiles of money, of columns that `ranked` has added."""
+        found: dict[str, nw.Expr] = {}
+        for group in self._quantiles(money=True):
+            order = Ranked(self._names[group[0]], self._masked(group[0]))
+            for aggregate in group:
+                found |= order.neighbours(self._names[aggregate], fraction(aggregate.quantile))
+        return found
+
+    def adding(self) -> dict[str, nw.Expr]:
+        """Those of the aggregations that, of several groups, make that of all their calls: see `added`."""
+        return {
+            name: expression
+            for aggregate, column in self._names.items()
+            for name, expression in self._aggregations(aggregate, column)
+        }
+
+    def added(self, groups: pl.DataFrame, keys: Iterable[str]) -> pl.DataFrame:
+        """Groups by fewer keys, from smaller ones and what `adding` says of them."""
+        names, found = list(keys), []
+        for aggregate, column in self._names.items():
+            for name, _ in self._aggregations(aggregate, column):
+                values = pl.col(name)
+                if aggregate.function in ("min", "max"):
+                    found.append(values.min() if aggregate.function == "min" else values.max())
+                else:
+                    # Polars counts in integers whose sum can wrap.
+                    found.append((values if aggregate.function == "sum" else values.cast(pl.Int64)).sum())
+        return groups.group_by(names).agg(found) if names else groups.select(found)
+
+    def undivided(self) -> tuple[dict[str, nw.Expr], Undivided]:
+        """The values behind all other aggregations, by column, and what is asked of them."""
+        quantiles = {self._names[group[0]]: group for group in self._quantiles(money=False)}
+        distinct = {name: part for part, name in self._names.items() if part.function == "distinct"}
+        values = {name: self._masked(group[0]) for name, group in quantiles.items()}
+        values |= {name: self._masked(aggregate) for name, aggregate in distinct.items()}
+        asked = {name: [aggregate.quantile for aggregate in group] for name, group in quantiles.items()}
+        return values, Undivided(asked, list(distinct))
 
     def unpacked(self, result: pl.DataFrame) -> pl.DataFrame:
         """The engine's result with a column for each aggregate."""
@@ -163,6 +197,7 @@ class Plan:
         return pl.Float64() if dtype.is_float() else pl.Int64() if dtype.is_integer() else None
 
     def _aggregations(self, aggregate: Aggregate, name: str) -> Iterator[tuple[str, nw.Expr]]:
+        """The aggregations that add up, by column; for distinct values those that tell whether null is one of them."""
         value = self._masked(aggregate)
         match aggregate.function:
             case "count":
@@ -174,7 +209,6 @@ class Plan:
             case "max":
                 yield name, value.max()
             case "distinct":
-                yield name, value.n_unique()
                 yield f"{name}_present", value.count()
                 yield f"{name}_calls", nw.len()
 

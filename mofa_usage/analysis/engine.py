@@ -4,10 +4,11 @@ Narwhals speaks to Polars and DuckDB in one language, so that an analysis is wri
 reach, engines differ by an entry in the table `_ENGINES`, and nowhere else:
 
 - the microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection;
-- whether several quantiles of one column may be asked for at once, which saves an SQL engine a quarter of its time.
+- whether several quantiles of one column may be asked for at once, which saves an SQL engine a quarter of its time;
+- grouping the same calls by several sets of keys.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -18,10 +19,11 @@ import duckdb
 import narwhals as nw
 import polars as pl
 
+from mofa_usage.analysis.grouping_sets import Undivided, duckdb_sets, polars_sets
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 
-__all__ = ["MOMENT", "LazyCalls", "Native", "open_calls"]
+__all__ = ["MOMENT", "LazyCalls", "Native", "collect", "grouping_sets", "open_calls"]
 
 Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
 """What holds the calls: a frame or relation with the columns of `reading.columns.CALL_SCHEMA`, or some of them."""
@@ -48,16 +50,18 @@ class Engine:
 
     `microseconds` adds columns to a native frame that count the microseconds since the epoch of others (new name ->
     column of instants). `quantile_lists`: Narwhals hands a list of quantiles through to it, and it returns a list.
+    `grouping_sets` groups a native frame by several sets of keys, see `mofa_usage.analysis.grouping_sets`.
     """
 
     microseconds: Callable[[Any, Mapping[str, str]], Any]
     quantile_lists: bool
+    grouping_sets: Callable[[Any, Sequence[Sequence[str]], Undivided], list[pl.DataFrame]]
 
 
 _ENGINES: Mapping[nw.Implementation, Engine] = MappingProxyType(
     {
-        nw.Implementation.POLARS: Engine(_polars_microseconds, quantile_lists=False),
-        nw.Implementation.DUCKDB: Engine(_duckdb_microseconds, quantile_lists=True),
+        nw.Implementation.POLARS: Engine(_polars_microseconds, quantile_lists=False, grouping_sets=polars_sets),
+        nw.Implementation.DUCKDB: Engine(_duckdb_microseconds, quantile_lists=True, grouping_sets=duckdb_sets),
     }
 )
 
@@ -150,6 +154,11 @@ def collect(frame: nw.LazyFrame[Any]) -> pl.DataFrame:
 def sentence(error: Exception) -> str:
     """What an engine says against an expression of somebody's; the plan that follows says nothing to them."""
     return str(error).partition("\n\nResolved plan")[0].strip()
+
+
+def grouping_sets(frame: nw.LazyFrame[Any], sets: Sequence[Sequence[str]], asked: Undivided) -> list[pl.DataFrame]:
+    """The groups by each set of keys, with what is asked of all values of each; the first set has all keys."""
+    return _ENGINES[frame.implementation].grouping_sets(frame.to_native(), sets, asked)
 
 
 def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:

@@ -243,7 +243,7 @@ def _apart(
     }
     plan = Plan(measures.values(), calls.schema, prefix="m")
     apart = {}
-    for depth, found in levels(calls, keys, plan, results).items():
+    for depth, found in levels(calls, keys, plan, list(results)).items():
         if names := list(keys.names(depth)):
             groups = results[depth].select(names)
             found = groups.join(found, on=names, how="left", nulls_equal=True, maintain_order="left")

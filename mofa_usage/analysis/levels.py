@@ -1,25 +1,58 @@
-"""The groups of calls by all dimensions, and those of each level above: by all but the last one, ..., the whole."""
+"""The groups of calls by all dimensions, and those of each level above: by all but the last one, ..., the whole.
 
-from collections.abc import Iterable
+One level is one pass over the calls. For several, what adds up is computed for the smallest groups and added; what
+does not add up is asked of the engine for all levels at once.
+"""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.aggregates import Plan
-from mofa_usage.analysis.engine import LazyCalls, collect
+from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets
 from mofa_usage.analysis.folding import Keys
 
 __all__ = ["levels"]
 
 
-def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Iterable[int]) -> dict[int, pl.DataFrame]:
-    """For each depth the groups by so many dimensions: one row each, its keys and the aggregates of the plan."""
+def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> dict[int, pl.DataFrame]:
+    """For each depth the groups by so many dimensions: one row each, its keys and the aggregates of the plan.
+
+    The first depth is the largest.
+    """
     columns = {**keys.expressions, **plan.values()}
     selected = keys.folded(calls.frame.select(**columns)) if columns else calls.frame
-    expressions = plan.expressions(quantile_lists=calls.quantile_lists)
-    found = {}
-    for depth in depths:
-        names = keys.names(depth)
-        chosen = plan.ranked(selected, names)
-        grouped = chosen.group_by(*names).agg if names else chosen.select
-        found[depth] = plan.unpacked(collect(grouped(**expressions)))
+    names = [list(keys.names(depth)) for depth in depths]
+    if len(names) == 1:
+        expressions = plan.expressions(quantile_lists=calls.quantile_lists)
+        found = [_grouped(plan.ranked(selected, names[0]), names[0], expressions)]
+    else:
+        found = _several(selected, names, plan)
+    return dict(zip(depths, map(plan.unpacked, found), strict=True))
+
+
+def _several(selected: nw.LazyFrame[Any], sets: Sequence[list[str]], plan: Plan) -> list[pl.DataFrame]:
+    smallest = _grouped(selected, sets[0], plan.adding())
+    found = [plan.added(smallest, names) for names in sets]
+    parts = []
+    values, asked = plan.undivided()
+    if values:
+        parts.append(grouping_sets(selected.select(*sets[0], **values), sets, asked))
+    if amounts := plan.amounts():
+        parts.append([_grouped(plan.ranked(selected, names), names, amounts) for names in sets])
+    for part in parts:
+        found = [_beside(groups, more, names) for groups, more, names in zip(found, part, sets, strict=True)]
     return found
+
+
+def _grouped(selected: nw.LazyFrame[Any], names: Sequence[str], expressions: Mapping[str, nw.Expr]) -> pl.DataFrame:
+    return collect((selected.group_by(*names).agg if names else selected.select)(**expressions))
+
+
+def _beside(groups: pl.DataFrame, more: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The groups with further columns of the same groups."""
+    if not names:
+        return groups.hstack(more)
+    return groups.join(more, on=names, how="left", nulls_equal=True, maintain_order="left")
