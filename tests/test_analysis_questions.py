@@ -1,7 +1,7 @@
 """The ready-made breakdowns, the summary, the distribution, and drawing them."""
 
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -180,6 +180,18 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
     assert len(passes) == 1
     breakdowns(polars_frame(ROWS), [Question("model_name", name) for name in MEASURES])
     assert len(passes) == 3  # several currencies: a second pass for the money
+
+
+def test_the_one_currency_of_several_questions_is_not_that_of_a_period_without_prices() -> None:
+    rows = [call(T, total_price=Decimal("1"), currency="EUR"), call(T + timedelta(days=3), total_price=None)]
+    asked = [
+        Question((), ["cost", "calls"], end=T + timedelta(days=1)),
+        Question((), "cost", start=T + timedelta(days=1)),
+    ]
+    for native in frames(rows):
+        priced, unpriced = breakdowns(native, [*asked])
+        assert (priced.currencies, priced.row(0)) == (("EUR",), (Decimal("1"), 1, "EUR"))
+        assert (unpriced.currencies, unpriced.row(0)) == ((), (None, None))
 
 
 @pytest.mark.proof

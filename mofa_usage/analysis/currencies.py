@@ -15,10 +15,13 @@ from mofa_usage.analysis.engine import LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
 from mofa_usage.reading.columns import DEFAULT_CURRENCY
 
-__all__ = ["HIGHEST", "LOWEST", "currency_of", "in_currency", "most_used"]
+__all__ = ["HIGHEST", "LOWEST", "PRICED", "currency_of", "in_currency", "lone", "most_used"]
 
 LOWEST, HIGHEST = Aggregate("min", "currency"), Aggregate("max", "currency")
 """The first and last currency of a group by the alphabet: the same one where there are not several."""
+
+PRICED = Aggregate("count", "total_price")
+"""The calls with a price: those in a currency, where there is only one."""
 
 
 def currency_of(schema: Mapping[str, Any]) -> nw.Expr:
@@ -34,9 +37,20 @@ def most_used(calls: LazyCalls, lowest: pl.Series, highest: pl.Series) -> tuple[
     ends = sorted({*lowest.drop_nulls(), *highest.drop_nulls()})
     if len(ends) < 2:
         return tuple(ends)
-    counted = collect(calls.frame.select(currency=currency_of(calls.schema)).group_by("currency").agg(calls=nw.len()))
-    ordered = counted.drop_nulls().sort("calls", "currency", descending=[True, False])
+    ordered = _counted(calls).sort("calls", "currency", descending=[True, False])
     return tuple(ordered["currency"])
+
+
+def lone(calls: LazyCalls) -> str | None:
+    """The currency of all priced calls; None where there are several, or none."""
+    found = _counted(calls.with_absent(["currency"]))["currency"]
+    return found.item() if len(found) == 1 else None
+
+
+def _counted(calls: LazyCalls) -> pl.DataFrame:
+    """How many calls are in each currency."""
+    stated = calls.frame.select(currency=currency_of(calls.schema))
+    return collect(stated.group_by("currency").agg(calls=nw.len())).drop_nulls()
 
 
 def in_currency(measure: Measure, currency: str) -> Measure:

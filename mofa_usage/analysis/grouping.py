@@ -7,7 +7,8 @@ depends on the order of its terms.
 
 Questions that group the same calls alike are answered by one `Scan`. It also finds the first and the last currency of
 each group by the alphabet: where they are all the same, which is nearly always, the sums of prices are sums of one
-currency. Else a second pass computes the measures of money for each currency apart.
+currency. Else a second pass computes the measures of money for each currency apart. Where several scans are about money
+one look at the currencies of all calls is quicker: if there is one, none of the scans looks for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ import polars as pl
 from mofa_usage.analysis.aggregates import Plan, key
 from mofa_usage.analysis.asking import OTHER_MARK, Asked, By, Measures, Question, checked
 from mofa_usage.analysis.buckets import BUCKETS, Clock
-from mofa_usage.analysis.currencies import HIGHEST, LOWEST, in_currency, most_used
+from mofa_usage.analysis.currencies import HIGHEST, LOWEST, PRICED, in_currency, lone, most_used
 from mofa_usage.analysis.engine import LazyCalls, Native, open_calls
 from mofa_usage.analysis.folding import Fold, Keys, fold, ranking
 from mofa_usage.analysis.gaps import fill, zero_of_nothing
@@ -117,7 +118,9 @@ def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[
     sharing: dict[_Alike, list[Asked]] = {}
     for one in (*asked, *anew.values()):
         sharing.setdefault(_alike(one, folds), []).append(one)
-    scans = {alike: _scan(calls, together, alike[-1], clock) for alike, together in sharing.items()}
+    of_money = sum(any(one.money for one in together) for together in sharing.values())
+    only = lone(calls) if of_money > 1 else None
+    scans = {alike: _scan(calls, together, alike[-1], clock, only) for alike, together in sharing.items()}
 
     def answer(one: Asked) -> Breakdown:
         found = _answer(one, scans[_alike(one, folds)])
@@ -184,8 +187,11 @@ class Scan:
     currencies: tuple[str, ...]
 
 
-def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock: ZoneInfo) -> Scan:
-    """The engine's part of questions that have the same dimensions and times."""
+def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock: ZoneInfo, only: str | None) -> Scan:
+    """The engine's part of questions that have the same dimensions and times.
+
+    `only` is the one currency of all calls, if that is known already.
+    """
     first = together[0]
     measures = list(dict.fromkeys(measure for one in together for measure in one.measures))
     money = list(dict.fromkeys(measure for one in together for measure in one.money))
@@ -198,16 +204,22 @@ def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock:
     if any((one.ranked or one.totals) and one.measures[0].kind == "money" for one in together):
         plan.add(_CALLS)
     if money:
-        plan.add(LOWEST, HIGHEST)
+        plan.add(*((LOWEST, HIGHEST) if only is None else (PRICED,)))
     results = levels(wanted, keys, plan, depths)
-    groups = results[depths[0]]
-    currencies = most_used(wanted, plan.value(LOWEST, groups), plan.value(HIGHEST, groups)) if money else ()
+    currencies = _currencies(wanted, plan, results[depths[0]], only) if money else ()
     apart = _apart(wanted, keys, money, currencies, results) if len(currencies) > 1 else {}
     found = {
         depth: Level(result, _labels(keys.names(depth), result, clock), apart.get(depth, {}))
         for depth, result in results.items()
     }
     return Scan(plan, found, clock, currencies)
+
+
+def _currencies(calls: LazyCalls, plan: Plan, groups: pl.DataFrame, only: str | None) -> tuple[str, ...]:
+    """The currencies of the priced calls in the groups."""
+    if only is None:
+        return most_used(calls, plan.value(LOWEST, groups), plan.value(HIGHEST, groups))
+    return (only,) if plan.value(PRICED, groups).sum() else ()
 
 
 def _keys(asked: Asked, calls: LazyCalls, clock: ZoneInfo) -> dict[str, nw.Expr]:
