@@ -17,8 +17,10 @@ from playwright.sync_api import Browser, Page
 from mofa_usage import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 from mofa_usage.report import write_report
-from mofa_usage.report.contents import Table, contents
+from mofa_usage.report.contents import contents
+from mofa_usage.report.pages import Page as PageOfOne
 from mofa_usage.report.period import Span, window
+from mofa_usage.report.tables import Table
 from mofa_usage.usage import UsageFrame, load_usage
 from tests.browser import open_browser
 
@@ -62,8 +64,9 @@ def month() -> UsageFrame:
     return usage_of(calls)
 
 
-def tiles(usage: UsageFrame, days: int | None = None) -> dict[str, tuple[str, str, str]]:
-    return {tile.title: (tile.value, tile.trend, tile.mood) for tile in contents(usage, days).tiles}
+def tiles(usage: UsageFrame, days: int | None = None) -> dict[str, tuple[str, str, str, str]]:
+    """The whole, the last days, their trend and its mood, by title."""
+    return {tile.title: (tile.value, tile.recent, tile.trend, tile.mood) for tile in contents(usage, days).tiles}
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -109,12 +112,12 @@ def test_a_day_is_full_when_the_usage_was_loaded_to_its_end() -> None:
 def test_without_an_earlier_period_it_is_said() -> None:
     morning = datetime(2026, 5, 1, 9)
     short = window(Span(morning, morning + timedelta(hours=3)))
-    assert (short.title, short.days, short.before) == ("All calls", None, None)
-    assert "no earlier period" in short.text
+    assert (short.title, short.days, short.before) == ("", None, None)
+    assert "less than two full days" in short.text
     assert short.start <= morning + timedelta(hours=3) < short.end
     asked = window(Span(morning, morning + timedelta(days=9, hours=14)), days=7)
     assert asked.before is None
-    assert "no earlier period" in asked.text
+    assert "no calls from the 7 days before" in asked.text
     with pytest.raises(UsageError, match="need a full day"):
         window(Span(morning, morning + timedelta(hours=3)), days=2)
 
@@ -122,26 +125,48 @@ def test_without_an_earlier_period_it_is_said() -> None:
 # Numbers
 
 
-def test_headline_figures_and_their_change() -> None:
+def test_the_whole_stands_beside_the_last_days_and_their_change() -> None:
     found = tiles(month())
-    assert found["Calls"] == ("17", "▲ 142.9%", "neutral")  # 17 in the last 7 days, 7 in those before
-    assert found["Cost"] == ("$4.25", "▲ 21.4%", "neutral")  # 8 of 0.50 and 0.25 after 7 of 0.50
-    assert found["Cost (EUR)"] == ("EUR 4.00", "", "neutral")
-    assert found["Success rate"] == ("94.1%", "▼ 5.9 points", "bad")
-    assert found["Tokens"] == ("2.55k", "▲ 142.9%", "neutral")
-    assert found["Time to first token p50"] == ("200 ms", "no change", "neutral")
-    assert found["Latency p95"][1:] == ("12.8x as much", "bad")
-    assert found["Cost per call"] == ("$0.472", "▼ 5.6%", "good")
-    assert found["Wasted cost"] == ("$0.25", "none before", "neutral")
+    assert found["Calls"] == ("40", "17", "▲ 142.9%", "neutral")  # 17 in the last 7 days, 7 in those before
+    assert found["Cost"] == ("$15.75", "$4.25", "▲ 21.4%", "neutral")  # 8 of 0.50 and 0.25 after 7 of 0.50
+    assert found["Cost (EUR)"] == ("EUR 4.00", "EUR 4.00", "", "neutral")
+    assert found["Success rate"] == ("97.5%", "94.1%", "▼ 5.9 points", "bad")
+    assert found["Tokens"] == ("6.00k", "2.55k", "▲ 142.9%", "neutral")
+    assert found["Time to first token p50"] == ("200 ms", "200 ms", "no change", "neutral")
+    assert found["Latency p95"][2:] == ("12.8x as much", "bad")
+    assert found["Cost per call"][1:] == ("$0.472", "▼ 5.6%", "good")
+    assert found["Wasted cost"] == ("$0.25", "$0.25", "none before", "neutral")
 
 
-def test_the_length_of_the_headline_period_can_be_asked_for() -> None:
-    assert tiles(month(), 1)["Calls"][0] == "3"
-    assert "Calls" in tiles(month(), 20)
-    assert tiles(month(), 20)["Calls"][1] == ""
-    assert contents(month(), 1).window.title == "The last full day"  # type: ignore[union-attr]
+def test_the_number_of_last_days_can_be_asked_for() -> None:
+    assert tiles(month(), 1)["Calls"][:2] == ("40", "3")
+    assert tiles(month(), 20)["Calls"][1:3] == ("30", "")
+    assert contents(month(), 1).window.title == "Last full day"  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="days is 0"):
         write_report(month(), "report.html", days=0)
+
+
+def test_last_days_without_calls_say_so() -> None:
+    usage = usage_of([call(0.5), call(3.2)])
+    assert contents(usage, 1).window.text.startswith("Last full day: Sun 3 May 2026")  # type: ignore[union-attr]
+    assert tiles(usage, 1)["Calls"] == ("2", "no calls", "", "neutral")
+
+
+def test_of_less_than_two_days_there_is_only_the_whole() -> None:
+    assert tiles(usage_of([call(0.2), call(0.3)]))["Calls"] == ("2", "", "", "neutral")
+
+
+def test_what_costs_nothing_is_free_and_not_unknown() -> None:
+    calls = [call(day, model_name=f"m{day % 2}", agent_name=None, total_price=Decimal(0)) for day in range(4)]
+    found = contents(usage_of([*calls, call(3.5, total_price=None)]), None)
+    assert tiles(usage_of(calls))["Cost"][:2] == ("free", "")
+    assert [tile.title for tile in found.tiles if "ost" in tile.title] == ["Cost"]
+    assert "Cost" not in [section.title for section in found.sections]
+    table = found.tables[0]
+    assert [row[1] for row in cells(table)] == ["free", "free", "unknown", "free"]
+    assert not any("per" in name for name in table.head)
+    assert table.note.startswith("The 80.0% of 5 calls that have a price are free. A call without a price is unknown")
+    assert all("Cost" not in chart.title for page in found.pages for chart in page.charts)
 
 
 def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
@@ -154,10 +179,11 @@ def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
         "All calls": ["$15.75", "100%", "EUR 4.00", "100%", "82.5%"],
     }
     assert by_model.note == (
-        "Costs are those of the 82.5% of 40 calls that have a price. A call without a price is unknown, not free."
+        "Costs are those of the 82.5% of 40 calls that have a price. A call without a price is unknown, not free. "
+        "A model leads to its own page."
     )
-    assert by_agent.note == by_model.note
-    assert cells(failures) == [["timeout", EVIL, "1", "100%", "2.5%", "1", "0"]]
+    assert by_agent.note.startswith("Costs are those of the 82.5% of 40 calls")
+    assert cells(failures) == [["timeout", EVIL, "1", "100%", "2.5%", "1", "1"]]
 
 
 def test_a_long_table_says_that_it_is_cut() -> None:
@@ -166,6 +192,8 @@ def test_a_long_table_says_that_it_is_cut() -> None:
     assert len(table.rows) == 50
     assert table.rows[0][0].text == "m59"
     assert "The first 50 of 60 rows." in table.note
+    assert "The 25 heaviest lead to pages of their own, the other 35 have none." in table.note
+    assert [bool(row[0].page) for row in table.rows] == [True] * 25 + [False] * 25
 
 
 def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
@@ -213,9 +241,67 @@ def test_a_model_has_one_colour_on_the_whole_page() -> None:
                 if trace.name and re.fullmatch(r"m\d+", trace.name):
                     colors.setdefault(trace.name, set()).add(trace.marker.color)
     for row in found.tables[0].rows:
-        colors[row[0].text].add(row[0].color or "")
+        colors[row[0].text].add(row[0].style.color if row[0].style else "")
     assert len(colors) == 11
     assert all(len(found) == 1 for found in colors.values())
+
+
+# The pages of single models and agents
+
+
+def pages(usage: UsageFrame) -> dict[str, PageOfOne]:
+    return {page.name: page for page in contents(usage, None).pages}
+
+
+def series(page: PageOfOne, title: str, name: str) -> list[Any]:
+    """The numbers of a line or bar of a chart."""
+    (parts,) = (chart.parts for chart in page.charts if chart.title == title)
+    (found,) = (trace["y"] for trace in parts["data"] if trace["name"] == name)
+    return list(found)
+
+
+def test_a_page_says_of_one_model_what_a_usage_of_it_alone_would() -> None:
+    usage = month()
+    page = pages(usage)["gpt-4o"]
+    alone = load_usage(usage.frame.filter(pl.col("model_name") == "gpt-4o"))
+    assert page.text == "33 of 40 calls (82.5%), number 1 of 2 by cost."
+    assert {tile.title: tile for tile in page.tiles} == {tile.title: tile for tile in contents(alone, None).tiles}
+    days = [FIRST.date() + timedelta(days=number) for number in range(30)]
+    daily = {row["day"]: row for row in alone.breakdown(["day"], ["calls", "latency_p95"]).to_dicts()}
+    assert series(page, "Calls per day", "Calls") == [daily[day]["calls"] for day in days]
+    seconds = [pytest.approx(daily[day]["latency_p95"] / 1000) for day in days]
+    assert series(page, "Latency per day", "p95") == seconds
+    assert sum(series(page, "Success and failures per day", "timeout")[25:26]) == 1
+    assert contents(usage, None).timeline.places == [day.isoformat() for day in days]  # type: ignore[union-attr]
+    by_agent, failures = page.tables
+    assert [row[0] for row in cells(by_agent)] == ["Helpdesk", "All calls"]
+    assert cells(failures) == [["timeout", EVIL, "1", "100%", "3.0%", "1"]]
+
+
+def test_days_without_calls_of_a_model_are_gaps_and_not_zero() -> None:
+    page = pages(usage_of([call(0), call(7), call(1, model_name="b"), call(7, model_name="b")]))["b"]
+    assert series(page, "Latency per day", "p50") == [None, 1.0, *[None] * 5, 1.0]
+    assert series(page, "Cost per day", "Cost") == [None, 0.5, *[None] * 5, 0.5]
+
+
+def test_calls_without_a_name_have_a_page_too() -> None:
+    page = pages(usage_of([call(0), call(1, agent_name=None), call(2, agent_name="B")]))["(none)"]
+    assert (page.id, page.text) == ("agent-none", "1 of 3 calls (33.3%), number 3 of 3 by cost.")
+
+
+def test_one_model_alone_has_no_page() -> None:
+    assert contents(usage_of([call(0), call(1)]), None).pages == []
+
+
+def test_no_name_stands_in_an_address(tmp_path: Path) -> None:
+    names = [EVIL, "#model", "a b", "ümläut", "\u202egpt", "../x", "javascript:alert(1)", ""]
+    usage = usage_of([call(number / 9, model_name=name, agent_name=name) for number, name in enumerate(names)])
+    page = write_report(usage, tmp_path / "report.html").read_text()
+    ids, places = re.findall(r'\bid="([^"]*)"', page), re.findall(r'\bhref="#([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(places) <= set(ids)
+    assert sum(re.fullmatch("(model|agent)-[0-9a-f]{16}", name) is not None for name in ids) == 2 * len(names)
+    assert all(re.fullmatch("[a-z0-9-]+", name) for name in ids)
 
 
 # Files
@@ -248,6 +334,19 @@ def test_without_calls_the_page_says_so(tmp_path: Path) -> None:
     page = write_report(usage_of([]), tmp_path / "empty.html").read_text()
     assert "There are no calls in this usage." in page
     assert len(page) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("2025-01-01", "2025-02-01", "from Wed 1 Jan 2025, 00:00 to Sat 1 Feb 2025, 00:00"),
+        ("2027-01-01", None, "from Fri 1 Jan 2027, 00:00 on"),
+        (None, "2025-02-01", "before Sat 1 Feb 2025, 00:00"),
+    ],
+)
+def test_a_period_without_calls_says_which_was_asked_for(start: str | None, end: str | None, said: str) -> None:
+    found = contents(usage_of([call(0)], start=start, end=end, tz="Europe/Berlin"), None)
+    assert found.nothing == f"There are no calls {said} (Europe/Berlin), the period that was asked for."
 
 
 # In Chromium
@@ -290,7 +389,7 @@ class Visit:
         """Each figure's title, background, and whether all of it lies inside the window."""
         return list(
             self.page.evaluate(
-                """() => [...document.querySelectorAll(".figure")].map(place => {
+                """() => [...document.querySelectorAll(".figure")].filter(place => place.offsetParent).map(place => {
                     const svg = place.querySelector("svg.main-svg"), box = svg && svg.getBoundingClientRect();
                     return {
                         title: place.querySelector(".gtitle")?.textContent,
@@ -313,7 +412,7 @@ def test_every_figure_is_drawn_without_a_word_or_a_request(
     drawn = visit.drawn()
     assert visit.said == []
     assert visit.requests == [report.as_uri()]
-    assert len(drawn) == report.read_text().count('class="figure"') > 8
+    assert len(drawn) == report.read_text().partition("<article")[0].count('class="figure"') > 8
     ground = {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
     for figure in drawn:
         assert figure["title"], figure
@@ -328,7 +427,7 @@ def test_every_figure_is_drawn_without_a_word_or_a_request(
 @pytest.mark.browser
 def test_names_are_shown_as_they_are(browser: Browser, report: Path) -> None:
     visit = Visit(browser, report, 1400)
-    assert visit.page.locator("td.name", has_text=EVIL).first.inner_text() == EVIL
+    assert visit.page.locator("#by-model th.name", has_text=EVIL).inner_text() == EVIL
     assert visit.page.locator(".figure .legendtext", has_text="script>&\"'").count() > 0
     visit.page.context.close()
 
@@ -353,19 +452,67 @@ def test_figures_follow_the_theme_and_the_width(browser: Browser, report: Path) 
 @WIDTHS
 def test_it_prints_light_and_uncut_and_is_itself_again(browser: Browser, report: Path, width: int) -> None:
     visit = Visit(browser, report, width, "dark")
+    before = visit.drawn()
     visit.page.evaluate(
         """addEventListener("beforeprint", () => {
-            window.printed = [...document.querySelectorAll(".figure")].map(place => {
-                const svg = place.querySelector("svg.main-svg");
-                return [svg.width.baseVal.value, svg.style.backgroundColor];
+            const shown = [...document.querySelectorAll(".figure")].filter(place => place.offsetParent);
+            window.printed = shown.map(place => {
+                const svg = place.querySelector("svg.main-svg"), box = svg.getBoundingClientRect();
+                const fits = box.right <= 703 && Math.abs(box.height - place.clientHeight) < 1;
+                return [fits, svg.style.backgroundColor];
             });
+            const toolbars = [...document.querySelectorAll(".modebar-container, .hint, .back")];
+            window.tools = toolbars.filter(tool => tool.offsetParent).length;
         })"""
     )
     pdf = visit.page.pdf(format="A4", print_background=True)
-    assert pdf.startswith(b"%PDF")
     printed = visit.page.evaluate("window.printed")
     assert len(printed) > 8
-    assert {tuple(figure) for figure in printed} == {(680, "rgb(255, 255, 255)")}  # A4 has 703 between its margins
-    assert all(figure["inside"] and figure["ground"] == "rgb(21, 24, 29)" for figure in visit.drawn())
+    assert {tuple(figure) for figure in printed} == {(True, "rgb(255, 255, 255)")}
+    assert visit.page.evaluate("window.tools") == 0
+    assert len(re.findall(rb"/Type /Page\b", pdf)) <= 6  # ten figures and three tables: no sheet is half empty
+    assert visit.drawn() == before
     assert visit.said == []
+    visit.page.context.close()
+
+
+@pytest.mark.browser
+@WIDTHS
+def test_a_name_leads_to_its_page_and_back(browser: Browser, report: Path, width: int) -> None:
+    visit = Visit(browser, report, width)
+    visit.page.click("#by-model a >> nth=1")
+    assert visit.page.locator("h1:visible").all_inner_texts() == [EVIL]
+    assert re.fullmatch(r".*#model-[0-9a-f]{16}", visit.page.url)
+    drawn = visit.drawn()
+    assert [figure["title"] for figure in drawn][:2] == ["Calls per day", "Success rate per day"]
+    assert all(figure["marks"] and figure["inside"] for figure in drawn)
+    assert EVIL in visit.page.title()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert len(re.findall(rb"/Type /Page\b", visit.page.pdf(format="A4"))) <= 3  # what is open is printed
+    visit.page.go_back()
+    visit.wait_until("document.querySelector('#overview').offsetParent")
+    assert visit.page.title() == "LLM usage"
+    visit.page.go_forward()
+    visit.wait_until("!document.querySelector('#overview').offsetParent")
+    visit.page.click(".back:visible")
+    assert visit.page.locator("#by-model").is_visible()
+    assert (visit.said, visit.page.evaluate("window.hacked")) == ([], None)
+    assert {url.partition("#")[0] for url in visit.requests} == {report.as_uri()}
+    visit.page.context.close()
+
+
+@pytest.mark.browser
+@WIDTHS
+def test_a_table_that_goes_on_to_the_right_says_so(browser: Browser, report: Path, width: int) -> None:
+    visit = Visit(browser, report, width)
+    narrow = width < 400
+    table = visit.page.locator("#failures")
+    assert table.locator(".hint").is_visible() == narrow
+    assert table.locator(".scroll").get_attribute("tabindex") == ("0" if narrow else None)
+    if narrow:
+        assert "more" in (table.get_attribute("class") or "")
+        visit.page.evaluate("document.querySelector('#failures .scroll').scrollLeft = 9999")
+        visit.wait_until("!document.querySelector('#failures').classList.contains('more')")
+    shown = "getComputedStyle(document.querySelector('.modebar-container')).display"
+    assert visit.page.evaluate(shown) == ("none" if narrow else "block")  # over a title there is no toolbar
     visit.page.context.close()

@@ -8,12 +8,22 @@ The page is one file that needs no network: it holds its data, its styles and th
 content security policy that forbids it to load anything else. It follows the reader's light or dark theme, fits a
 phone, and prints.
 
-Figures and tables cover all of the usage; the headline figures are for its last full days, compared with as many days
-before (`mofa_usage.report.period` says which, and so does the page). `contents` computes, `page.html.j2` lays out.
+All of it is about the whole usage; beside its headline figures stand those of its last full days, compared with as many
+days before (`mofa_usage.report.period` says which, and so does the page). The heaviest models and agents have pages of
+their own in the same file, which links in the tables open. What is open is what is printed.
 
-Names of models and agents are untrusted: Jinja escapes them in the page, `mofa_usage.theme` in the figures.
+| module | what |
+|---|---|
+| `answers` | what is asked, in few passes over the calls |
+| `headlines`, `pictures`, `tables`, `charts`, `pages` | what is made of the answers |
+| `contents` | all that stands in a report |
+| `page.html.j2`, `page.css`, `page.js` | how it is laid out, looks and behaves |
+
+Names of models and agents are untrusted: Jinja escapes them in the page, the figures escape them in their labels, and
+no id and no address holds them.
 """
 
+import html
 import json
 import os
 import secrets
@@ -46,7 +56,7 @@ __all__ = ["write_report"]
 def write_report(
     usage: "UsageFrame", path: str | os.PathLike[str], *, title: str | None = None, days: int | None = None
 ) -> Path:
-    """Write the report of `usage` as one self-contained HTML page of about 5 MB.
+    """Write the report of `usage` as one self-contained HTML page of 5 to 8 MB.
 
     It is written beside `path` and renamed, so an older report stays whole until the new one is.
 
@@ -54,7 +64,7 @@ def write_report(
         usage: The calls; its `tz` is the time zone of all days and hours.
         path: The file to write.
         title: The title of the page, by default "LLM usage".
-        days: The headline figures are for the last so many full days, instead of 30, 7 or 1.
+        days: So many last full days stand beside the whole period, instead of 30, 7 or 1.
 
     Returns:
         The path written.
@@ -64,7 +74,7 @@ def write_report(
         MissingExtraError: an optional part is not installed.
     """
     if days is not None and days < 1:
-        raise UsageError(f"days is {days}; headline figures are for at least one day")
+        raise UsageError(f"days is {days}; there is at least one last day")
     page = _page(usage, title or "LLM usage", days)
     target = Path(path)
     # Not a file of `tempfile`: those are readable by their owner only, whatever the umask says.
@@ -96,7 +106,15 @@ def _page(usage: "UsageFrame", title: str, days: int | None) -> str:
         plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library's own script)
         templates=_embedded({look: pio.templates[theme.template(look)].to_plotly_json() for look in theme.THEMES}),
         drawing=_drawing,
+        embedded=_embedded,
+        described=_described,
     )
+
+
+def _described(figure: Figure) -> str:
+    """What a figure shows, for who cannot see it: its title and the lines below it."""
+    lines = [figure.layout.title.text, *(figure.layout.title.subtitle.text or "").split("<br>")]
+    return ". ".join(text for line in lines if (text := html.unescape(line).strip("\u200b ")))
 
 
 def _drawing(figure: Figure) -> Markup:

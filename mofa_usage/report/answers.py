@@ -1,11 +1,14 @@
 """What a report asks of the calls, all at once: questions that group the calls alike share one pass over them.
 
+The pages of single models and agents cost no pass of their own: what stands on them are the rows of one name in
+answers by model, by agent, by both, and by each of them over time.
+
 A frame of the user's own may lack columns: each question is asked as far as they are there, and left out where nothing
 of it is.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,11 @@ from mofa_usage.report.period import Span, Window, window
 
 if TYPE_CHECKING:
     from mofa_usage.usage import UsageFrame
+
+MODEL = "model_name"
+
+AGENTS = ("agent_name", "agent_code", "agent_id")
+"""The dimensions that may name an agent, the most readable first."""
 
 HEADLINES: tuple[MeasureName, ...] = (
     "calls",
@@ -36,7 +44,7 @@ HEADLINES: tuple[MeasureName, ...] = (
     "cost_per_call",
     "wasted_cost",
 )
-"""What the headline figures are made of, for the period that they are about and for the one before it."""
+"""What the headline figures are made of, for the whole period, for its last days and for those before them."""
 
 COLUMNS: tuple[MeasureName, ...] = (
     "cost",
@@ -53,11 +61,26 @@ COLUMNS: tuple[MeasureName, ...] = (
 )
 """The columns of the tables by model and by agent."""
 
+CROSSED: tuple[MeasureName, ...] = ("cost", "coverage", "calls", "success_rate", "total_tokens", "latency_p95")
+"""The columns of the tables on the pages of single models and agents."""
+
 RECORDED: tuple[MeasureName, ...] = ("calls", "error_count", "priced_calls", "latency_calls", "ttft_calls")
 """What tells what the calls record at all."""
 
-_AGENTS = ("agent_name", "agent_code", "agent_id")
-_MODEL = "model_name"
+TIMELINE: tuple[MeasureName, ...] = (
+    "cost",
+    "calls",
+    "success_rate",
+    "failed_count",
+    "timeout_count",
+    "rate_limited_count",
+    "cancelled_count",
+    "latency_p50",
+    "latency_p95",
+    "ttft_p50",
+    "ttft_p95",
+)
+"""What the pages of single models and agents show over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +88,51 @@ class Answers:
     """Everything that a report says of some calls.
 
     Attributes:
-        span: The whole period, and `window` the one of the headline figures.
-        agent: The dimension that names agents best; None where all calls are one agent's.
+        span: The whole period, and `window` the one of the last days.
+        model, agent: The dimensions that name them; None where nothing does, and where all calls are one agent's.
         found: The answers by their names: what is asked, and by which dimension.
+        failures: The calls that did not succeed, counted by `status`, `error_code`, model and agent, as far as the
+            calls have these columns; None without a status.
     """
 
     span: Span
     window: Window
+    model: str | None
     agent: str | None
     found: dict[tuple[str, ...], Breakdown]
+    failures: pl.DataFrame | None
+
+    @property
+    def named(self) -> list[str]:
+        """The dimensions whose names have tables and pages."""
+        return [name for name in (self.model, self.agent) if name is not None]
+
+    @property
+    def several(self) -> list[str]:
+        """Those of them that have more than one name: of one there is nothing to compare."""
+        return [name for name in self.named if len(self["columns", name]) > 1]
 
     def __getitem__(self, name: tuple[str, ...] | str) -> Breakdown:
         return self.found[(name,) if isinstance(name, str) else name]
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, name: tuple[str, ...] | str) -> bool:
         """Whether the calls have the columns for it."""
-        return name in self.found
+        return ((name,) if isinstance(name, str) else name) in self.found
+
+    def get(self, *name: str) -> Breakdown | None:
+        """The answer of that name; None where the calls lack the columns for it."""
+        return self.found.get(name)
+
+    def part(self, dimension: str, value: str | None, *name: str) -> Breakdown | None:
+        """The rows of the answer of that name that are of one value of a dimension, without the dimension."""
+        answer = self.found.get(name)
+        if answer is None:
+            return None
+        return answer.filter(pl.col(dimension).eq_missing(pl.lit(value, pl.String))).drop(dimension)
 
 
 def answers(usage: "UsageFrame", days: int | None) -> Answers | None:
-    """Ask everything; None when there are no calls. `days` is the length of the period of the headline figures.
+    """Ask everything; None when there are no calls. `days` is the number of the last days.
 
     Raises:
         UsageError: the calls have no times.
@@ -95,13 +143,13 @@ def answers(usage: "UsageFrame", days: int | None) -> Answers | None:
     first, last = ends.with_columns(pl.all().dt.convert_time_zone(usage.tz)).row(0)
     if first is None:
         return None
-    span = Span(first, last, usage.start, usage.end)
-    chosen, agent = window(span, days), _agent(usage)
-    there = frozenset(usage.columns)
-    wishes = _wishes(span, chosen, _MODEL if _MODEL in there else None, agent)
-    every = ((name, wish.answerable(there)) for name, wish in wishes)
+    span, there = Span(first, last, usage.start, usage.end), frozenset(usage.columns)
+    model, agent = MODEL if MODEL in there else None, _agent(usage)
+    chosen = window(span, days)
+    every = ((name, wish.answerable(there)) for name, wish in _wishes(span, chosen, model, agent))
     asked = {name: question for name, question in every if question is not None}
-    return Answers(span, chosen, agent, dict(zip(asked, usage.breakdowns(list(asked.values())), strict=True)))
+    found = dict(zip(asked, usage.breakdowns(list(asked.values())), strict=True))
+    return Answers(span, chosen, model, agent, found, _failures(usage, model, agent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +160,14 @@ class _Wish:
     measures: Usual
     start: datetime | None = None
     end: datetime | None = None
+    fill_gaps: bool = False
 
     def answerable(self, there: frozenset[str]) -> Question | None:
         """The question as far as the columns are there; None where they say nothing of it."""
-        known = self.measures.known(there)
         is_there = all(set(DIMENSIONS[name].needs) <= there for name in self.by)
-        return Question(self.by, known, self.start, self.end) if known and is_there else None
+        if not is_there or not self.measures.known(there):
+            return None
+        return Question(self.by, self.measures, self.start, self.end, self.fill_gaps)
 
 
 def _all(*measures: MeasureName) -> Usual:
@@ -128,31 +178,59 @@ def _all(*measures: MeasureName) -> Usual:
 def _wishes(
     span: Span, chosen: Window, model: str | None, agent: str | None
 ) -> Iterator[tuple[tuple[str, ...], _Wish]]:
-    time, models = span.bucket, (model,) if model else ()
+    named = [name for name in (model, agent) if name is not None]
+    whole, time = (model,) if model else (), span.bucket
     yield ("recorded",), _Wish((), _all(*RECORDED))
-    yield ("totals",), _Wish((), _all(*COLUMNS))
-    yield ("now",), _Wish((), _all(*HEADLINES), chosen.start, chosen.end)
-    if chosen.before is not None:
-        yield ("before",), _Wish((), _all(*HEADLINES), chosen.before, chosen.start)
-    for name in filter(None, (model, agent)):
-        yield ("columns", name), _Wish((name,), _all(*COLUMNS))
+    for by in ((), *((name,) for name in named)):
+        yield ("columns", *by), _Wish(by, _all(*COLUMNS))
+        yield from _headlines(by, chosen)
+    for name in named:
         yield ("cost", name), _Wish((name,), COST)
         yield ("success", name), _Wish((name,), SUCCESS_RATE)
-    for name in models:
-        yield ("latency", name), _Wish((name,), LATENCY)
-        yield ("rate", name), _Wish((name,), TOKEN_RATE)
-    yield ("cost", "time"), _Wish((time, *models), COST)
-    yield ("tokens", "time"), _Wish((time, *models), _all("total_tokens", "calls"))
+        yield ("timeline", name), _Wish((time, name), _all(*TIMELINE))
+    if model is not None:
+        yield ("latency", model), _Wish((model,), LATENCY)
+        yield ("rate", model), _Wish((model,), TOKEN_RATE)
+    if len(named) > 1:
+        yield ("crossed",), _Wish(tuple(named), _all(*CROSSED))
+    yield ("cost", "time"), _Wish((time, *whole), COST)
+    yield ("tokens", "time"), _Wish((time, *whole), _all("total_tokens", "calls"))
+    yield ("periods",), _Wish((time,), _all("calls"), fill_gaps=True)
     yield ("success", "time"), _Wish((time,), SUCCESS_RATE)
     yield ("latency", "time"), _Wish((time,), LATENCY)
     yield ("week",), _Wish(("hour_of_day", "weekday"), _all("calls"))
-    yield ("failures",), _Wish(("status", "error_code"), _all("calls", "models", "agents"))
+
+
+def _headlines(by: tuple[str, ...], chosen: Window) -> Iterator[tuple[tuple[str, ...], _Wish]]:
+    asked = _Wish(by, _all(*HEADLINES))
+    yield ("whole", *by), asked
+    if chosen.days is not None:
+        yield ("now", *by), replace(asked, start=chosen.start, end=chosen.end)
+    if chosen.before is not None:
+        yield ("before", *by), replace(asked, start=chosen.before, end=chosen.start)
+
+
+_FIRST_CALLS = "(FROM calls LIMIT 100_000)"
 
 
 def _agent(usage: "UsageFrame") -> str | None:
-    names = [name for name in _AGENTS if name in usage.columns]
-    if not names:
+    """The most readable of the columns that tell agents apart."""
+    # Nearly always the first calls tell; only where they are all one agent's the whole column is read.
+    names = (name for name in AGENTS if name in usage.columns)
+    return next((name for name in names if any(_differ(usage, name, of) for of in (_FIRST_CALLS, "calls"))), None)
+
+
+def _differ(usage: "UsageFrame", name: str, calls: str) -> bool:
+    """Whether some calls have several values in a column: two of them, or one and none."""
+    several = f"count({name}) > 0 AND (min({name}) <> max({name}) OR count({name}) < count(*))"
+    return bool(usage.sql(f"SELECT {several} FROM {calls}").item())  # noqa: S608 (the names above)
+
+
+def _failures(usage: "UsageFrame", model: str | None, agent: str | None) -> pl.DataFrame | None:
+    """The calls that did not succeed: few, so that they are counted much sooner than all calls are grouped."""
+    if "status" not in usage.columns:
         return None
-    counts = (f"count(DISTINCT {name}) + CAST(count(*) > count({name}) AS INTEGER) AS {name}" for name in names)
-    found = usage.sql(f"SELECT {', '.join(counts)} FROM calls").row(0, named=True)  # noqa: S608 (the names above)
-    return next((name for name in names if found[name] > 1), None)
+    names = [name for name in ("status", "error_code", model, agent) if name in usage.columns]
+    columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
+    where = "WHERE status <> 'success' GROUP BY ALL"
+    return usage.sql(f"SELECT {columns}, count(*) AS calls FROM calls {where}")  # noqa: S608 (the names above)

@@ -1,8 +1,8 @@
-"""Which days the headline figures of a report are for.
+"""Which last days stand beside the whole period in the headline figures of a report.
 
-They are for the last full days of the usage, local midnight to midnight, and are compared with as many days right
-before: the last 30 of 60 days or more, the last 7 of 14 or more, the last 1 of 2 or more. Of less than two days they
-are for all calls, and there is nothing to compare with.
+They are the last full days of the usage, local midnight to midnight, and are compared with as many days right before:
+the last 30 of 60 days or more, the last 7 of 14 or more, the last 1 of 2 or more. Of less than two full days there are
+no last days, and there is nothing to compare with.
 
 The last day of the usage is full when the usage was loaded to its end or beyond, or when its last call comes in the
 day's last two hours; otherwise the day may not have been over yet, and is left out. The first day is full unless the
@@ -11,6 +11,7 @@ usage was loaded from a later hour on.
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from mofa_usage.errors import UsageError
 
@@ -49,7 +50,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The days of the headline figures, [start, end); `before` begins as many days before, if the usage goes back
+    """The last days, [start, end); `before` begins as many days before, if the usage goes back
     there.
 
     `days` is None when the window holds all calls.
@@ -62,26 +63,26 @@ class Window:
 
     @property
     def title(self) -> str:
-        """The heading of the headline figures."""
+        """What the last days are called beside a figure; empty where the window holds all calls."""
         if self.days is None:
-            return "All calls"
-        return f"The last {self.days} full days" if self.days > 1 else "The last full day"
+            return ""
+        return f"Last {self.days} full days" if self.days > 1 else "Last full day"
 
     @property
     def text(self) -> str:
         """Which days these are and what they are compared with."""
         if self.days is None:
-            return "There are less than two full days, so there is no earlier period to compare with."
+            return "There are less than two full days, so there are no last days to compare with those before."
         last = self.end - timedelta(days=1)
         days = day(self.start) if self.days == 1 else f"{day(self.start)} to {day(last)}"
         length = "the day" if self.days == 1 else f"the {self.days} days"
         if self.before is None:
-            return f"{days}. There are no calls from {length} before, so there is no earlier period to compare with."
-        return f"{days}, compared with {length} before."
+            return f"{self.title}: {days}. There are no calls from {length} before to compare with."
+        return f"{self.title}: {days}, compared with {length} before."
 
 
 def window(span: Span, days: int | None = None) -> Window:
-    """The days of the headline figures; `days` asks for so many, whatever the usage spans.
+    """The last days beside the whole; `days` asks for so many, whatever the usage spans.
 
     Raises:
         UsageError: `days` were asked for, and the usage has no full day.
@@ -93,7 +94,7 @@ def window(span: Span, days: int | None = None) -> Window:
         if days is None:
             return Window(span.first, span.last + timedelta(microseconds=1), None, None)
     elif full < 1:
-        raise UsageError(f"headline figures of {days} days need a full day, but there are calls of {span.text} only")
+        raise UsageError(f"figures of the last {days} days need a full day, but there are calls of {span.text} only")
     start, before = _midnight(end, -days), _midnight(end, -2 * days)
     return Window(start, end, before if before >= begin else None, days)
 
@@ -116,6 +117,16 @@ def day(moment: datetime) -> str:
 def moment(when: datetime) -> str:
     """`Mon 4 May 2026, 14:05`."""
     return f"{day(when)}, {when:%H:%M}"
+
+
+def asked_text(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
+    """That there are no calls in the period [start, end) that was asked for, if any."""
+    first, last = (time and moment(time.astimezone(zone)) for time in (start, end))
+    if first is None and last is None:
+        return "There are no calls in this usage."
+    words = [f"from {first} on" if last is None else f"from {first}"] if first else []
+    words += [f"{'to' if first else 'before'} {last}"] if last else []
+    return f"There are no calls {' '.join(words)} ({zone.key}), the period that was asked for."
 
 
 def _midnight(moment: datetime, days: int = 0) -> datetime:
