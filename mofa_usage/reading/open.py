@@ -26,7 +26,7 @@ require("polars", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["ArrowStream", "Calls", "Source", "open_source"]
+__all__ = ["ArrowStream", "Calls", "Source", "frame_of_arrow", "open_source"]
 
 
 class ArrowStream(Protocol):
@@ -109,7 +109,7 @@ def open_source(
     if isinstance(source, pl.DataFrame | pl.LazyFrame):
         return FrameCalls(source, leeway, named)
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
-        return FrameCalls(_frame_of_arrow(source), leeway, named)
+        return FrameCalls(frame_of_arrow(source), leeway, named)
     raise UsageError(
         f"a {type(source).__name__} is no source of calls; give a database URL, an open store, a Parquet path, "
         "a frame of Polars or pandas, an Arrow table or a DuckDB relation"
@@ -126,7 +126,7 @@ class _Capsule:
         return self._source.__arrow_c_stream__(requested_schema)
 
 
-def _frame_of_arrow(source: Any) -> pl.DataFrame:
+def frame_of_arrow(source: Any) -> pl.DataFrame:
     """The frame that an object gives as Arrow data. An index of pandas that has a name is a column.
 
     Raises:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import (
@@ -41,12 +41,27 @@ require("pyarrow", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["SCHEMA_VERSION", "VERSION_KEY", "RelationCalls", "as_calls", "clocked_cursor", "open_parquet", "told"]
+__all__ = [
+    "NO_TABLES",
+    "SCHEMA_VERSION",
+    "VERSION_KEY",
+    "RelationCalls",
+    "Tables",
+    "as_calls",
+    "clocked_cursor",
+    "open_parquet",
+    "told",
+]
 
 SCHEMA_VERSION = "2"
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
 
+
+Tables: TypeAlias = Mapping[str, Any]
+"""Frames of Polars and Arrow tables by name."""
+
+NO_TABLES: Tables = MappingProxyType({})
 
 _ROUNDED = "rounded prices"
 
@@ -55,7 +70,7 @@ class RelationCalls:
     """The calls of a DuckDB relation.
 
     `opened` gives the relation, of a connection whose zone is the given one if it can be chosen; one that makes a new
-    cursor each time can be asked by many threads at once.
+    cursor each time can be asked by many threads at once, and takes tables that are to be there as well.
     `canonical` says that the columns hold what a frame of calls holds, so that nothing has to be looked at twice.
     `borrowed` says that the relation is somebody else's: it lives on their connection, of which there is but one, and
     what it reads may be there only once.
@@ -63,7 +78,7 @@ class RelationCalls:
 
     def __init__(
         self,
-        opened: Callable[[str], duckdb.DuckDBPyRelation],
+        opened: Callable[..., duckdb.DuckDBPyRelation],
         leeway: Leeway = STRICT,
         mapping: Mapping[str, str | None] = MappingProxyType({}),
         *,
@@ -79,9 +94,9 @@ class RelationCalls:
         self._leeway = leeway
         self._labels: tuple[str, ...] | None = None
 
-    def _calls(self, tz: str) -> duckdb.DuckDBPyRelation:
+    def _calls(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         """The relation, its columns called as a frame of calls calls them."""
-        relation = self._opened(tz)
+        relation = self._opened(tz, beside) if beside else self._opened(tz)
         return relation if self._named is None else relation.project(self._named)
 
     def columns(self, selection: Selection) -> tuple[str, ...]:
@@ -111,13 +126,16 @@ class RelationCalls:
         """Whether these are files, which another process finds as well: then they can be pickled."""
         return isinstance(self._opened, _ParquetFiles)
 
-    def relation(self, selection: Selection, tz: str = "UTC") -> duckdb.DuckDBPyRelation:
-        """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen."""
+    def relation(self, selection: Selection, tz: str = "UTC", beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
+        """The selected calls, lazily; `tz` is the zone of the session, where that can be chosen.
+
+        Files can be read with further tables `beside` them, of which a query over the relation may speak.
+        """
         columns = self.columns(selection)
         needed = needed_columns(list(dict.fromkeys((*columns, *selection.conditions))), self._types)
         if "id" in self._types and any(map(self._is_inside, needed)):
             needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
-        calls = self._calls(tz)
+        calls = self._calls(tz, beside)
         for step in (self._taken_apart, self._numbers, self._exact, self._said):
             calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
         known = [name for name in needed if origin(name, self._types)]
@@ -305,8 +323,10 @@ class _ParquetFiles:
         self._replaced = replaced
         self._database = duckdb.connect()
 
-    def __call__(self, tz: str) -> duckdb.DuckDBPyRelation:
+    def __call__(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         cursor = clocked_cursor(self._database, tz)
+        for name, table in beside.items():
+            cursor.register(name, table)
         relation = cursor.sql(f"FROM read_parquet({self._files})")
         if not self._replaced:
             return relation

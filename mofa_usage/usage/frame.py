@@ -21,7 +21,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mofa_usage.errors import UsageError, require
+from mofa_usage.errors import require
 from mofa_usage.measures import Dimension
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
@@ -53,6 +53,7 @@ from mofa_usage.usage.card import card  # noqa: E402
 from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation  # noqa: E402
 from mofa_usage.usage.looks import Looks  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
+from mofa_usage.usage.queries import answered, tables  # noqa: E402
 from mofa_usage.warehouse import ExportOptions, ExportSummary, export_parquet  # noqa: E402
 
 if TYPE_CHECKING:
@@ -197,20 +198,24 @@ class UsageFrame:
         """The columns that the calls have."""
         return self._held.columns
 
-    def sql(self, query: str) -> pl.DataFrame:
-        """The answer of DuckDB to a query over the table `calls`.
+    def sql(self, query: str, **frames: Any) -> pl.DataFrame:
+        """The answer of DuckDB to a query over the table `calls`, and over frames of yours by their names.
+
+        `usage.sql("SELECT * FROM calls JOIN teams USING (user_id)", teams=teams)`. A frame is one of Polars (also lazy)
+        or pandas, an Arrow table or what else gives Arrow data, a DuckDB relation, a `UsageFrame` or an answer. They
+        are read and not changed. With them the calls of a relation of yours are read, too, since your connection gets
+        no tables of ours.
 
         The session is on the clock of `tz`: `date_trunc('day', create_time)` is a day there, and times come out in
-        it. (A relation that you made keeps the zone of its connection.)
+        it. (A relation that you made keeps the zone of its connection.) Sums of whole numbers are whole numbers.
 
         Raises:
-            UsageError: DuckDB refuses the query.
+            UsageError: DuckDB refuses the query, a frame is none or is called `calls`, a whole number has over 64 bits.
         """
-        try:
-            answer: Any = self.relation.query("calls", query)
-            return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
-        except duckdb.Error as error:
-            raise UsageError(f"DuckDB refuses the query: {error}") from error
+        loaded = (
+            (name, one._held.loaded().frame if isinstance(one, UsageFrame) else one) for name, one in frames.items()
+        )
+        return answered(self._held.relation(self.tz, tables(dict(loaded))), query)
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> "UsageFrame":
         """The calls created in [start, end), of those that are here.

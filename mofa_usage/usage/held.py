@@ -24,7 +24,7 @@ from mofa_usage.analysis.predicates import Predicate, checked, filtered_frame, f
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension
 from mofa_usage.reading.columns import quoted
-from mofa_usage.reading.relation import RelationCalls, as_calls, clocked_cursor, told
+from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, as_calls, clocked_cursor, told
 from mofa_usage.reading.selection import Selection
 
 __all__ = ["HeldCalls", "HeldFrame", "HeldRelation"]
@@ -51,8 +51,8 @@ class HeldCalls(Protocol):
         """The calls as an analysis reads them fastest."""
         ...
 
-    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
-        """The calls as a relation that can be queried; each comes with a cursor of its own."""
+    def relation(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
+        """The calls as a relation that can be queried, with further tables; each comes with a cursor of its own."""
         ...
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldCalls":
@@ -112,16 +112,19 @@ class HeldFrame:
         """See `HeldCalls`."""
         return self.frame
 
-    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
+    def relation(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         """See `HeldCalls`."""
-        return self._opened(self.frame, tz, "calls")
+        return self._opened(self.frame, tz, "calls", beside)
 
-    def _opened(self, frame: pl.DataFrame | pl.LazyFrame, tz: str, name: str) -> duckdb.DuckDBPyRelation:
+    def _opened(
+        self, frame: pl.DataFrame | pl.LazyFrame, tz: str, name: str, beside: Tables = NO_TABLES
+    ) -> duckdb.DuckDBPyRelation:
         with self._lock:
             if self._database is None:
                 self._database = duckdb.connect()
             cursor = clocked_cursor(self._database, tz)
-        cursor.register(name, frame)
+        for called, table in {**beside, name: frame}.items():
+            cursor.register(called, table)
         return cursor.table(quoted(name))
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldFrame":
@@ -194,9 +197,12 @@ class HeldRelation:
         """See `HeldCalls`."""
         return self.relation(tz)
 
-    def relation(self, tz: str) -> duckdb.DuckDBPyRelation:
-        """See `HeldCalls`."""
-        return reduce(filtered_relation, self._predicates, self._calls.relation(self._selection, self._clock or tz))
+    def relation(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`. A connection of somebody's gets no tables: its calls are read to where these can be."""
+        if beside and not self._calls.can_be_reopened:
+            return self.loaded().relation(tz, beside)
+        calls = self._calls.relation(self._selection, self._clock or tz, beside)
+        return reduce(filtered_relation, self._predicates, calls)
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldRelation":
         """See `HeldCalls`."""
