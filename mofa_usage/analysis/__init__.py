@@ -5,9 +5,9 @@ everybody asks for. All of them run on Polars frames and on DuckDB relations wit
 written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
 nothing) is done here, on integers before they group and on the small frame after it.
 
-- `engine` opens frames, `asking` checks what is asked, `buckets` turns time into integers, `aggregates` says what the
-  engine computes, `currencies` keeps money apart, `grouping` puts these together, `gaps` fills series, `questions` has
-  the usual ones, `spread` counts calls by duration.
+- `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
+  `aggregates` says what the engine computes, `currencies` keeps money apart, `grouping` puts these together, `gaps`
+  fills series, `questions` has the usual ones, `spread` counts calls by duration.
 """
 
 from mofa_usage.errors import require

@@ -3,6 +3,7 @@
 ```python
 usage = load_usage("sqlite:usage.db", start="2026-05-01", tz="Europe/Berlin")
 usage.cost(by=["day", "model_name"]).draw()
+usage.filter("latency_ms > 1000", labels={"feature": "search"}).success_rate()
 usage.sql("SELECT model_name, count(*) AS calls FROM calls GROUP BY ALL")
 ```
 
