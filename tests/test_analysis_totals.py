@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import narwhals as nw
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from polars.testing import assert_frame_equal
 from mofa_usage import load_usage
 from mofa_usage.analysis import Breakdown, Question, breakdown, breakdowns, cost, engine, levels
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import MEASURES, Aggregate, Condition, Measure, measure_of_column
+from mofa_usage.measures import MEASURES, Aggregate, Condition, Dimension, Measure, measure_of_column
 from tests.plain_analysis import (
     PLAIN,
     Row,
@@ -250,6 +251,29 @@ def test_measures_of_ones_own_have_a_rest_and_totals(engine: int) -> None:
     assert found.totals[0].rows() == [("c", 3, False), ("other", 4, True)]
     assert found.totals[1].rows() == [(7,)]
     assert found.totals[0].roles.measures["slow"].measure is slow
+
+
+@engines
+def test_dimensions_of_ones_own_are_folded_and_have_totals(engine: int) -> None:
+    speed = Dimension(
+        "speed", cases=[("fast", Condition("latency_ms", "<", 10)), ("slow", Condition("latency_ms", ">", 99))]
+    )
+    team = Dimension("first", expression=nw.col("team").str.slice(0, 1))
+    rows = [call(T, team=name, latency_ms=ms) for name in ("red", "rot", "blue") for ms in (1, 5, 50, 500)]
+    native = list(frames(rows))[engine]
+    found = breakdown(native, [speed, team], ["calls", "latency_p50"], top=1, totals=True)
+    assert found.rows() == [("fast", "r", 4, 3.0, False), ("fast", "b", 2, 3.0, False), ("other", "r", 4, 275.0, True),
+                            ("other", "b", 2, 275.0, True)]  # fmt: skip
+    assert found.totals[0].rows() == [("fast", 6, 3.0, False), ("other", 6, 275.0, True)]
+    assert found.totals[1].rows() == [(12, 27.5)]
+    assert breakdown(native, [team, speed], "calls", top=1)["first"].to_list() == [
+        "r",
+        "r",
+        "r",
+        "other",
+        "other",
+        "other",
+    ]
 
 
 @engines

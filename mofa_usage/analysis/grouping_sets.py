@@ -30,7 +30,9 @@ class Undivided:
 def duckdb_sets(relation: Any, sets: Sequence[Sequence[str]], asked: Undivided) -> list[pl.DataFrame]:
     """The groups by each set of keys. The first one has all keys, the others the first of them; names are ours."""
     keys = ", ".join(sets[0])
-    quantiles = (f"quantile_cont({column}, {list(wanted)}) AS {column}" for column, wanted in asked.quantiles.items())
+    quantiles = (
+        f"quantile_cont({column}, {list(wanted)}::DOUBLE[]) AS {column}" for column, wanted in asked.quantiles.items()
+    )
     distinct = (f"count(DISTINCT {column}) + max(({column} IS NULL)::INT) AS {column}" for column in asked.distinct)
     groupings = ", ".join(f"({', '.join(names)})" for names in sets)
     grouped = relation.aggregate(
