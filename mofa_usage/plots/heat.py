@@ -30,7 +30,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import TICKS, line_axis, value_axis
 from mofa_usage.plots.layout import empty, finish
-from mofa_usage.plots.panels import FEW, MANY
+from mofa_usage.plots.panels import FEW, MANY, of_few
 
 GRIDS = (
     {"hour_of_day", "weekday"},
@@ -255,7 +255,7 @@ def _draw(
         hover[line][column] = "<br>".join(lines + details(found, measures, part.currency, skip=[measure.name]))
         if grid.written:
             texts[line][column] = f"<b>{rows[0]['day'].day}</b><br>{_short(amount, measure)}"
-        if measure.kind == "rate" and amount is not None and (found.get("calls") or FEW) < FEW:
+        if amount is not None and of_few(measure, found):
             texts[line][column] += f" {MARK}" if grid.written else MARK
             few += 1
     gap = 2 if len(grid.columns) <= MANY else 0.5 if len(grid.columns) <= 2 * MANY else 0

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import Measure
+from mofa_usage.measures import Measure, Ratio
 from mofa_usage.plots.answers import ALL_LABEL, Facet, Group, Measures, Row, Styles, details, merged, total
 from mofa_usage.plots.axes import BucketAxis, value_axis
 
@@ -106,7 +106,7 @@ class Panels:
             places.append(self._axis.place(value))
             values.append(None if number is None else float(number))
             texts.append(self._hover(group, value, rows[0], measure, currency, None))
-            few = number is not None and measure.kind == "rate" and (rows[0].get("calls") or FEW) < FEW
+            few = number is not None and of_few(measure, rows[0])
             symbols.append(f"{style.symbol}-open" if few else style.symbol)
             self._hollow |= few
             last = value
@@ -155,6 +155,11 @@ class Panels:
             amount += f" · {share} of {wording.value_text(whole, measure.kind, code)}"
         lines = [f"<b>{wording.hover_text(group.label)}</b>", self._axis.text(value), f"{measure.title}: {amount}"]
         return "<br>".join(lines + details(row, self._measures, currency, skip=[measure.name]))
+
+
+def of_few(measure: Measure, row: Row) -> bool:
+    """Whether a value is a rate of the row's calls, and these are few; a share or a rate over several rows is not."""
+    return measure.kind == "rate" and isinstance(measure.formula, Ratio) and (row.get("calls") or FEW) < FEW
 
 
 def pattern(style: look.Style) -> dict[str, Any]:
