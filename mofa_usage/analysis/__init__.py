@@ -6,8 +6,9 @@ written once, in the terms of Narwhals, and whatever engines would do differentl
 nothing) is done here, on integers before they group and on the small frame after it.
 
 - `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
-  `aggregates` says what the engine computes, `currencies` keeps money apart, `grouping` puts these together, `gaps`
-  fills series, `questions` has the usual ones, `spread` counts calls by duration.
+  `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
+  group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
+  together, `gaps` fills series, `questions` has the usual ones, `spread` counts calls by duration.
 """
 
 from mofa_usage.errors import require

@@ -118,8 +118,8 @@ SUMMARY = Usual(
 def cost(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """What the calls cost, how much of that is known, and what a call, a success and 1,000 tokens cost.
 
-    By model unless told. Currencies are kept apart. Keyword arguments (tz, start, end, fill_gaps), types, order and
-    errors are those of `breakdown`.
+    By model unless told. Currencies are kept apart. Keyword arguments, types, order and errors are those of
+    `breakdown`.
     """
     return breakdown(native, by, COST, **options)
 
@@ -127,8 +127,7 @@ def cost(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) 
 def latency(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How long calls take and how soon their first token comes, in milliseconds: mean, percentiles and maximum.
 
-    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
-    `breakdown`.
+    By model unless told. Keyword arguments, types, order and errors are those of `breakdown`.
     """
     return breakdown(native, by, LATENCY, **options)
 
@@ -136,8 +135,7 @@ def latency(native: Native, by: By | None = None, **options: Unpack[ZonedOptions
 def token_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How fast completion tokens come, in tokens per second: per call, and overall.
 
-    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
-    `breakdown`.
+    By model unless told. Keyword arguments, types, order and errors are those of `breakdown`.
     """
     return breakdown(native, by, TOKEN_RATE, **options)
 
@@ -145,8 +143,7 @@ def token_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOpti
 def success_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOptions]) -> Breakdown:
     """How many calls succeeded, and how the others ended.
 
-    By model unless told. Keyword arguments (tz, start, end, fill_gaps), types, order and errors are those of
-    `breakdown`.
+    By model unless told. Keyword arguments, types, order and errors are those of `breakdown`.
     """
     return breakdown(native, by, SUCCESS_RATE, **options)
 
