@@ -1,6 +1,7 @@
 """The vocabulary: complete, consistent, and helpful to who mistypes it."""
 
 import doctest
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -13,15 +14,23 @@ from mofa_usage.measures import (
     MEASURES,
     Aggregate,
     Condition,
+    Dimension,
     DimensionName,
+    Measure,
     MeasureName,
     Quotient,
     Ratio,
+    Share,
     columns,
+    cumulative,
+    derived,
     dimension,
     measure,
     measure_of_column,
     money_columns,
+    percentiles,
+    rolling,
+    share,
 )
 
 CONTRACT = [
@@ -183,6 +192,121 @@ def test_every_percentile_is_a_measure(of: str) -> None:
         measure(f"{of}_pp5")
 
 
+@pytest.mark.parametrize(
+    ("name", "made", "title", "kind"),
+    [
+        ("cost_share", lambda: share("cost"), "Cost share", "rate"),
+        ("calls_share_of_day", lambda: share("calls", "day"), "Calls share of day", "rate"),
+        (
+            "cost_share_of_labels.x",
+            lambda: share("cost", Dimension("labels.x", "X", "category", "X.", ("labels.x",))),
+            "Cost share of labels.x",
+            "rate",
+        ),
+        ("cost_cumulative", lambda: cumulative(MEASURES["cost"]), "Cost so far", "money"),
+        ("total_tokens_cumulative", lambda: cumulative("total_tokens"), "Tokens so far", "tokens"),
+        ("success_rate_rolling_7", lambda: rolling("success_rate", 7), "Success rate, rolling 7", "rate"),
+        ("latency_p99.9_rolling_28", lambda: rolling("latency_p99.9", 28), "Latency p99.9, rolling 28", "ms"),
+        ("cost_rolling_7", lambda: rolling("cost", 7), "Cost, rolling 7", "money"),
+    ],
+)
+def test_measures_made_of_others_have_names(name: str, made: Callable[[], Measure], title: str, kind: str) -> None:
+    found = measure(name)
+    assert found == made()
+    assert (found.name, found.title, found.kind) == (name, title, kind)
+    assert found.unit == ("" if kind == "rate" else found.base.unit)
+    assert found.additive == (name == "cost_share")
+    assert (found.needs, found.optional, found.of_money) == (found.base.needs, found.base.optional, "cost" in name)
+    assert measure_of_column(name) == (name, None)
+    if "_of_" not in name or found.of_money:
+        assert measure_of_column(f"{name}_EUR") == ((name, "EUR") if found.of_money else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("success_rate_share", "a share is of what adds up, such as calls, cost or total_tokens; 'success_rate' does"),
+        ("latency_p95_cumulative", "a sum so far is of what adds up"),
+        ("users_share", "'users' does not"),
+        ("cost_share_rolling_7", "a rolling measure is of a measure of calls; 'cost_share' is made of another measure"),
+        ("cost_rolling_7_share", "a share is of a measure of calls"),
+        ("cost_rolling_0", "a rolling 'cost' is over at least 1 bucket, not 0"),
+        ("cost_cumulativ", "no measure is called 'cost_cumulativ'; near it: cost_cumulative"),
+        ("calls_shares", "near it: calls_share"),
+        ("costs_share", "near it: cost_share"),
+        ("nothing_share", "no measure is called 'nothing_share'"),
+    ],
+)
+def test_what_cannot_be_made_of_a_measure_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        measure(name)
+
+
+def test_a_rolling_measure_is_over_whole_buckets() -> None:
+    wrong: list[Any] = [0, -1, 2.5, True, "7"]
+    for buckets in wrong:
+        with pytest.raises(UsageError, match="over at least 1 bucket"):
+            rolling("calls", buckets)
+    with pytest.raises(UsageError, match="a share is of a measure, not of 7"):
+        Measure("x", formula=Share(7))  # type: ignore[arg-type]
+
+
+def test_a_name_and_a_formula_are_a_measure() -> None:
+    slow = Measure("slow_calls", formula=Aggregate("count", where=(Condition("latency_ms", ">", 1000),)))
+    assert (slow.title, slow.kind, slow.unit, slow.additive) == ("Slow calls", "count", "calls", True)
+    assert slow == Measure("slow_calls", "Slow calls", "count", "calls", "", slow.formula, True, ())
+    found = {
+        name: (own.kind, own.unit, own.additive, own.of_money)
+        for name, formula in OWN.items()
+        for own in [Measure(name, formula=formula)]
+    }
+    assert found == {
+        "teams": ("count", "teams", False, False),
+        "spent": ("money", "currency", True, True),
+        "paid_part": ("rate", "", False, True),
+        "price_each": ("money", "currency", False, True),
+        "longest": ("ms", "ms", False, False),
+        "tokens_each": ("tokens", "tokens", False, False),
+        "speed": ("tokens/s", "tokens/s", False, False),
+        "late": ("rate", "", False, False),
+    }
+
+
+OWN: dict[str, Aggregate | Ratio] = {
+    "teams": Aggregate("distinct", "team"),
+    "spent": Aggregate("sum", "total_price"),
+    "paid_part": Ratio(
+        Aggregate("sum", "total_price", (Condition("status", "==", "success"),)), Aggregate("sum", "total_price")
+    ),
+    "price_each": Ratio(Aggregate("sum", "total_price"), Aggregate("count")),
+    "longest": Aggregate("max", "latency_ms"),
+    "tokens_each": Ratio(Aggregate("sum", "total_tokens"), Aggregate("count")),
+    "speed": Aggregate("quantile", "tokens_per_second", quantile=0.1),
+    "late": Ratio(Aggregate("count", where=(Condition("latency_ms", ">", 1000),)), Aggregate("count")),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Measure(""), "a measure is called ''; its name is a text, and not empty"),
+        (lambda: Measure(7), "a measure is called 7"),
+        (lambda: Measure("x"), "the measure 'x' has no formula; give an Aggregate or a Ratio"),
+        (lambda: Measure("x", formula="count"), "the measure 'x' has a formula that is a str"),
+        (lambda: Measure("x", kind="euros", formula=Aggregate("count")), "is of the kind 'euros'; there are: money, "),
+        (lambda: Aggregate("median", "latency_ms"), "no aggregate is called 'median'; there are: count, sum, quantile"),
+        (lambda: Aggregate("sum"), "the aggregate 'sum' needs a value"),
+        (lambda: Aggregate("quantile", "latency_ms", quantile=95), "quantile = 95; it is from 0 to 1, such as 0.95"),
+        (lambda: Aggregate("count", where=Condition("a", "known")), "it is a tuple of Conditions"),
+        (lambda: Aggregate("count", where=("a > 1",)), "it is a tuple of Conditions"),
+        (lambda: Ratio(Aggregate("count"), "calls"), "a ratio is of two Aggregates, not of 'calls'"),
+    ],
+)
+def test_a_wrong_measure_of_ones_own_is_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
 @pytest.mark.parametrize("column", ["model_name", "currency", "calls_EUR", "costs", "labels.cost", "first_call"])
 def test_other_columns_are_no_measures(column: str) -> None:
     assert measure_of_column(column) is None
@@ -226,7 +350,7 @@ def test_the_registries_cannot_be_changed() -> None:
         MEASURES["cost"].title = "x"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("module", [measures, columns, zones])
+@pytest.mark.parametrize("module", [measures, columns, derived, percentiles, zones])
 def test_the_examples_of_the_documentation_run(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0

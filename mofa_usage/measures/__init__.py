@@ -11,9 +11,11 @@ calls.
 - A `Ratio` divides two aggregates of the same group afterwards. So averages, rates and unit costs are
   computed from exact sums and counts, in one place, and every engine agrees on them. Dividing by zero gives
   null.
+- A `Share`, `Cumulative` or `Rolling` is made of a measure of the calls: the share of the whole, the sum so far, the
+  same over the last days.
 
 All of them are frozen data from which the columns that they read follow, so a measure or dimension of your own is
-one more `Measure` or `Dimension`, and needs no change here.
+one more `Measure` or `Dimension`, and needs no change here: `Measure("slow", formula=...)` is enough.
 
 Missing is not zero: the sum of values of which no call has one is null, not 0; counts are 0. Money is a
 Decimal with ten places, in the currency of its call: **amounts of different currencies are never added**. Where an
@@ -21,8 +23,9 @@ answer has several, a measure of kind `money` is a column for each of them, see 
 (cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
 
 - `formulas` has the parts, `catalogue` every measure that has a name of its own, `percentiles` those that a number
-  names, `derived` finds a measure by its name, `dimensions` has every dimension, `columns` the names of the columns of
-  money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near it.
+  names, `derived` shares and the like, and every measure by its name, `dimensions` every dimension, `columns` the names
+  of the columns of money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near
+  it.
 
 >>> MEASURES["cost_per_call"].title
 'Cost per call'
@@ -41,9 +44,19 @@ mofa_usage.errors.UsageError: no measure is called 'latncy_p95'; near it: latenc
 
 from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
-from mofa_usage.measures.derived import measure
+from mofa_usage.measures.derived import cumulative, measure, rolling, share
 from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
-from mofa_usage.measures.formulas import Aggregate, Condition, Measure, Quantity, Quotient, Ratio
+from mofa_usage.measures.formulas import (
+    Aggregate,
+    Condition,
+    Cumulative,
+    Measure,
+    Quantity,
+    Quotient,
+    Ratio,
+    Rolling,
+    Share,
+)
 from mofa_usage.measures.roles import MeasureColumn, Roles
 
 __all__ = [
@@ -52,6 +65,7 @@ __all__ = [
     "MEASURES",
     "Aggregate",
     "Condition",
+    "Cumulative",
     "Dimension",
     "DimensionName",
     "Measure",
@@ -61,8 +75,13 @@ __all__ = [
     "Quotient",
     "Ratio",
     "Roles",
+    "Rolling",
+    "Share",
+    "cumulative",
     "dimension",
     "measure",
     "measure_of_column",
     "money_columns",
+    "rolling",
+    "share",
 ]

@@ -73,7 +73,7 @@ LAST_ATTEMPT = Condition("retried", "unknown")
 
 
 def _count(name: str, title: str, description: str, *where: Condition, value: str | Quotient | None = None) -> Measure:
-    return Measure(name, title, "count", "calls", description, Aggregate("count", value, where), additive=True)
+    return Measure(name, title, "count", "calls", description, Aggregate("count", value, where))
 
 
 def _rate(name: str, title: str, description: str, formula: Ratio, absent_is_null: tuple[str, ...] = ()) -> Measure:
@@ -82,7 +82,7 @@ def _rate(name: str, title: str, description: str, formula: Ratio, absent_is_nul
 
 def _tokens(column: str, title: str, description: str, *, zero_of_nothing: bool = False) -> Measure:
     total = Aggregate("sum", column, zero_of_nothing=zero_of_nothing)
-    return Measure(column, title, "tokens", "tokens", description, total, additive=True)
+    return Measure(column, title, "tokens", "tokens", description, total)
 
 
 def _distinct(name: str, column: str, title: str) -> Measure:
@@ -137,7 +137,6 @@ def _outcomes() -> tuple[Measure, ...]:
             "requests",
             "Calls that were not tried again: those without the label retried.",
             requests,
-            additive=True,
             absent_is_null=retried,
         ),
         _rate(
@@ -194,11 +193,11 @@ def _money() -> tuple[Measure, ...]:
     tokens = Aggregate("sum", "total_tokens", (PRICED,))
     wasted = Aggregate("sum", "total_price", (UNSUCCESSFUL,), zero_of_nothing=True)
 
-    def money(name: str, title: str, text: str, formula: Aggregate | Ratio, additive: bool = False) -> Measure:
-        return Measure(name, title, "money", "currency", text, formula, additive)
+    def money(name: str, title: str, text: str, formula: Aggregate | Ratio) -> Measure:
+        return Measure(name, title, "money", "currency", text, formula)
 
     return (
-        money("cost", "Cost", "Sum of total_price, exact; unpriced calls are unknown, not free.", cost, True),
+        money("cost", "Cost", "Sum of total_price, exact; unpriced calls are unknown, not free.", cost),
         _count("priced_calls", "Priced calls", "Calls that have a total_price.", value="total_price"),
         _rate("coverage", "Coverage", "Priced calls / calls.", Ratio(priced, Aggregate("count"))),
         money("cost_per_call", "Cost per call", "Cost / priced calls.", Ratio(cost, priced)),
@@ -219,7 +218,6 @@ def _money() -> tuple[Measure, ...]:
             "Wasted cost",
             "Cost of calls that did not succeed; 0 when all did, null when none of those has a price.",
             wasted,
-            True,
         ),
     )
 

@@ -7,13 +7,16 @@ last column `currency` says which. Where they are in several, there is a column 
 ({'EUR': 'cost'}, {'EUR': 'cost_EUR', 'USD': 'cost_USD'})
 >>> measure_of_column("cost_per_call_EUR"), measure_of_column("cost"), measure_of_column("model_name")
 (('cost_per_call', 'EUR'), ('cost', None), None)
+>>> measure_of_column("cost_p95_EUR"), measure_of_column("cost_share_of_day_EUR")
+(('cost_p95', 'EUR'), ('cost_share_of_day', 'EUR'))
 """
 
+import re
 from collections.abc import Sequence
 
 from mofa_usage.errors import UsageError
 from mofa_usage.measures.derived import known_measure
-from mofa_usage.measures.formulas import Measure
+from mofa_usage.measures.formulas import Measure, Share
 
 __all__ = ["measure_of_column", "money_columns"]
 
@@ -36,12 +39,19 @@ def measure_of_column(name: str) -> tuple[str, str | None] | None:
     """
     parts = name.split("_")
     for length in range(len(parts), 0, -1):
-        found = _known("_".join(parts[:length]))
-        if found is not None and length == len(parts):
+        found, currency = _known("_".join(parts[:length])), "_".join(parts[length:])
+        if found is None or (length == len(parts) and _ends_in_currency(found)):
+            continue
+        if not currency and length == len(parts):
             return found.name, None
-        if found is not None:
-            return (found.name, "_".join(parts[length:])) if found.kind == "money" else None
+        return (found.name, currency) if found.of_money else None
     return None
+
+
+def _ends_in_currency(found: Measure) -> bool:
+    """Whether what looks like the dimension of a share of money has a currency behind it: `cost_share_of_day_EUR`."""
+    of = found.formula.of if isinstance(found.formula, Share) else None
+    return of is not None and found.of_money and re.search("_[A-Z]{3}$", of) is not None
 
 
 def _known(name: str) -> Measure | None:

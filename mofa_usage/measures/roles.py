@@ -78,7 +78,7 @@ class Roles:
     def within(self, columns: Collection[str]) -> "Roles":
         """The roles of those columns that are left of the answer."""
         measures = {name: column for name, column in self.measures.items() if name in columns}
-        money = [column.currency for column in measures.values() if column.measure.kind == "money"]
+        money = [column.currency for column in measures.values() if column.measure.of_money]
         return replace(
             self,
             dimensions={name: entry for name, entry in self.dimensions.items() if name in columns},

@@ -15,8 +15,8 @@ def near(name: object, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))[:5]
 
 
-def suggestion(name: object, names: Iterable[str]) -> str:
-    """Those of `names` that look like `name`, or else all of them, as the end of a sentence."""
+def suggestion(name: object, names: Iterable[str], further: Iterable[str] = ()) -> str:
+    """Those of `names` and `further` that look like `name`, or else all of `names`, as the end of a sentence."""
     known = tuple(names)
-    found = near(name, known)
+    found = near(name, (*known, *further))
     return f"near it: {', '.join(found)}" if found else f"there are: {', '.join(known) or 'none'}"
