@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -19,7 +18,6 @@ from mofa_usage.analysis import (
     breakdown,
     breakdowns,
     cost,
-    distribution,
     engine,
     latency,
     levels,
@@ -192,50 +190,6 @@ def test_the_one_currency_of_several_questions_is_not_that_of_a_period_without_p
         priced, unpriced = breakdowns(native, [*asked])
         assert (priced.currencies, priced.row(0)) == (("EUR",), (Decimal("1"), 1, "EUR"))
         assert (unpriced.currencies, unpriced.row(0)) == ((), (None, None))
-
-
-@pytest.mark.proof
-@settings(max_examples=trials(25, 100), deadline=None)
-@given(
-    rows=calls(),
-    bins=st.integers(1, 50),
-    by=st.sampled_from([[], ["model_name"], ["provider_name", "status"], ["currency", "labels.feature"]]),
-)
-def test_a_distribution_counts_every_duration_once(rows: list[Row], bins: int, by: list[str]) -> None:
-    results = [distribution(native, by, bins=bins) for native in frames(rows)]
-    for other in results[1:]:
-        assert_frame_equal(results[0], other)
-    durations = [row["latency_ms"] for row in rows if row["latency_ms"] is not None]
-    found = results[0].group_by("bin_start", "bin_end").agg(pl.col("calls").sum()).sort("bin_start")
-    assert found.height <= bins
-    if durations:
-        edges = [*found["bin_start"], found["bin_end"][-1]]
-        assert found["bin_end"].to_list() == edges[1:]
-        assert found["calls"].to_list() == np.histogram(durations, edges)[0].tolist()
-        assert (edges[0], edges[-1]) == (min(durations), max(durations) + 1)
-    else:
-        assert found.height == 0
-
-
-def test_a_distribution_has_bins_of_equal_ratio() -> None:
-    rows = [call(T, latency_ms=ms, time_to_first_token_ms=1) for ms in (100, 99_999)]
-    assert distribution(polars_frame(rows), bins=3).rows() == [(100, 1000, 1), (1000, 10_000, 0), (10_000, 100_000, 1)]
-    assert distribution(polars_frame(rows), of="time_to_first_token_ms").rows() == [(1, 2, 2)]
-    assert distribution(polars_frame(rows), start="2026-01-01").rows() == []
-
-
-@pytest.mark.parametrize(
-    ("question", "message"),
-    [
-        ({"by": "day"}, "cannot be split by the time dimension 'day'"),
-        ({"bins": 0}, "bins = 0"),
-        ({"of": "total_price"}, "of = 'total_price'"),
-        ({"by": "colour"}, "no dimension is called 'colour'"),
-    ],
-)
-def test_a_distribution_refuses(question: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        distribution(polars_frame(ROWS), **question)
 
 
 def test_a_breakdown_is_a_polars_frame() -> None:

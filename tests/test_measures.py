@@ -272,6 +272,11 @@ def test_a_name_and_a_formula_are_a_measure() -> None:
     }
 
 
+def untyped(wrong: Any) -> Any:
+    """Something of the wrong type, which a type checker would refuse, too."""
+    return wrong
+
+
 OWN: dict[str, Aggregate | Ratio] = {
     "teams": Aggregate("distinct", "team"),
     "spent": Aggregate("sum", "total_price"),
@@ -290,16 +295,22 @@ OWN: dict[str, Aggregate | Ratio] = {
     ("make", "message"),
     [
         (lambda: Measure(""), "a measure is called ''; its name is a text, and not empty"),
-        (lambda: Measure(7), "a measure is called 7"),
+        (lambda: Measure(untyped(7)), "a measure is called 7"),
         (lambda: Measure("x"), "the measure 'x' has no formula; give an Aggregate or a Ratio"),
-        (lambda: Measure("x", formula="count"), "the measure 'x' has a formula that is a str"),
-        (lambda: Measure("x", kind="euros", formula=Aggregate("count")), "is of the kind 'euros'; there are: money, "),
-        (lambda: Aggregate("median", "latency_ms"), "no aggregate is called 'median'; there are: count, sum, quantile"),
+        (lambda: Measure("x", formula=untyped("count")), "the measure 'x' has a formula that is a str"),
+        (
+            lambda: Measure("x", kind=untyped("euros"), formula=Aggregate("count")),
+            "of the kind 'euros'; there are: money, ",
+        ),
+        (
+            lambda: Aggregate(untyped("median"), "latency_ms"),
+            "no aggregate is called 'median'; there are: count, sum, ",
+        ),
         (lambda: Aggregate("sum"), "the aggregate 'sum' needs a value"),
         (lambda: Aggregate("quantile", "latency_ms", quantile=95), "quantile = 95; it is from 0 to 1, such as 0.95"),
-        (lambda: Aggregate("count", where=Condition("a", "known")), "it is a tuple of Conditions"),
-        (lambda: Aggregate("count", where=("a > 1",)), "it is a tuple of Conditions"),
-        (lambda: Ratio(Aggregate("count"), "calls"), "a ratio is of two Aggregates, not of 'calls'"),
+        (lambda: Aggregate("count", where=untyped(Condition("a", "known"))), "it is a tuple of Conditions"),
+        (lambda: Aggregate("count", where=untyped(("a > 1",))), "it is a tuple of Conditions"),
+        (lambda: Ratio(Aggregate("count"), untyped("calls")), "a ratio is of two Aggregates, not of 'calls'"),
     ],
 )
 def test_a_wrong_measure_of_ones_own_is_refused(make: Callable[[], Any], message: str) -> None:

@@ -8,7 +8,7 @@ nothing) is done here, on integers before they group and on the small frame afte
 - `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
   `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
   group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
-  together, `gaps` fills series, `questions` has the usual ones, `spread` counts calls by duration.
+  together, `gaps` fills series, `questions` has the usual ones, `spread` counts calls by duration, cost or tokens.
 """
 
 from mofa_usage.errors import require
@@ -21,11 +21,12 @@ from mofa_usage.analysis.engine import Native  # noqa: E402
 from mofa_usage.analysis.grouping import breakdown, breakdowns  # noqa: E402
 from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
 from mofa_usage.analysis.result import Breakdown  # noqa: E402
-from mofa_usage.analysis.spread import distribution  # noqa: E402
+from mofa_usage.analysis.spread import DistributionOf, distribution  # noqa: E402
 
 __all__ = [
     "Breakdown",
     "By",
+    "DistributionOf",
     "Measures",
     "Native",
     "PeriodOptions",

@@ -15,6 +15,7 @@ The zone enters as steps: a number (an offset, the start of a month) that holds 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
@@ -37,7 +38,7 @@ _BLOCK = 366 * DAY
 
 _CALENDAR = (microseconds(datetime.min.replace(tzinfo=UTC)), microseconds(datetime.max.replace(tzinfo=UTC)))
 
-Step: TypeAlias = tuple[int, int]
+Step: TypeAlias = tuple[int | Decimal, int]
 
 
 def steps(position: nw.Expr, ordered: Sequence[Step]) -> nw.Expr:

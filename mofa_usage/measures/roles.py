@@ -42,12 +42,14 @@ class Roles:
             money, no call has a price, or `currency` is a dimension.
         question: What was asked: `cost`, `latency`, `token_rate`, `success_rate`, `distribution`, `summary`, or
             `breakdown`; empty where nobody knows.
+        about: The column of the calls whose distribution was asked for; else empty.
     """
 
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
     measures: Mapping[str, MeasureColumn] = field(default_factory=dict)
     currencies: tuple[str, ...] = ()
     question: str = ""
+    about: str = ""
 
     @classmethod
     def guessed(cls, columns: Iterable[str], *, numeric: Collection[str], text: Collection[str]) -> "Roles":
@@ -79,6 +81,8 @@ class Roles:
         """The roles of those columns that are left of the answer."""
         measures = {name: column for name, column in self.measures.items() if name in columns}
         money = [column.currency for column in measures.values() if column.measure.of_money]
+        if self.about:  # the bins of a distribution are of the currency
+            money.append(None)
         return replace(
             self,
             dimensions={name: entry for name, entry in self.dimensions.items() if name in columns},

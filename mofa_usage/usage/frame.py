@@ -308,7 +308,7 @@ class UsageFrame:
         return self._ask(analysis.success_rate, by, **options)
 
     def distribution(self, by: By = (), **options: Unpack[DistributionOptions]) -> Breakdown:
-        """How many calls took how long: see `mofa_usage.analysis.distribution`."""
+        """How many calls took how long, or cost how much: see `mofa_usage.analysis.distribution`."""
         return self._ask(analysis.distribution, by, **options)
 
     def summary(self, **options: Unpack[PeriodOptions]) -> Breakdown:

@@ -1,9 +1,9 @@
 """The options that several functions of a usage share, typed, so that an editor completes and mypy checks them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import TypedDict
 
-from mofa_usage.analysis import PeriodOptions
+from mofa_usage.analysis import DistributionOf, PeriodOptions
 from mofa_usage.zones import Moment
 
 __all__ = ["DistributionOptions", "LoadOptions"]
@@ -22,7 +22,7 @@ class LoadOptions(TypedDict, total=False):
 
 
 class DistributionOptions(PeriodOptions, total=False):
-    """As `mofa_usage.analysis.distribution` takes them: the duration to count by, and at most how many bins."""
+    """As `mofa_usage.analysis.distribution` takes them: what to count by, and at most how many bins."""
 
-    of: Literal["latency_ms", "time_to_first_token_ms"]
+    of: DistributionOf
     bins: int
