@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -304,6 +304,25 @@ def percentile(name: str) -> Callable[[list[Row]], Any]:
     return lambda rows: _quantile(_PER_CALL[of](rows), float(quantile))
 
 
+def plain(name: str) -> Callable[[list[Row]], Any]:
+    """Any measure of calls by its name."""
+    return PLAIN[name] if name in PLAIN else percentile(name)
+
+
+ADDITIVE = {
+    *("calls", "success_count", "failed_count", "timeout_count", "rate_limited_count", "cancelled_count"),
+    *("error_count", "requests", "priced_calls", "latency_calls", "ttft_calls", "cost", "wasted_cost"),
+    *("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+}
+
+
+def of_nothing(name: str) -> Any:
+    """What a measure is where nothing was called: what counts is 0, what is said about calls is unknown."""
+    if name in ADDITIVE or name in ("sessions", "users", "agents", "models"):
+        return Decimal(0) if name in MONEY_MEASURES else 0
+    return None
+
+
 # The dimensions.
 
 
@@ -335,6 +354,25 @@ def bucket(name: str, moment: datetime, tz: ZoneInfo) -> datetime | date | int:
         "weekday": today.isoweekday(),
     }
     return buckets[name]
+
+
+_STEPS = {
+    "minute": timedelta(seconds=30),
+    "hour": timedelta(minutes=10),
+    "day": timedelta(hours=3),
+    "week": timedelta(days=1),
+    "month": timedelta(days=7),
+}
+
+
+@lru_cache
+def calendar(name: str, tz: str, first: datetime, last: datetime) -> list[Any]:
+    """Every bucket between two instants in its order, found by looking at the clock again and again."""
+    at, buckets = first, dict[Any, None]()
+    while at < last:
+        buckets[bucket(name, at, ZoneInfo(tz))] = None
+        at += _STEPS[name]
+    return list(buckets)
 
 
 TIMES = ("minute", "hour", "day", "week", "month", "hour_of_day", "weekday")

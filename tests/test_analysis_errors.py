@@ -19,7 +19,7 @@ FRAME = polars_frame([call(datetime(2025, 5, 1, tzinfo=UTC), total_price=Decimal
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"measures": "latency_p96"}, "no measure is called 'latency_p96'; near it: latency_p9"),
+        ({"measures": "latncy_p95"}, "no measure is called 'latncy_p95'; near it: latency_p95"),
         ({"by": ["modle_name"]}, "no dimension is called 'modle_name'; near it: model_name"),
         ({"by": ["year"], "measures": "calls"}, "no dimension is called 'year'"),
         ({"measures": []}, "no measure was asked for"),

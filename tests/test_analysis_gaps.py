@@ -147,5 +147,5 @@ def test_filling_needs_one_time_bucket(by: list[str]) -> None:
 
 def test_a_series_too_long_to_fill_is_refused() -> None:
     rows = polars_frame([call(at(1025, 5, 1)), call(at(2025, 5, 1))])
-    with pytest.raises(UsageError, match="more than 5,000,000 rows"):
+    with pytest.raises(UsageError, match="there are more than 5,000,000 buckets by minute"):
         breakdown(rows, "minute", "calls", fill_gaps=True)

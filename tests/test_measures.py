@@ -119,10 +119,10 @@ def test_titles_tell_entries_apart() -> None:
 def test_kind_unit_and_formula_fit_together(entry: measures.Measure) -> None:
     assert (entry.kind == "money") == (entry.unit == "currency") == ("currency" in entry.optional)
     assert (entry.kind == "rate") == (entry.unit == "")
-    if isinstance(entry.formula, Ratio):
-        assert not entry.additive
-    else:
+    if isinstance(entry.formula, Aggregate):
         assert entry.additive == (entry.formula.function in ("count", "sum"))
+    else:
+        assert not entry.additive
 
 
 def test_what_a_measure_needs_follows_from_its_formula() -> None:
@@ -230,7 +230,7 @@ def test_measures_made_of_others_have_names(name: str, made: Callable[[], Measur
         ("users_share", "'users' does not"),
         ("cost_share_rolling_7", "a rolling measure is of a measure of calls; 'cost_share' is made of another measure"),
         ("cost_rolling_7_share", "a share is of a measure of calls"),
-        ("cost_rolling_0", "a rolling 'cost' is over at least 1 bucket, not 0"),
+        ("cost_rolling_0", "a rolling 'cost' is over 1 to 100,000 buckets, not 0"),
         ("cost_cumulativ", "no measure is called 'cost_cumulativ'; near it: cost_cumulative"),
         ("calls_shares", "near it: calls_share"),
         ("costs_share", "near it: cost_share"),
@@ -243,9 +243,9 @@ def test_what_cannot_be_made_of_a_measure_is_refused(name: str, message: str) ->
 
 
 def test_a_rolling_measure_is_over_whole_buckets() -> None:
-    wrong: list[Any] = [0, -1, 2.5, True, "7"]
+    wrong: list[Any] = [0, -1, 2.5, True, "7", 100_001]
     for buckets in wrong:
-        with pytest.raises(UsageError, match="over at least 1 bucket"):
+        with pytest.raises(UsageError, match="is over 1 to 100,000 buckets, not "):
             rolling("calls", buckets)
     with pytest.raises(UsageError, match="a share is of a measure, not of 7"):
         Measure("x", formula=Share(7))  # type: ignore[arg-type]

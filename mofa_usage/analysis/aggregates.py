@@ -11,6 +11,7 @@ Conditions and quotients are data of `mofa_usage.measures`; here they become exp
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +26,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Condition, Dimension, Measure, Quotient, Ratio
 from mofa_usage.reading.columns import MONEY, NIL
 
-__all__ = ["Plan", "key", "readable"]
+__all__ = ["Plan", "key", "measured", "readable"]
 
 _COMPARED: Mapping[str, Callable[[Any, Any], nw.Expr]] = MappingProxyType(
     {
@@ -53,8 +54,7 @@ class Plan:
         self._prefix = prefix
         self._names: dict[Aggregate, str] = {}
         for measure in measures:
-            formula = measure.formula
-            self.add(*((formula.numerator, formula.denominator) if isinstance(formula, Ratio) else (formula,)))
+            self.add(*measure.aggregates)
 
     def add(self, *aggregates: Aggregate) -> None:
         """Compute these, too."""
@@ -116,7 +116,12 @@ class Plan:
 
     def added(self, groups: pl.DataFrame, keys: Iterable[str]) -> pl.DataFrame:
         """Groups by fewer keys, from smaller ones and what `adding` says of them."""
-        names, found = list(keys), []
+        names, found = list(keys), self.sums()
+        return groups.group_by(names).agg(found) if names else groups.select(found)
+
+    def sums(self) -> list[pl.Expr]:
+        """What `adding` says of several groups together."""
+        found = []
         for aggregate, column in self._names.items():
             for name, _ in self._aggregations(aggregate, column):
                 values = pl.col(name)
@@ -125,7 +130,7 @@ class Plan:
                 else:
                     # Polars counts in integers whose sum can wrap.
                     found.append((values if aggregate.function == "sum" else values.cast(pl.Int64)).sum())
-        return groups.group_by(names).agg(found) if names else groups.select(found)
+        return found
 
     def undivided(self) -> tuple[dict[str, nw.Expr], Undivided]:
         """The values behind all other aggregations, by column, and what is asked of them."""
@@ -145,6 +150,11 @@ class Plan:
             for position, aggregate in enumerate(group)
         ]
         return result.with_columns(columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the aggregates."""
+        return list(self._names.values())
 
     def _quantiles(self, *, money: bool) -> list[list[Aggregate]]:
         """The quantiles of money, or of other things, that are asked for: together when they are of the same values."""
@@ -220,6 +230,30 @@ class Plan:
         if aggregate.function == "distinct" and isinstance(of, str) and self._schema[of] == nw.String:
             conditions.append(value != NIL)
         return nw.when(*conditions).then(value) if conditions else value
+
+
+def measured(measure: Measure, plan: Plan, result: pl.DataFrame) -> pl.Series:
+    """A measure of the calls in the engine's result, one value per row; of a share the measure that it is of."""
+    formula = measure.base.formula
+    if not isinstance(formula, Ratio):
+        (total,) = measure.aggregates
+        return plan.value(total, result)
+    numerator, denominator = plan.value(formula.numerator, result), plan.value(formula.denominator, result)
+    if measure.base.kind == "money":
+        return _money_ratio(numerator, denominator, formula.scale)
+    quotient = numerator.cast(pl.Float64) / denominator.cast(pl.Float64) * formula.scale
+    return quotient.set(denominator == 0, None)
+
+
+def _money_ratio(numerator: pl.Series, denominator: pl.Series, scale: int) -> pl.Series:
+    """Exact quotients rounded half to even at the tenth place; Polars would round on its own terms."""
+    place = Decimal("1e-10")
+    with localcontext(prec=100, rounding=ROUND_HALF_EVEN):
+        quotients = [
+            None if not amount_of or amount is None else (Decimal(amount) * scale / Decimal(amount_of)).quantize(place)
+            for amount, amount_of in zip(numerator, denominator, strict=True)
+        ]
+    return pl.Series(quotients, dtype=MONEY)
 
 
 def readable(column: str, dtype: Any) -> nw.Expr:

@@ -14,7 +14,18 @@ import narwhals as nw
 
 from mofa_usage.analysis.engine import MOMENT, LazyCalls, collect, sentence
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import DIMENSIONS, Dimension, DimensionName, Measure, MeasureName, dimension, measure
+from mofa_usage.measures import (
+    DIMENSIONS,
+    Cumulative,
+    Dimension,
+    DimensionName,
+    Measure,
+    MeasureName,
+    Rolling,
+    Share,
+    dimension,
+    measure,
+)
 from mofa_usage.zones import Moment, time_range
 
 __all__ = [
@@ -130,7 +141,7 @@ class Asked:
     @property
     def money(self) -> list[Measure]:
         """The measures whose currency the dimensions do not say."""
-        return [] if "currency" in self.by else [entry for entry in self.measures if entry.kind == "money"]
+        return [] if "currency" in self.by else [entry for entry in self.measures if entry.of_money]
 
     @property
     def ranked(self) -> bool:
@@ -164,6 +175,7 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     start, end = time_range(question.start, question.end, tz)
     for wanted in asked:
         calls.require(wanted.needs, f"the measure {wanted.name!r}")
+        _check_derived(wanted, dimensions)
     if start is not None or end is not None:
         calls.require(["create_time"], "a time range")
     if question.top is not None:
@@ -174,7 +186,7 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     if twice is not None:
         raise UsageError(f"two columns of the answer would be called {twice!r}")
     called = question.measures.question if isinstance(question.measures, Usual) else "breakdown"
-    gaps = _gaps(dimensions) if question.fill_gaps else None
+    gaps = _one_time(dimensions, "fill_gaps") if question.fill_gaps else None
     return Asked(dimensions, asked, start, end, gaps, called, question.top, question.totals)
 
 
@@ -285,8 +297,17 @@ def _check_top(top: int, dimensions: Sequence[Dimension]) -> None:
         raise UsageError("top needs a category in by, such as model_name, whose heaviest values it keeps")
 
 
-def _gaps(dimensions: Sequence[Dimension]) -> str:
+def _check_derived(measure: Measure, dimensions: Sequence[Dimension]) -> None:
+    formula, names = measure.formula, [entry.name for entry in dimensions]
+    if isinstance(formula, Share) and formula.of is not None and formula.of not in names:
+        there = ", ".join(names) or "nothing"
+        raise UsageError(f"the measure {measure.name!r} needs {formula.of!r} in by; there is {there}")
+    if isinstance(formula, Cumulative | Rolling):
+        _one_time(dimensions, f"the measure {measure.name!r}")
+
+
+def _one_time(dimensions: Sequence[Dimension], reason: str) -> str:
     times = [entry.name for entry in dimensions if entry.kind == "time"]
     if len(times) != 1:
-        raise UsageError(f"fill_gaps needs one time bucket (minute, hour, day, week or month) in by, not {len(times)}")
+        raise UsageError(f"{reason} needs one time bucket (minute, hour, day, week or month) in by, not {len(times)}")
     return times[0]

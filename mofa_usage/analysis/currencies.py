@@ -15,7 +15,7 @@ from mofa_usage.analysis.engine import LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
 from mofa_usage.reading.columns import DEFAULT_CURRENCY
 
-__all__ = ["HIGHEST", "LOWEST", "PRICED", "currency_of", "in_currency", "lone", "most_used"]
+__all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used"]
 
 LOWEST, HIGHEST = Aggregate("min", "currency"), Aggregate("max", "currency")
 """The first and last currency of a group by the alphabet: the same one where there are not several."""
@@ -35,8 +35,11 @@ def currency_of(schema: Mapping[str, Any]) -> nw.Expr:
 def most_used(calls: LazyCalls, lowest: pl.Series, highest: pl.Series) -> tuple[str, ...]:
     """The currencies of the calls, the one with most priced calls first, from those at the ends of each group."""
     ends = sorted({*lowest.drop_nulls(), *highest.drop_nulls()})
-    if len(ends) < 2:
-        return tuple(ends)
+    return tuple(ends) if len(ends) < 2 else all_used(calls)
+
+
+def all_used(calls: LazyCalls) -> tuple[str, ...]:
+    """The same, by looking at all calls."""
     ordered = _counted(calls).sort("calls", "currency", descending=[True, False])
     return tuple(ordered["currency"])
 
@@ -56,13 +59,7 @@ def _counted(calls: LazyCalls) -> pl.DataFrame:
 def in_currency(measure: Measure, currency: str) -> Measure:
     """A measure of money, of the calls in one currency and those without a price."""
     apart = Condition("currency", "== or unknown", currency)
-
-    def narrowed(aggregate: Aggregate) -> Aggregate:
-        return replace(aggregate, where=(*aggregate.where, apart))
-
-    formula = measure.formula
+    formula, parts = measure.formula, [replace(part, where=(*part.where, apart)) for part in measure.aggregates]
     if isinstance(formula, Ratio):
-        return replace(
-            measure, formula=Ratio(narrowed(formula.numerator), narrowed(formula.denominator), formula.scale)
-        )
-    return replace(measure, formula=narrowed(formula))
+        return replace(measure, formula=replace(formula, numerator=parts[0], denominator=parts[1]))
+    return replace(measure, formula=parts[0])

@@ -28,7 +28,7 @@ class Fold:
 
 def ranking(asked: Asked, dimension: Dimension) -> Asked:
     """The question whose first rows are the values of a dimension that the question keeps."""
-    first = asked.measures[0]
+    first = asked.measures[0].base
     weight = first if first.additive else MEASURES["calls"]
     return Asked((dimension,), (weight,), asked.start, asked.end, None, asked.question)
 

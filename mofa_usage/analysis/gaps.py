@@ -16,7 +16,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Measure
 from mofa_usage.zones import DAY, microseconds
 
-__all__ = ["fill", "zero_of_nothing"]
+__all__ = ["calendar", "fill", "numbers", "zero_of_nothing"]
 
 _MOST_ROWS = 5_000_000
 """A series by minute over a wrong year would fill the memory instead of the gaps."""
@@ -50,8 +50,8 @@ def fill(
     """
     others = [name for name in by if name != time]
     combinations = result.select(others).unique()
-    buckets = _buckets(result[time], time, tz, start, end)
-    if (others and len(buckets) * len(combinations) > _MOST_ROWS) or len(buckets) > _MOST_ROWS:
+    buckets = calendar(result[time], time, tz, start, end)
+    if others and len(buckets) * len(combinations) > _MOST_ROWS:
         raise UsageError(f"filling the gaps by {time} makes more than {_MOST_ROWS:,} rows; narrow the time range")
     every = buckets.to_frame().join(combinations, how="cross") if others else buckets.to_frame()
     found = result.with_columns(pl.lit(True).alias(_THERE))
@@ -60,11 +60,16 @@ def fill(
     return filled.with_columns(zero).select(result.columns)
 
 
-def _buckets(labels: pl.Series, time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None) -> pl.Series:
-    """Every bucket of the series, as labels."""
-    bucket = BUCKETS[time]
-    zone = getattr(labels.dtype, "time_zone", None)
-    known: list[int] = labels.drop_nulls().cast(pl.Datetime("us", zone)).to_physical().to_list()
+def calendar(labels: pl.Series, time: str, tz: ZoneInfo, start: datetime | None, end: datetime | None) -> pl.Series:
+    """Every bucket of a series in order, as its labels.
+
+    They run from the bucket that holds `start` to the one that holds the last instant before `end`; an open side is the
+    first or last bucket of the series.
+
+    Raises:
+        UsageError: they are more than five million.
+    """
+    bucket, known = BUCKETS[time], numbers(labels.drop_nulls())
     if bucket.keys is None or (not known and (start is None or end is None)):
         return labels.clear()
     # Labels are local times or instants: two days more on an open side hold the first and last bucket in any zone.
@@ -76,4 +81,13 @@ def _buckets(labels: pl.Series, time: str, tz: ZoneInfo, start: datetime | None,
         key for key in bucket.keys(tz, first, last) if (low is None or low <= key) and (high is None or key <= high)
     )
     keys = sorted(set(islice(inside, _MOST_ROWS + 1)))
+    if len(keys) > _MOST_ROWS:
+        raise UsageError(f"there are more than {_MOST_ROWS:,} buckets by {time}; narrow the time range")
     return bucket.label(pl.Series(labels.name, keys, dtype=pl.Int64), tz.key)
+
+
+def numbers(labels: pl.Series) -> list[int]:
+    """The keys of buckets of time, from their labels."""
+    zone = getattr(labels.dtype, "time_zone", None)
+    found: list[int] = labels.cast(pl.Datetime("us", zone)).to_physical().to_list()
+    return found

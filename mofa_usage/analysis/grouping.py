@@ -14,24 +14,22 @@ one look at the currencies of all calls is quicker: if there is one, none of the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.aggregates import Plan, key
+from mofa_usage.analysis.aggregates import Plan, measured
 from mofa_usage.analysis.asking import OTHER_MARK, Asked, By, Measures, Question, checked
-from mofa_usage.analysis.buckets import BUCKETS, Clock
-from mofa_usage.analysis.currencies import HIGHEST, LOWEST, PRICED, in_currency, lone, most_used
+from mofa_usage.analysis.currencies import HIGHEST, LOWEST, PRICED, all_used, in_currency, lone, most_used
 from mofa_usage.analysis.engine import LazyCalls, Native, open_calls
 from mofa_usage.analysis.folding import Fold, Keys, fold, ranking
 from mofa_usage.analysis.gaps import fill, zero_of_nothing
-from mofa_usage.analysis.levels import levels
+from mofa_usage.analysis.levels import keys_of, labels, levels
 from mofa_usage.analysis.result import Breakdown
-from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Ratio, Roles, money_columns
-from mofa_usage.reading.columns import MONEY
+from mofa_usage.analysis.shares import with_shares
+from mofa_usage.analysis.windows import Source, reach, with_windows
+from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Roles, money_columns
 from mofa_usage.zones import Moment, zone
 
 __all__ = ["breakdown", "breakdowns"]
@@ -59,10 +57,13 @@ def breakdown(
         by: names of `mofa_usage.measures.DIMENSIONS`, `labels.NAME`, `session.NAME`, further columns of the frame that
             hold text, whole numbers, flags or dates, and dimensions of your own. None: by model, where there is such a
             column.
-        measures: names of `mofa_usage.measures.MEASURES`, and measures of your own. None: calls, success rate, tokens,
-            cost, coverage and p95 of the latency, as far as the frame has their columns.
+        measures: what `mofa_usage.measures.measure` knows by name: `MEASURES`, any percentile (`latency_p75`), shares
+            (`cost_share_of_day`), sums so far (`cost_cumulative`), rolling measures (`cost_rolling_7`); and measures of
+            your own. None: calls, success rate, tokens, cost, coverage and p95 of the latency, as far as the frame has
+            their columns.
         tz: IANA time zone of the time buckets, and of a `start` or `end` that names none.
-        start: only calls created at or after this instant: a datetime with a zone, a date or ISO 8601 text.
+        start: only calls created at or after this instant: a datetime with a zone, a date or ISO 8601 text. Rolling
+            measures look back beyond it, as far as `native` has the calls: cut at the start, it has none before.
         end: only calls created before this instant.
         fill_gaps: add the time buckets that have no calls, between `start` and `end` or the first and last bucket,
             for each combination of the other dimensions that occurs. In them counts and sums are 0, and rates,
@@ -83,16 +84,16 @@ def breakdown(
 
         With `top` a last column `is_other` (Boolean) marks the rows of the group "other", which come after the others.
         `totals` of the answer are those of the levels above, the whole last: each is what the question without those
-        dimensions is answered, computed from the calls.
+        dimensions is answered, computed from the calls; above the time rolling measures and sums so far are null.
 
         Sorted by the dimensions when one of them is a time, else by the first measure, largest first (then, if it is
-        money, by calls), and by the dimensions; nulls last. Types: money Decimal(38, 10), counts and tokens Int64,
-        rates, means, quantiles Float64; minute and hour Datetime in `tz`, day, week and month Date, hour_of_day and
-        weekday Int8, other dimensions String.
+        money, by calls), and by the dimensions; nulls last. Types: money and its percentiles Decimal(38, 10), counts
+        and tokens Int64, rates, shares, means, other percentiles Float64; minute and hour Datetime in `tz`, day, week
+        and month Date, hour_of_day and weekday Int8, other dimensions String.
 
     Raises:
         UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks, `top`
-            below 1 or without a category.
+            below 1 or without a category, a rolling measure or sum so far without one bucket of time in `by`.
     """
     return breakdowns(native, [Question(by, measures, start, end, fill_gaps, top, totals)], tz=tz)[0]
 
@@ -117,13 +118,13 @@ def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[
     folds = _folds(calls, [*asked, *anew.values()], clock)
     sharing: dict[_Alike, list[Asked]] = {}
     for one in (*asked, *anew.values()):
-        sharing.setdefault(_alike(one, folds), []).append(one)
+        sharing.setdefault(_alike(one, folds, clock), []).append(one)
     of_money = sum(any(one.money for one in together) for together in sharing.values())
     only = lone(calls) if of_money > 1 else None
     scans = {alike: _scan(calls, together, alike[-1], clock, only) for alike, together in sharing.items()}
 
     def answer(one: Asked) -> Breakdown:
-        found = _answer(one, scans[_alike(one, folds)])
+        found = _answer(one, scans[_alike(one, folds, clock)])
         if one in anew:
             above = answer(anew[one])
             found.totals = (*found.totals, above, *above.totals)
@@ -132,12 +133,12 @@ def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[
     return [answer(one) for one in asked]
 
 
-_Alike: TypeAlias = tuple[tuple[Dimension, ...], datetime | None, datetime | None, Fold | None]
-"""What questions have in common that one scan answers."""
+_Alike: TypeAlias = tuple[tuple[Dimension, ...], datetime | None, datetime | None, datetime | None, Fold | None]
+"""What questions have in common that one scan answers: dimensions, start, end, how far they look back, and the fold."""
 
 
-def _alike(asked: Asked, folds: Mapping[Asked, Fold | None]) -> _Alike:
-    return asked.dimensions, asked.start, asked.end, folds.get(asked)
+def _alike(asked: Asked, folds: Mapping[Asked, Fold | None], clock: ZoneInfo) -> _Alike:
+    return asked.dimensions, asked.start, asked.end, reach(asked, clock), folds.get(asked)
 
 
 def _folds(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> dict[Asked, Fold | None]:
@@ -183,36 +184,41 @@ class Scan:
 
     plan: Plan
     levels: Mapping[int, Level]
-    zone: ZoneInfo
+    source: Source
     currencies: tuple[str, ...]
 
 
 def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock: ZoneInfo, only: str | None) -> Scan:
-    """The engine's part of questions that have the same dimensions and times.
+    """The engine's part of questions that have the same dimensions and times, and look back as far.
 
     `only` is the one currency of all calls, if that is known already.
     """
     first = together[0]
-    measures = list(dict.fromkeys(measure for one in together for measure in one.measures))
+    measures = list(dict.fromkeys(measure.base for one in together for measure in one.measures))
     money = list(dict.fromkeys(measure for one in together for measure in one.money))
-    wanted = calls.with_absent(column for measure in measures for column in measure.optional)
+    complete = calls.with_absent(column for measure in measures for column in measure.optional)
     priced = any("currency" in entry.needs for entry in first.dimensions)
-    wanted = wanted.with_absent(["currency"] if priced else []).between(first.start, first.end)
-    keys = Keys(_keys(first, wanted, clock), first.dimensions, fold)
+    complete = complete.with_absent(["currency"] if priced else [])
+    wanted = complete.between(first.start, first.end)
+    keys = keys_of(first, wanted, clock, fold)
     depths = max(map(_depths, together), key=len)
     plan = Plan(measures, wanted.schema)
-    if any((one.ranked or one.totals) and one.measures[0].kind == "money" for one in together):
+    if any((one.ranked or one.totals) and one.measures[0].of_money for one in together):
         plan.add(_CALLS)
     if money:
         plan.add(*((LOWEST, HIGHEST) if only is None else (PRICED,)))
     results = levels(wanted, keys, plan, depths)
-    currencies = _currencies(wanted, plan, results[depths[0]], only) if money else ()
+    seen_from = reach(first, clock)
+    if money and seen_from is not None:
+        currencies = all_used(complete.between(seen_from, first.end))
+    else:
+        currencies = _currencies(wanted, plan, results[depths[0]], only) if money else ()
     apart = _apart(wanted, keys, money, currencies, results) if len(currencies) > 1 else {}
     found = {
-        depth: Level(result, _labels(keys.names(depth), result, clock), apart.get(depth, {}))
+        depth: Level(result, labels(keys.names(depth), result, clock), apart.get(depth, {}))
         for depth, result in results.items()
     }
-    return Scan(plan, found, clock, currencies)
+    return Scan(plan, found, Source(complete, clock, fold), currencies)
 
 
 def _currencies(calls: LazyCalls, plan: Plan, groups: pl.DataFrame, only: str | None) -> tuple[str, ...]:
@@ -220,24 +226,6 @@ def _currencies(calls: LazyCalls, plan: Plan, groups: pl.DataFrame, only: str | 
     if only is None:
         return most_used(calls, plan.value(LOWEST, groups), plan.value(HIGHEST, groups))
     return (only,) if plan.value(PRICED, groups).sum() else ()
-
-
-def _keys(asked: Asked, calls: LazyCalls, clock: ZoneInfo) -> dict[str, nw.Expr]:
-    """What the engine groups by: an expression for each dimension, under k0, k1, ..."""
-    times = Clock(clock, calls, asked.start, asked.end)
-    return {
-        f"k{position}": key(entry, calls) if entry.kind == "category" else BUCKETS[entry.name].key(times)
-        for position, entry in enumerate(asked.dimensions)
-    }
-
-
-def _labels(names: Mapping[str, str | None], result: pl.DataFrame, clock: ZoneInfo) -> dict[str, pl.Series]:
-    """The dimensions of the groups, by name, from their keys."""
-    found = {}
-    for column, name in names.items():
-        bucket = BUCKETS.get(name or "")
-        found[name or OTHER_MARK] = result[column] if bucket is None else bucket.label(result[column], clock.key)
-    return found
 
 
 def _apart(
@@ -249,7 +237,7 @@ def _apart(
 ) -> dict[int, dict[str, pl.Series]]:
     """Measures of money for each currency, by column, in the order of the groups of each level."""
     measures = {
-        column: in_currency(measure, currency)
+        column: in_currency(measure.base, currency)
         for measure in money
         for currency, column in money_columns(measure.name, currencies).items()
     }
@@ -259,7 +247,7 @@ def _apart(
         if names := list(keys.names(depth)):
             groups = results[depth].select(names)
             found = groups.join(found, on=names, how="left", nulls_equal=True, maintain_order="left")
-        apart[depth] = {column: _measured(measure, plan, found) for column, measure in measures.items()}
+        apart[depth] = {column: measured(measure, plan, found) for column, measure in measures.items()}
     return apart
 
 
@@ -278,14 +266,15 @@ def _shown(asked: Asked, scan: Scan, level: Level) -> Breakdown:
             for currency, column in money_columns(measure.name, scan.currencies).items():
                 columns[column], held[column] = level.money[column], MeasureColumn(measure, currency)
         else:
-            columns[measure.name] = _measured(measure, scan.plan, level.result)
+            columns[measure.name] = measured(measure.base, scan.plan, level.result)
             held[measure.name] = MeasureColumn(measure)
     result = pl.DataFrame([series.alias(name) for name, series in columns.items()])
     if asked.folded is not None and OTHER_MARK not in columns:
         result = result.with_columns(pl.lit(False).alias(OTHER_MARK))
     if asked.gaps is not None:
-        zeros = [name for name, column in held.items() if zero_of_nothing(column.measure)]
-        result = fill(result, _order(asked), asked.gaps, scan.zone, asked.start, asked.end, zeros)
+        zeros = [name for name, column in held.items() if zero_of_nothing(column.measure.base)]
+        result = fill(result, _order(asked), asked.gaps, scan.source.clock, asked.start, asked.end, zeros)
+    result = with_shares(with_windows(result, asked, held, scan.source), asked, held)
     answer = _ranked(result, asked, scan, level) if asked.ranked else result.sort(_order(asked), nulls_last=True)
     currencies = scan.currencies if asked.money else ()
     if asked.money and len(currencies) < 2:
@@ -311,7 +300,7 @@ def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan, level: Level) -> pl.
     several = first in asked.money and len(scan.currencies) > 1
     weights = list(money_columns(first.name, scan.currencies).values()) if several else [first.name]
     order = result.select(*weights, *asked.by)
-    if first.kind == "money":
+    if first.of_money:
         order.insert_column(len(weights), scan.plan.value(_CALLS, level.result).alias("number of calls"))
     heavy = order.width - len(asked.by)
     descending = [position < heavy for position in range(order.width)]
@@ -319,25 +308,3 @@ def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan, level: Level) -> pl.
         order.insert_column(0, result[OTHER_MARK])
         descending.insert(0, False)
     return result[order.select(pl.arg_sort_by(order.columns, descending=descending, nulls_last=True)).to_series()]
-
-
-def _measured(measure: Measure, plan: Plan, result: pl.DataFrame) -> pl.Series:
-    formula = measure.formula
-    if not isinstance(formula, Ratio):
-        return plan.value(formula, result)
-    numerator, denominator = plan.value(formula.numerator, result), plan.value(formula.denominator, result)
-    if measure.kind == "money":
-        return _money_ratio(numerator, denominator, formula.scale)
-    quotient = numerator.cast(pl.Float64) / denominator.cast(pl.Float64) * formula.scale
-    return quotient.set(denominator == 0, None)
-
-
-def _money_ratio(numerator: pl.Series, denominator: pl.Series, scale: int) -> pl.Series:
-    """Exact quotients rounded half to even at the tenth place; Polars would round on its own terms."""
-    place = Decimal("1e-10")
-    with localcontext(prec=100, rounding=ROUND_HALF_EVEN):
-        quotients = [
-            None if not amount_of or amount is None else (amount * scale / amount_of).quantize(place)
-            for amount, amount_of in zip(numerator, denominator, strict=True)
-        ]
-    return pl.Series(quotients, dtype=MONEY)

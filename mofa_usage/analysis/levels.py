@@ -6,15 +6,37 @@ does not add up is asked of the engine for all levels at once.
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.aggregates import Plan
+from mofa_usage.analysis.aggregates import Plan, key
+from mofa_usage.analysis.asking import OTHER_MARK, Asked
+from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets
-from mofa_usage.analysis.folding import Keys
+from mofa_usage.analysis.folding import Fold, Keys
 
-__all__ = ["levels"]
+__all__ = ["keys_of", "labels", "levels"]
+
+
+def keys_of(asked: Asked, calls: LazyCalls, clock: ZoneInfo, fold: Fold | None) -> Keys:
+    """What the engine groups by: an expression for each dimension, under k0, k1, ..."""
+    times = Clock(clock, calls, asked.start, asked.end)
+    expressions = {
+        f"k{position}": key(entry, calls) if entry.kind == "category" else BUCKETS[entry.name].key(times)
+        for position, entry in enumerate(asked.dimensions)
+    }
+    return Keys(expressions, asked.dimensions, fold)
+
+
+def labels(names: Mapping[str, str | None], result: pl.DataFrame, clock: ZoneInfo) -> dict[str, pl.Series]:
+    """The dimensions of the groups, by name, from their keys."""
+    found = {}
+    for column, name in names.items():
+        bucket = BUCKETS.get(name or "")
+        found[name or OTHER_MARK] = result[column] if bucket is None else bucket.label(result[column], clock.key)
+    return found
 
 
 def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> dict[int, pl.DataFrame]:

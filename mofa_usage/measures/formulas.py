@@ -27,6 +27,9 @@ __all__ = [
 Quantity: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
 """How a measure is written: `money` in a currency; `rate` is a fraction from 0 to 1."""
 
+MOST_BUCKETS = 100_000
+"""How many buckets of time a rolling measure is over at most."""
+
 Function: TypeAlias = Literal["count", "sum", "quantile", "min", "max", "distinct"]
 
 Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">=", "known", "unknown", "== or unknown"]
@@ -211,15 +214,16 @@ class Rolling(Derived):
     They follow each other on the calendar, whether something was called in them or not.
 
     Raises:
-        UsageError: fewer than one bucket, or a measure that is itself a share, a sum so far, or rolling.
+        UsageError: fewer than one bucket or more than 100,000, or a measure that is itself made of another one.
     """
 
     buckets: int
 
     def __post_init__(self) -> None:
         _check_of_calls(self.measure, "a rolling measure")
-        if isinstance(self.buckets, bool) or not isinstance(self.buckets, int) or self.buckets < 1:
-            raise UsageError(f"a rolling {self.measure.name!r} is over at least 1 bucket, not {self.buckets!r}")
+        if isinstance(self.buckets, bool) or not isinstance(self.buckets, int) or not 1 <= self.buckets <= MOST_BUCKETS:
+            limits = f"1 to {MOST_BUCKETS:,} buckets"
+            raise UsageError(f"a rolling {self.measure.name!r} is over {limits}, not {self.buckets!r}")
 
 
 Formula: TypeAlias = Aggregate | Ratio | Derived
@@ -275,11 +279,19 @@ class Measure:
         return self.formula.measure if isinstance(self.formula, Derived) else self
 
     @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """What the engine computes for it, of the calls."""
+        formula = self.base.formula
+        if isinstance(formula, Ratio):
+            return formula.numerator, formula.denominator
+        return (formula,) if isinstance(formula, Aggregate) else ()
+
+    @property
     def of_money(self) -> bool:
         """Whether it is made of amounts, so that there is one for each currency: a share of the cost is, too."""
         if isinstance(self.formula, Derived):
             return self.formula.measure.of_money
-        return self.kind == "money" or "money" in map(_kind, _aggregates(self.formula))
+        return self.kind == "money" or "money" in map(_kind, self.aggregates)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -302,12 +314,8 @@ def _check_of_calls(measure: Measure, what: str) -> None:
 
 def _check_additive(measure: Measure, what: str) -> None:
     _check_of_calls(measure, what)
-    if not measure.additive:
+    if not measure.additive or any(part.function not in ("count", "sum") for part in measure.aggregates):
         raise UsageError(f"{what} is of what adds up, such as calls, cost or total_tokens; {measure.name!r} does not")
-
-
-def _aggregates(formula: Aggregate | Ratio) -> tuple[Aggregate, ...]:
-    return (formula,) if isinstance(formula, Aggregate) else (formula.numerator, formula.denominator)
 
 
 def _adds_up(formula: Formula) -> bool:
