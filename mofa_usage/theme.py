@@ -46,16 +46,20 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7B3FE4", "#94436B")
 PATTERNS = ("", "/", "x", ".")
 DASHES = ("solid", "dash", "dot", "dashdot")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up")
+_SYMBOLS = {"solid": "circle", "dash": "square", "dot": "diamond", "dashdot": "triangle-up", "longdash": "x"}
 
 
 class Style(NamedTuple):
-    """How one group is drawn: hue, pattern of its bars, dash and marks of its lines (Plotly's names)."""
+    """How one group is drawn: hue, pattern of its bars, dash of its lines (Plotly's names)."""
 
     color: str
     pattern: str = ""
     dash: str = "solid"
-    symbol: str = "circle"
+
+    @property
+    def symbol(self) -> str:
+        """The marks of its lines and points, another one for each dash."""
+        return _SYMBOLS.get(self.dash, "circle")
 
 
 ACCENT = Style(PALETTE[0])
@@ -70,7 +74,7 @@ STATUS_STYLES: Mapping[str, Style] = MappingProxyType(
         "failed": Style("#D55E00"),
         "timeout": Style("#E69F00"),
         "rate_limited": Style("#7B3FE4"),
-        "cancelled": Style("#A9AFB9"),
+        "cancelled": Style("#9AA1AC"),
     }
 )
 
@@ -98,7 +102,7 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     for start in range(0, len(distinct), len(PALETTE)):
         turn = start // len(PALETTE) % len(PATTERNS)
         for name, color in _hues(distinct[start : start + len(PALETTE)]).items():
-            found[name] = Style(color, PATTERNS[turn], DASHES[turn], SYMBOLS[turn])
+            found[name] = Style(color, PATTERNS[turn], DASHES[turn])
     return found
 
 
@@ -219,6 +223,8 @@ def _build(theme: Theme, **more: object) -> go.layout.Template:
             "bordercolor": palette["line"],
             "font": {"family": _FONT, "size": 12, "color": palette["text"]},
         },
+        # What cuts a bar is a gap in it.
+        "shapedefaults": {"line": {"color": palette["paper"], "width": 3}},
         "annotationdefaults": {"showarrow": False, "font": {"color": palette["text"], "size": 12}},
         "coloraxis": {"colorbar": {"outlinewidth": 0, "tickfont": {"color": palette["muted"]}}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette["line"], "activecolor": palette["muted"]},

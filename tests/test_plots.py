@@ -116,6 +116,7 @@ def bars(figure: Figure) -> dict[str, float | None]:
 
 
 def labels(figure: Figure) -> str:
+    """The texts in a figure; of rows a name and its value, which stand at the two ends."""
     return " | ".join(annotation.text for annotation in figure.layout.annotations)
 
 
@@ -153,8 +154,9 @@ def test_exact_money_is_in_the_labels() -> None:
         [("big", "USD", "1234567.8912345678", 3, 3), ("tiny", "USD", "0.0000123449", 1, 1)], "model_name"
     )
     text = labels(plots.cost_by(frame))
-    assert "<b>big</b>  $1,234,567.89" in text
-    assert "<b>tiny</b>  $0.0000123" in text
+    assert "<b>big</b> | $1,234,567.8912 · >99.9%" in text
+    assert "<b>tiny</b> | <$0.0001 · \u2007<0.1%" in text
+    assert "Cost: $0.0000123 · " in plots.cost_by(frame).data[1].hovertext[0]
 
 
 def test_bars_are_sorted_with_amount_and_share_and_the_tail_last() -> None:
@@ -164,7 +166,7 @@ def test_bars_are_sorted_with_amount_and_share_and_the_tail_last() -> None:
     assert list(drawn) == [*(f"m{index}" for index in range(30, 18, -1)), "other (18)"]
     assert list(drawn.values()) == [*range(30, 18, -1), sum(range(1, 19))]
     assert [trace.y[0] for trace in figure.data] == list(range(13))
-    assert f"<b>m30</b>  $30.00 · {30 / 465:.1%}" in labels(figure)
+    assert f"<b>m30</b> | $30.00 · \u2007{30 / 465:.1%}" in labels(figure)
     assert "other (18)" in labels(figure)
     assert "top 12 of 30" in figure.layout.title.subtitle.text
 
@@ -199,7 +201,7 @@ def test_an_unknown_cost_is_a_gap_and_not_zero() -> None:
     assert "Cost: unknown" in figure.data[0].hovertext[1]
     assert "50.0% of calls priced" in figure.layout.title.subtitle.text
     by = plots.cost_by(cost_frame([("a", "USD", "2", 4, 4), ("b", "USD", None, 4, 0)], "model_name"))
-    assert "<b>b</b>  unknown" in labels(by)
+    assert "<b>b</b> | unknown" in labels(by)
     assert bars(by) == {"a": 2.0, "b": None}
 
 
@@ -210,7 +212,7 @@ def test_the_sum_of_unknown_costs_is_unknown() -> None:
     assert list(plots.cost_over_time(frame, "model_name").data[0].y) == [2.0, None]
     unknown = plots.cost_by(frame.with_columns(cost=pl.when(pl.col("agent_name") == "x").then("cost")), "agent_name")
     assert bars(unknown) == {"x": 2.0, "y": None}
-    assert "<b>y</b>  unknown" in labels(unknown)
+    assert "<b>y</b> | unknown" in labels(unknown)
 
 
 def test_a_missing_period_is_a_gap() -> None:
@@ -266,7 +268,7 @@ def test_ranges_hold_the_percentiles_of_each_group() -> None:
     figure = plots.latency_distribution(latency_frame(["slow", "fast"], "model_name"))
     points = {trace.name: list(trace.x) for trace in figure.data if trace.mode == "markers" and trace.x[0] is not None}
     assert points == {"p50": [101.0, 100.0], "p95": [401.0, 400.0], "p99": [901.0, 900.0]}
-    assert "<b>slow</b>  p50 100 ms · p95 400 ms" in labels(figure)
+    assert "<b>slow</b> | p50 100 ms · p95 400 ms" in labels(figure)
 
 
 def test_a_wide_range_is_logarithmic_and_says_so() -> None:
@@ -310,8 +312,8 @@ def test_failures_by_model_add_up() -> None:
         timeout_count=pl.Series([1, 2, 30]), success_count=90 - pl.Series([0, 0, 27])
     )
     figure = plots.failures_by(frame)
-    assert {trace.name: list(trace.x) for trace in figure.data}["timeout"] == [30, 2, 1]
-    assert "<b>c</b>  37 failed · 63.0% ok" in labels(figure)
+    assert {trace.name: list(trace.x) for trace in figure.data}["timed out"] == [30, 2, 1]
+    assert "<b>c</b> | 37 of 100 · 37.0%" in labels(figure)
 
 
 def test_heatmap_cells_stand_at_their_hour_and_weekday() -> None:
@@ -453,7 +455,8 @@ def test_colours_and_words_stand_out_from_the_background(look: theme.Theme) -> N
         return (high + 0.05) / (low + 0.05)
 
     ground = theme.colors(look)["paper"]
-    assert min(contrast(color, ground) for color in (*theme.PALETTE, theme.OTHER.color)) > 2.2
+    fixed = (theme.OTHER, *theme.STATUS_STYLES.values(), *theme.PERCENTILE_STYLES.values())
+    assert min(contrast(color, ground) for color in (*theme.PALETTE, *(style.color for style in fixed))) > 2.2
     assert min(contrast(theme.colors(look)[word], ground) for word in ("text", "muted")) > 4.5
 
 

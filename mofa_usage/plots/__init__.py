@@ -39,9 +39,11 @@ from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.bins import histogram
+from mofa_usage.plots.failures import failures_by
 from mofa_usage.plots.heat import GRIDS, heatmap
 from mofa_usage.plots.percentiles import families
-from mofa_usage.plots.rows import by_dimension, cost_by, failures_by, percentiles_by
+from mofa_usage.plots.ranges import percentiles_by
+from mofa_usage.plots.rows import by_dimension, cost_by
 from mofa_usage.plots.series import (
     FAILURES,
     cost_over_time,
@@ -139,7 +141,7 @@ def latency_distribution(
     """Percentiles of the latency of each group on one line, or the histogram of a frame of bins.
 
     Takes `usage.latency(by=["model_name"])` or `usage.distribution(by=["model_name"])`. Options and errors as of
-    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
+    `mofa_usage.plots.ranges.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
         return histogram(frame, dimension, top=8 if top is None else top, theme=theme, styles=styles)
@@ -158,7 +160,7 @@ def ttft_distribution(
 
     Takes `usage.breakdown(by=["model_name"], measures=["ttft_p50", "ttft_p95"])` or
     `usage.distribution(of="time_to_first_token_ms")`. Options and errors as of
-    `mofa_usage.plots.rows.percentiles_by` or `mofa_usage.plots.bins.histogram`.
+    `mofa_usage.plots.ranges.percentiles_by` or `mofa_usage.plots.bins.histogram`.
     """
     if _binned(frame):
         noun = None if read(frame).about else "Time to first token"
@@ -181,8 +183,8 @@ def token_rate(
     """Tokens per second: over time when the frame has a time bucket, else a line for each group.
 
     Takes `usage.token_rate(by=["day"])` or `usage.token_rate(by=["model_name"])`. Options and errors as of
-    `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.rows.percentiles_by`; without time there is no
-    `percentile` to choose.
+    `mofa_usage.plots.series.percentiles_over_time` or `mofa_usage.plots.ranges.percentiles_by`; without time there is
+    no `percentile` to choose.
     """
     if _timed(read(frame)):
         most = 8 if top is None else top

@@ -1,7 +1,10 @@
-"""Figures of one row per group: sorted bars, ranges of percentiles, failures by status.
+"""Figures of one row per group: the rows themselves, and sorted bars.
 
 The name stands above its bar and not beside it, so that a long name costs no width: that is what lets these figures be
-read at 360 pixels. Heights are counted in pixels per row.
+read at 360 pixels. Values stand above the end of the rows, where they line up. Heights are counted in pixels per row.
+
+The rest of a figure ("other") may be many times what is named. Then its bar is cut, with a mark, so that the named ones
+can be compared; its value says how much it is.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from plotly.subplots import make_subplots
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import MEASURES, Measure
+from mofa_usage.measures import Measure
 from mofa_usage.plots.answers import (
     Facet,
     Group,
@@ -27,21 +30,18 @@ from mofa_usage.plots.answers import (
     facets,
     fold,
     grouped,
-    hint,
+    heaviest,
     known,
     merged,
-    need,
     read,
     styles_for,
     total,
     weight_of,
 )
-from mofa_usage.plots.axes import logarithmic, value_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.axes import line_axis, value_axis
+from mofa_usage.plots.layout import by_text, empty, finish
 from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.percentiles import families
-from mofa_usage.plots.series import FAILURES, over_time
-from mofa_usage.plots.timeline import question
+from mofa_usage.plots.series import over_time
 
 PITCH = 38
 """Pixels from one row to the next: a line of text and a bar."""
@@ -54,6 +54,15 @@ ROOM = 42
 
 BAR = 0.34
 """Thickness of a bar in parts of `PITCH`."""
+
+CUT = "the bar of other is cut"
+"""The note of a figure with such a bar."""
+
+DWARFS = 1.5
+"""The rest is cut where it is so many times the largest group that has a name."""
+
+FEW = 30
+"""A rate of fewer calls says how many they are."""
 
 
 def cost_by(
@@ -91,6 +100,8 @@ def by_dimension(
 ) -> go.Figure:
     """Any measure by a dimension as sorted bars; what adds up with its share, and its tail folded into "other".
 
+    Where one duration or rate of tokens would flatten all others, marks on a logarithmic axis take the place of bars.
+
     Args:
         frame: Any dimension, measures; `currency` for money. Hours of the day, weekdays and time buckets have an order
             of their own and are drawn by `over_time`.
@@ -116,29 +127,41 @@ def by_dimension(
     parts = facets(columns, chosen)
     if not known(parts, chosen.name):
         return empty(title, theme, f"{chosen.title}: unknown for every call" if columns.rows else None)
+    if chosen.kind == "money" and chosen.additive and not any(total(part.rows, chosen.name) for part in parts):
+        return empty(title, theme, "Free: no call with a price cost anything")
     palette = styles or styles_for(parts, dimensions, chosen, columns.measures)
     drawn, notes = [], list[str | None]()
     for part in parts:
         groups = grouped(part.rows, dimensions, weight_of(chosen, columns.measures))
-        shown = fold(groups, top) if chosen.additive else _largest(groups[:top], chosen)
-        drawn.append(shown)
-        notes += [_whole(part, chosen), _of(top, groups) if len(shown) < len(groups) else None]
-    figure, height = _panels([len(groups) for groups in drawn])
-    for number, (part, groups) in enumerate(zip(parts, drawn, strict=True), 1):
-        _bars(figure, number, part, groups, chosen, columns.measures, palette)
+        shown = fold(groups, top) if chosen.additive else largest_first(heaviest(groups, top), chosen)
+        drawn.append(Bars(part, shown, chosen, columns.measures))
+        notes += [_whole(part, chosen), of_top(top, groups) if len(shown) < len(groups) else None]
+    name_rows([bars.groups for bars in drawn], [bars.texts for bars in drawn])
+    figure, height = panels([len(bars.groups) for bars in drawn])
+    cuts = [bars.draw(figure, number, palette) for number, bars in enumerate(drawn, 1)]
     notes.append(coverage(columns.rows, columns.measures) if chosen.kind == "money" else None)
-    return finish(figure, title, notes, theme, height)
+    return finish(figure, title, [*notes, CUT if any(cuts) else None], theme, height)
 
 
-def _largest(groups: list[Group], measure: Measure) -> list[Group]:
-    """Of a measure that does not add up: the largest value first."""
+def largest_first(groups: list[Group], measure: Measure) -> list[Group]:
+    """Of a measure that does not add up: the largest value first, but what has an order or is the rest as it is."""
     for group in groups:
         if len(group.rows) > 1:
             raise UsageError(
                 f"{measure.title} does not add up, but the frame has {len(group.rows)} rows for {group.label!r}. "
                 "Ask for it by the dimension to be drawn only"
             )
-    return sorted(groups, key=lambda group: -float(group.rows[0][measure.name] or -1))
+
+    def order(group: Group) -> tuple[bool, bool, float]:
+        value = group.rows[0][measure.name]
+        return group.rest, value is None, -float(value or 0)
+
+    return groups if groups and groups[0].ordered else sorted(groups, key=order)
+
+
+def of_top(top: int, groups: Sequence[Group]) -> str:
+    """How many of the groups are drawn, as a phrase."""
+    return f"top {top} of {len(groups):,}"
 
 
 def _whole(part: Facet, measure: Measure) -> str | None:
@@ -148,11 +171,10 @@ def _whole(part: Facet, measure: Measure) -> str | None:
     return f"{amount} in total"
 
 
-def _of(top: int, groups: Sequence[Group]) -> str:
-    return f"top {top} of {len(groups):,}"
+# Rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
+def panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     """A figure of one panel per count, with that many rows, and its height; rows have the same height in all panels."""
     inner = sum(counts) * PITCH + BETWEEN * (len(counts) - 1)
     figure = make_subplots(
@@ -164,260 +186,133 @@ def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     return figure, inner + 100
 
 
-def _label(figure: go.Figure, number: int, groups: Sequence[Group], texts: Sequence[str]) -> None:
-    """Write name and text above each bar."""
+def name_rows(groups: Sequence[Sequence[Group]], texts: Sequence[Sequence[str]]) -> None:
+    """Shorten the names so that they have room beside their values, alike in all panels."""
+    widest = max(len(text) for part in texts for text in part)
+    abbreviate((group for part in groups for group in part), max(12, ROOM - widest))
+
+
+def label(figure: go.Figure, number: int, groups: Sequence[Group], texts: Sequence[str]) -> None:
+    """Write above each bar its name, and where it ends its value."""
     suffix = "" if number == 1 else str(number)
-    abbreviate(groups, max(12, ROOM - max(map(len, texts))))
     for position, (group, text) in enumerate(zip(groups, texts, strict=True)):
-        figure.add_annotation(
-            text=f"<b>{group.short}</b>  {text}",
-            x=0,
-            xref=f"x{suffix} domain",
-            xanchor="left",
-            y=position - BAR / 2,
-            yref=f"y{suffix}",
-            yanchor="bottom",
-            borderpad=0,
-            align="left",
-        )
+        for words, place, side in ((f"<b>{group.short}</b>", 0, "left"), (text, 1, "right")):
+            figure.add_annotation(
+                text=words,
+                x=place,
+                xref=f"x{suffix} domain",
+                xanchor=side,
+                y=position - BAR / 2,
+                yref=f"y{suffix}",
+                yanchor="bottom",
+                borderpad=0,
+                align=side,
+            )
 
 
-def _bars(
-    figure: go.Figure,
-    number: int,
-    part: Facet,
-    groups: Sequence[Group],
-    measure: Measure,
-    measures: Measures,
-    styles: Styles,
-) -> None:
-    whole = total(part.rows, measure.name) if measure.additive else None
-    code = wording.label_text(part.currency or "")
-    rows = [merged(group.rows, measures) for group in groups]
-    amounts = [row[measure.name] for row in rows]
-    texts = [wording.value_text(amount, measure.kind, code) for amount in amounts]
-    if whole:
-        shares = ("" if amount is None else f" · {wording.percent(float(amount) / float(whole))}" for amount in amounts)
-        texts = [text + share for text, share in zip(texts, shares, strict=True)]
-    _label(figure, number, groups, texts)
-    for position, (group, row, amount, text) in enumerate(zip(groups, rows, amounts, texts, strict=True)):
-        lines = [f"<b>{wording.hover_text(group.label)}</b>", f"{measure.title}: {text}"]
-        lines += details(row, measures, part.currency, skip=[measure.name])
-        style = group.style(styles)
-        # A trace for each bar: Plotly cannot draw bars of several hues and patterns in one.
-        figure.add_bar(
-            orientation="h",
-            x=[None if amount is None else float(amount)],
-            y=[position],
-            name=group.short,
-            width=BAR,
-            marker={"color": style.color, "pattern": pattern(style)},
-            hovertext=["<br>".join(lines)],
-            hoverinfo="text",
-            showlegend=False,
-            row=number,
-            col=1,
-        )
-    largest = max((float(amount) for amount in amounts if amount is not None), default=0.0)
-    figure.update_xaxes(value_axis(measure, largest, part.currency), row=number, col=1)
+def cut(figure: go.Figure, number: int, groups: Sequence[Group], lengths: Sequence[float]) -> float | None:
+    """Cut the bar of the rest where it dwarfs the named ones: where the axis ends then."""
+    named = max((length for group, length in zip(groups, lengths, strict=True) if not group.rest), default=0.0)
+    longer = [place for place, group in enumerate(groups) if group.rest and lengths[place] > DWARFS * named > 0]
+    if not longer:
+        return None
+    end = named * 1.15
+    figure.update_xaxes(range=[0, end], row=number, col=1)
+    for place in longer:
+        for shift in (0, 7):
+            # In the colour of the background, which is the template's.
+            figure.add_shape(
+                type="line", xsizemode="pixel", xanchor=end * 0.93, x0=shift, x1=shift + 6,
+                y0=place + BAR * 0.8, y1=place - BAR * 0.8, row=number, col=1,
+            )  # fmt: skip
+    return end
 
 
-def percentiles_by(
-    frame: pl.DataFrame,
-    prefix: str,
-    dimension: str | None = None,
-    *,
-    top: int = 12,
-    theme: look.Theme | None = None,
-    styles: Styles | None = None,
-) -> go.Figure:
-    """The distribution of a duration or rate: for each group its percentiles on one line, those with most calls first.
-
-    A thick bar reaches from the lowest percentile of the frame to p95 (where most calls are), a thin line on to p99;
-    dots mark the percentiles. The axis is logarithmic when the largest value is more than thirty times the smallest.
-
-    Args:
-        frame: Any dimension and `<prefix>_p50`, `_p90`, `_p95`, `_p99` or some of them, such as
-            `usage.latency(by=["model_name"])`.
-        prefix: "latency", "ttft" or "token_rate".
-        dimension: By default all dimensions of the frame; without any there is one line for all calls.
-        top: So many groups are drawn; the figure says how many it leaves out.
-        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
-        styles: Styles by name, where figures of different frames are to agree.
-
-    Raises:
-        UsageError: a column is missing; the message says how to get it.
-    """
-    columns = read(frame)
-    how = f"usage.{question(prefix)}(by=['{dimension or 'model_name'}'])"
-    family = families(columns.measures).get(prefix)
-    if family is None:
-        raise UsageError(hint(columns, f"{prefix}_p50", how))
-    words = list(family.measures)
-    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
-    title = f"{family.noun}{by_text(dimensions)}"
-    leading = family.measures[words[0]]
-    part = facets(columns, leading)[0]
-    groups = grouped(part.rows, dimensions, weight_of(leading, columns.measures))
-    valued = [group for group in groups if any(group.rows[0][f"{prefix}_{word}"] is not None for word in words)]
-    if not valued:
-        return empty(title, theme, f"{family.noun}: unknown for every call" if columns.rows else None)
-    shown = _largest(valued[:top], leading)
-    palette = styles or styles_for([part], dimensions, leading, columns.measures)
-    figure, height = _panels([len(shown)])
-    _ranges(figure, shown, prefix, words, columns.measures, palette)
-    values = [group.rows[0][f"{prefix}_{word}"] for group in shown for word in words]
-    present = [float(value) for value in values if value is not None]
-    axis = value_axis(leading, max(present), title=family.noun)
-    if min(present) > 0 and max(present) > 30 * min(present):
-        axis.update(logarithmic(leading, min(present), max(present)))
-    figure.update_xaxes(axis)
-    left = len(valued) - len(shown)
-    notes = [
-        f"{_of(top, valued)} by calls" if left else None,
-        f"{len(groups) - len(valued):,} without a value" if len(groups) > len(valued) else None,
-    ]
-    return finish(figure, title, notes, theme, height + legend_room(figure))
+# Bars -----------------------------------------------------------------------------------------------------------------
 
 
-SYMBOLS = {
-    "p50": "circle",
-    "p90": "diamond",
-    "p95": "square",
-    "p99": "line-ns-open",
-    "mean": "x-thin-open",
-    "overall": "star",
-}
+class Bars:
+    """The bars of one panel and what stands above them."""
+
+    def __init__(self, part: Facet, groups: Sequence[Group], measure: Measure, measures: Measures) -> None:
+        self.groups = groups
+        self._part, self._measure, self._measures = part, measure, measures
+        self._rows = [merged(group.rows, measures) for group in groups]
+        self._amounts = [row[measure.name] for row in self._rows]
+        self.texts = [f"{text}{share}" for text, share in zip(self._values(), self._shares(), strict=True)]
+
+    def draw(self, figure: go.Figure, number: int, styles: Styles) -> bool:
+        """Draw them into a panel; whether one is cut: the axis ends before it does."""
+        label(figure, number, self.groups, self.texts)
+        lengths = [None if amount is None else float(amount) for amount in self._amounts]
+        present = [length for length in lengths if length is not None]
+        flat = not self._measure.additive and self._measure.kind in ("ms", "tokens/s")
+        axis = line_axis(self._measure, present) if flat else {}
+        if axis.get("type") != "log":
+            axis = value_axis(self._measure, max(present, default=0.0), self._part.currency)
+        figure.update_xaxes(axis, row=number, col=1)
+        for place, (group, length) in enumerate(zip(self.groups, lengths, strict=True)):
+            style, hover = group.style(styles), self._hover(place)
+            drawing = _mark if axis.get("type") == "log" else _bar
+            figure.add_trace(drawing(place, length, style, axis), row=number, col=1)
+            figure.data[-1].update(name=group.short, hovertext=[hover], hoverinfo="text", showlegend=False)
+        return cut(figure, number, self.groups, [length or 0.0 for length in lengths]) is not None
+
+    def _values(self) -> list[str]:
+        kind = self._measure.kind
+        code = wording.label_text(self._part.currency or "")
+        unit, texts = wording.column_texts(self._amounts, kind, [code] * len(self._amounts))
+        if kind == "money":
+            return ["unknown" if amount is None else text if amount or not self._measure.additive else "free"
+                    for amount, text in zip(self._amounts, texts, strict=True)]  # fmt: skip
+        if kind == "rate" and "calls" in self._measures:
+            return [rate_text(rate, row) for rate, row in zip(self._amounts, self._rows, strict=True)]
+        return [f"{text} {unit}".rstrip() for text in texts]
+
+    def _shares(self) -> list[str]:
+        whole = total(self._part.rows, self._measure.name) if self._measure.additive else None
+        if not whole:
+            return ["" for _ in self._amounts]
+        shares = ["" if not amount else share_text(float(amount) / float(whole)) for amount in self._amounts]
+        widest = max(map(len, shares))
+        return [f" · {share.rjust(widest, FIGURE_SPACE)}" if share else "" for share in shares]
+
+    def _hover(self, place: int) -> str:
+        row, measure = self._rows[place], self._measure
+        code = wording.label_text(self._part.currency or "")
+        value = wording.value_text(row[measure.name], measure.kind, code) + self._shares()[place]
+        lines = [f"<b>{wording.hover_text(self.groups[place].label)}</b>", f"{measure.title}: {value}"]
+        return "<br>".join(lines + details(row, self._measures, self._part.currency, skip=[measure.name]))
 
 
-def _ranges(
-    figure: go.Figure,
-    groups: Sequence[Group],
-    prefix: str,
-    words: Sequence[str],
-    measures: Measures,
-    styles: Styles,
-) -> None:
-    spread = [word for word in words if word.startswith("p")]
-    for position, group in enumerate(groups):
-        row = group.rows[0]
-        known_words = [word for word in spread if row[f"{prefix}_{word}"] is not None]
-        ends = [float(row[f"{prefix}_{word}"]) for word in known_words]
-        body = [float(row[f"{prefix}_{word}"]) for word in known_words if word != "p99"]
-        color = group.style(styles).color
-        for points, width, opacity in ((ends, 2, 0.9), (body, 11, 0.4)):
-            if len(points) > 1:
-                line = {"color": color, "width": width}
-                span = {"x": [points[0], points[-1]], "y": [position, position]}
-                figure.add_scatter(**span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False)
-    _label(figure, 1, groups, [_percentile_text(group.rows[0], prefix, words) for group in groups])
-    for word in words:
-        name = f"{prefix}_{word}"
-        hover = [
-            "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
-            for group in groups
-        ]
-        figure.add_scatter(
-            x=[group.rows[0][name] for group in groups],
-            y=list(range(len(groups))),
-            customdata=[group.name for group in groups],
-            mode="markers",
-            marker=_marker(word, [group.style(styles).color for group in groups]),
-            hovertext=hover,
-            hoverinfo="text",
-            legendgroup=word,
-            name=word,
-            showlegend=False,
-        )
-    for word in words:  # A key in grey: the colours stand for the groups.
-        key = _marker(word, look.OTHER.color)
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
+FIGURE_SPACE = "\u2007"
+"""As wide as a digit, and not collapsed as markup collapses spaces."""
 
 
-def _marker(word: str, color: Any) -> dict[str, Any]:
-    return {
-        "symbol": SYMBOLS.get(word, "circle-open"),
-        "size": 9,
-        "color": color,
-        "line": {"width": 2 if "open" in SYMBOLS.get(word, "circle-open") else 0},
-    }
+def share_text(share: float) -> str:
+    """A share with one decimal, so that several line up: `12.3%`, `<0.1%`; `100%` is all of it."""
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return "<0.1%" if share < 0.0005 else ">99.9%" if share >= 0.9995 else f"{share:.1%}"
 
 
-def _percentile_text(row: Row, prefix: str, words: Sequence[str]) -> str:
-    if prefix == "token_rate":  # in tokens/s, as the axis says
-        pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "overall") if word in words]
-        return " · ".join(
-            f"{word} {wording.count(None) if value is None else f'{value:,.1f}'}" for word, value in pairs
-        )
-    pairs = [(word, row[f"{prefix}_{word}"]) for word in ("p50", "p95") if word in words]
-    return " · ".join(f"{word} {wording.duration(value)}" for word, value in pairs)
+def rate_text(rate: Any, row: Row) -> str:
+    """A rate, of few calls with their number: `50% of 2 calls`."""
+    calls = row.get("calls")
+    if rate is None or calls is None or calls >= FEW:
+        return wording.percent(rate)
+    return f"{wording.percent(rate).replace('.0%', '%')} of {calls:,} call{'' if calls == 1 else 's'}"
 
 
-def failures_by(
-    frame: pl.DataFrame, dimension: str | None = None, *, top: int = 12, theme: look.Theme | None = None
-) -> go.Figure:
-    """Calls that did not succeed by a dimension: bars stacked by status, most failures first, with the success rate.
-
-    Args:
-        frame: `usage.success_rate(by=["model_name"])`: any dimension, `calls`, `success_count` and the counts of the
-            failures.
-        dimension: By default all dimensions of the frame.
-        top: So many groups are drawn, the others folded into "other".
-        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
-
-    Raises:
-        UsageError: a column is missing; the message says how to get it.
-    """
-    names = {status: f"{status}_count" for status in FAILURES}
-    how = f"usage.success_rate(by=['{dimension or 'model_name'}'])"
-    columns = read(frame)
-    need(columns, ["calls", "success_count", *names.values(), *([dimension] if dimension else [])], how)
-    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
-    title = f"Failures{by_text(dimensions)}"
-    everything = columns.rows
-    if not everything:
-        return empty(title, theme)
-    groups = grouped(everything, dimensions, lambda rows: sum(total(rows, name) or 0 for name in names.values()))
-    groups = fold(groups, top)
-    rows = [merged(group.rows, columns.measures) for group in groups]
-    figure, height = _panels([len(groups)])
-    _label(figure, 1, groups, [_failure_text(row) for row in rows])
-    for status in sorted(names, key=lambda status: -(total(rows, names[status]) or 0)):
-        _failure_bars(figure, groups, rows, status, columns.measures)
-    most = max(sum(row[name] or 0 for name in names.values()) for row in rows)
-    figure.update_xaxes(value_axis(MEASURES["error_count"], most, title="Unsuccessful calls"))
-    whole = merged(everything, columns.measures)
-    return finish(figure, title, [f"{_failure_text(whole)}"], theme, height + legend_room(figure))
+def _bar(place: int, length: float | None, style: look.Style, axis: Any) -> go.Bar:
+    # A trace for each bar: Plotly cannot draw bars of several hues and patterns in one.
+    marker = {"color": style.color, "pattern": pattern(style)}
+    return go.Bar(orientation="h", x=[length], y=[place], width=BAR, marker=marker)
 
 
-def _failure_text(row: Row) -> str:
-    if not row["calls"]:
-        return "no calls"
-    failed = row["calls"] - row["success_count"]
-    return f"{failed:,} failed · {wording.percent(row['success_count'] / row['calls'])} ok"
-
-
-def _failure_bars(
-    figure: go.Figure, groups: Sequence[Group], rows: Sequence[Row], status: str, measures: Measures
-) -> None:
-    hover = [
-        "<br>".join(
-            [
-                f"<b>{wording.hover_text(group.label)}</b>",
-                f"{status.replace('_', ' ')}: {wording.count(row[f'{status}_count'])}",
-                *details(row, measures, None, skip=[f"{status}_count"]),
-            ]
-        )
-        for group, row in zip(groups, rows, strict=True)
-    ]
-    figure.add_bar(
-        orientation="h",
-        x=[row[f"{status}_count"] for row in rows],
-        y=list(range(len(groups))),
-        customdata=[group.name for group in groups],
-        width=BAR,
-        marker={"color": look.STATUS_STYLES[status].color},
-        name=status.replace("_", " "),
-        hovertext=hover,
-        hoverinfo="text",
-    )
+def _mark(place: int, value: float | None, style: look.Style, axis: Any) -> go.Scatter:
+    """A mark on a logarithmic axis, where the length of a bar would say nothing."""
+    line = {"color": style.color, "width": 1, "dash": "dot"}
+    marker = {"color": style.color, "symbol": style.symbol, "size": [11, 0], "opacity": 1, "line": {"width": 0}}
+    start = None if value is None else 10 ** axis["range"][0]
+    return go.Scatter(x=[value, start], y=[place, place], mode="lines+markers", line=line, marker=marker)

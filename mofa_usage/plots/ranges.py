@@ -1,0 +1,166 @@
+"""The percentiles of each group on one line: how far most calls reach, and how far the slowest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from mofa_usage import theme as look
+from mofa_usage import wording
+from mofa_usage.errors import UsageError
+from mofa_usage.plots.answers import (
+    Group,
+    Measures,
+    Row,
+    Styles,
+    details,
+    facets,
+    grouped,
+    heaviest,
+    hint,
+    read,
+    styles_for,
+    weight_of,
+)
+from mofa_usage.plots.axes import logarithmic, value_axis
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.percentiles import Family, families
+from mofa_usage.plots.rows import label, largest_first, name_rows, of_top, panels
+from mofa_usage.plots.timeline import question
+
+
+def percentiles_by(
+    frame: pl.DataFrame,
+    prefix: str,
+    dimension: str | None = None,
+    *,
+    top: int = 12,
+    theme: look.Theme | None = None,
+    styles: Styles | None = None,
+) -> go.Figure:
+    """The distribution of a duration or rate: for each group its percentiles on one line, those with most calls first.
+
+    A thick bar reaches from the lowest percentile of the frame to p95 (where most calls are), a thin line on to those
+    above; marks say which they are. The axis is logarithmic when the largest value is more than thirty times the
+    smallest.
+
+    Args:
+        frame: Any dimension and `<prefix>_p50`, `_p90`, `_p95`, `_p99` or some of them, such as
+            `usage.latency(by=["model_name"])`.
+        prefix: "latency", "ttft" or "token_rate".
+        dimension: By default all dimensions of the frame; without any there is one line for all calls.
+        top: So many groups are drawn; the figure says how many it leaves out.
+        theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
+        styles: Styles by name, where figures of different frames are to agree.
+
+    Raises:
+        UsageError: a column is missing; the message says how to get it.
+    """
+    columns = read(frame)
+    how = f"usage.{question(prefix)}(by=['{dimension or 'model_name'}'])"
+    family = families(columns.measures).get(prefix)
+    if family is None:
+        raise UsageError(hint(columns, f"{prefix}_p50", how))
+    words = list(family.measures)
+    dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
+    title = f"{family.noun}{by_text(dimensions)}"
+    leading = family.measures[words[0]]
+    part = facets(columns, leading)[0]
+    groups = grouped(part.rows, dimensions, weight_of(leading, columns.measures))
+    valued = [group for group in groups if any(group.rows[0][f"{prefix}_{word}"] is not None for word in words)]
+    if not valued:
+        return empty(title, theme, f"{family.noun}: unknown for every call" if columns.rows else None)
+    shown = largest_first(heaviest(valued, top), leading)
+    palette = styles or styles_for([part], dimensions, leading, columns.measures)
+    figure, height = panels([len(shown)])
+    _ranges(figure, shown, family, columns.measures, palette)
+    values = [group.rows[0][f"{prefix}_{word}"] for group in shown for word in words]
+    present = [float(value) for value in values if value is not None]
+    axis = value_axis(leading, max(present), title=family.noun)
+    if min(present) > 0 and max(present) > 30 * min(present):
+        axis["title"]["text"] += ", log scale"
+        axis.update(logarithmic(leading, min(present), max(present)))
+    figure.update_xaxes(axis)
+    left = len(valued) - len(shown)
+    notes = [
+        f"{of_top(top, valued)} by calls" if left else None,
+        f"{len(groups) - len(valued):,} without a value" if len(groups) > len(valued) else None,
+    ]
+    return finish(figure, title, notes, theme, height + legend_room(figure))
+
+
+MOST = 95
+"""Up to this percentile reaches the thick bar."""
+
+SYMBOLS = {
+    "p50": "circle",
+    "p90": "diamond",
+    "p95": "square",
+    "p99": "line-ns-open",
+    "mean": "x-thin-open",
+    "overall": "star",
+}
+
+
+def _ranges(figure: go.Figure, groups: Sequence[Group], family: Family, measures: Measures, styles: Styles) -> None:
+    for position, group in enumerate(groups):
+        found = ((word, group.rows[0][family.measures[word].name]) for word in family.percentiles)
+        ends = [(word, float(value)) for word, value in found if value is not None]
+        body = [(word, value) for word, value in ends if float(word[1:]) <= MOST]
+        color = group.style(styles).color
+        for points, width, opacity in ((ends, 2, 0.9), (body, 11, 0.4)):
+            if len(points) > 1:
+                line = {"color": color, "width": width}
+                span = {"x": [points[0][1], points[-1][1]], "y": [position, position]}
+                figure.add_scatter(**span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False)
+    texts = _texts([group.rows[0] for group in groups], family)
+    name_rows([groups], [texts])
+    label(figure, 1, groups, texts)
+    marks = _marks(family)
+    for word, measure in family.measures.items():
+        hover = [
+            "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
+            for group in groups
+        ]
+        figure.add_scatter(
+            x=[group.rows[0][measure.name] for group in groups],
+            y=list(range(len(groups))),
+            customdata=[group.name for group in groups],
+            mode="markers",
+            marker=_marker(marks[word], [group.style(styles).color for group in groups]),
+            hovertext=hover,
+            hoverinfo="text",
+            legendgroup=word,
+            name=word,
+            showlegend=False,
+        )
+    for word, symbol in marks.items():  # A key in grey: the colours stand for the groups.
+        key = _marker(symbol, look.OTHER.color)
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
+
+
+def _marks(family: Family) -> dict[str, str]:
+    """A mark for each percentile: those that everybody asks for have theirs, others take what is left."""
+    free = (
+        symbol for symbol in ("circle-open", "diamond-open", "square-open", "triangle-up", "triangle-down", "cross")
+    )
+    return {word: SYMBOLS.get(word) or next(free, "circle-open") for word in family.measures}
+
+
+def _marker(symbol: str, color: Any) -> dict[str, Any]:
+    return {"symbol": symbol, "size": 9, "color": color, "line": {"width": 2 if "open" in symbol else 0}}
+
+
+def _texts(rows: Sequence[Row], family: Family) -> list[str]:
+    """Two of the percentiles of each row, the usual ones if they are there, written alike."""
+    words = list(family.measures)
+    wanted = ("p50", "overall") if family.prefix == "token_rate" else ("p50", "p95")
+    chosen = [word for word in wanted if word in words] or [*words[:1], *words[1:][-1:]]
+    columns = []
+    for word in chosen:
+        measure = family.measures[word]
+        unit, texts = wording.column_texts([row[measure.name] for row in rows], measure.kind)
+        unit = "" if family.prefix == "token_rate" else unit  # which the axis says
+        columns.append([f"{word} {text} {unit}".rstrip() for text in texts])
+    return [" · ".join(texts) for texts in zip(*columns, strict=True)]
