@@ -180,10 +180,10 @@ def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
     }
     assert by_model.note == (
         "Costs are those of the 82.5% of 40 calls that have a price. A call without a price is unknown, not free. "
-        "A model leads to its own page."
+        "Each model leads to a page of its own."
     )
     assert by_agent.note.startswith("Costs are those of the 82.5% of 40 calls")
-    assert cells(failures) == [["timeout", EVIL, "1", "100%", "2.5%", "1", "1"]]
+    assert cells(failures) == [["timed out", EVIL, "1", "100%", "2.5%", "1", "1"]]
 
 
 def test_a_long_table_says_that_it_is_cut() -> None:
@@ -271,11 +271,11 @@ def test_a_page_says_of_one_model_what_a_usage_of_it_alone_would() -> None:
     assert series(page, "Calls per day", "Calls") == [daily[day]["calls"] for day in days]
     seconds = [pytest.approx(daily[day]["latency_p95"] / 1000) for day in days]
     assert series(page, "Latency per day", "p95") == seconds
-    assert sum(series(page, "Success and failures per day", "timeout")[25:26]) == 1
+    assert sum(series(page, "Success and failures per day", "timed out")[25:26]) == 1
     assert contents(usage, None).timeline.places == [day.isoformat() for day in days]  # type: ignore[union-attr]
     by_agent, failures = page.tables
     assert [row[0] for row in cells(by_agent)] == ["Helpdesk", "All calls"]
-    assert cells(failures) == [["timeout", EVIL, "1", "100%", "3.0%", "1"]]
+    assert cells(failures) == [["timed out", EVIL, "1", "100%", "3.0%", "1"]]
 
 
 def test_days_without_calls_of_a_model_are_gaps_and_not_zero() -> None:
@@ -339,14 +339,14 @@ def test_without_calls_the_page_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "said"),
     [
-        ("2025-01-01", "2025-02-01", "from Wed 1 Jan 2025, 00:00 to Sat 1 Feb 2025, 00:00"),
-        ("2027-01-01", None, "from Fri 1 Jan 2027, 00:00 on"),
-        (None, "2025-02-01", "before Sat 1 Feb 2025, 00:00"),
+        ("2025-01-01", "2025-02-01", "from Wed 1 Jan 2025 on and before Sat 1 Feb 2025"),
+        ("2027-01-01", None, "from Fri 1 Jan 2027 on"),
+        (None, "2025-02-01T12:00", "before Sat 1 Feb 2025, 12:00"),
     ],
 )
 def test_a_period_without_calls_says_which_was_asked_for(start: str | None, end: str | None, said: str) -> None:
     found = contents(usage_of([call(0)], start=start, end=end, tz="Europe/Berlin"), None)
-    assert found.nothing == f"There are no calls {said} (Europe/Berlin), the period that was asked for."
+    assert found.nothing == f"There are no calls in the period that was asked for: {said} (Europe/Berlin)."
 
 
 # In Chromium

@@ -13,6 +13,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.measures import MEASURES, Measure, Roles
+from mofa_usage.plots.series import STATUS_WORDS
 from mofa_usage.theme import PERCENTILE_STYLES, STATUS_STYLES, Style
 
 HEIGHT, HEIGHT_OF_TWO = 320, 400
@@ -20,7 +21,8 @@ HEIGHT, HEIGHT_OF_TWO = 320, 400
 
 _PATTERN = {"fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.75, "size": 6}
 
-_STATUSES = ("failed", "timeout", "rate_limited", "cancelled")
+MANY = 60
+"""From so many periods on bars have no lines between them and marks are small."""
 
 _DURATIONS = {"latency": "Latency", "ttft": "Time to first token"}
 
@@ -64,7 +66,8 @@ def charts(timeline: Timeline, answer: pl.DataFrame, roles: Roles, style: Style)
     costly = [pair for pair in costs if rows[pair[0]].fill_null(0).ne(0).any()]
     for column, entry in costly:
         currency = entry.currency or roles.currencies[0]
-        yield _bars(f"Cost per {timeline.bucket}", rows[column], entry.measure, style, currency)
+        of = f" ({wording.label_text(currency)})" if len(costs) > 1 else ""
+        yield _bars(f"Cost per {timeline.bucket}{of}", rows[column], entry.measure, style, currency)
     yield _bars(f"Calls per {timeline.bucket}", rows["calls"], MEASURES["calls"], style)
     if "success_rate" in rows.columns:
         yield _success(timeline, rows)
@@ -88,13 +91,13 @@ def _success(timeline: Timeline, rows: pl.DataFrame) -> Chart:
     lowest: Any = rows["success_rate"].min()
     rate = _trace("scatter", "success rate", rows["success_rate"], "%{y:.1%}", STATUS_STYLES["success"])
     counts = [
-        _trace("bar", status.replace("_", " "), rows[f"{status}_count"], "%{y:,}", STATUS_STYLES[status], "y2")
-        for status in _STATUSES
+        _trace("bar", word, rows[f"{status}_count"], "%{y:,}", STATUS_STYLES[status], "y2")
+        for status, word in STATUS_WORDS.items()
         if rows[f"{status}_count"].sum()
     ]
     bottom = 0.9 if lowest is None or lowest == 1 else max(0.0, lowest - 0.12 * (1 - lowest))
     above = {"domain": [0.56, 1], "range": [bottom, 1.005], "tickformat": ".1~%", "title": {"text": "Success rate"}}
-    stacked = rows.select(pl.sum_horizontal(f"{status}_count" for status in _STATUSES)).to_series()
+    stacked = rows.select(pl.sum_horizontal(f"{status}_count" for status in STATUS_WORDS)).to_series()
     below = {"domain": [0, 0.44], "title": {"text": "Unsuccessful"}, **_from_zero(stacked)}
     if not counts:
         return _chart(f"Success rate per {timeline.bucket}", HEIGHT, [rate], {"yaxis": {**above, "domain": [0, 1]}})
@@ -122,9 +125,11 @@ def _trace(kind: str, name: str, values: pl.Series, form: str, style: Style, axi
     trace["hovertemplate"] = f"<b>{name}</b><br>%{{x}}<br>{form}<extra></extra>"
     if kind == "bar":
         marker["pattern"] = {"shape": style.pattern, **_PATTERN}
+        if len(values) > MANY:
+            marker["line"] = {"width": 0}
     else:
         trace |= {"mode": "lines+markers", "connectgaps": False, "line": {"dash": style.dash, "width": 2}}
-        marker["size"] = 5
+        marker["size"] = 5 if len(values) <= MANY else 3
     return trace
 
 

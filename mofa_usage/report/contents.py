@@ -68,8 +68,7 @@ def _tables(usage: "UsageFrame", found: Answers) -> Iterator[Table]:
     for dimension in found.named:
         frame, ids = found["columns", dimension], page_ids(found, dimension)
         more = len(frame) - len(ids) if ids else 0
-        title = DIMENSIONS[dimension].title.lower()
-        note = f"A {title} leads to its own page."
+        note = f"Each {DIMENSIONS[dimension].title.lower()} leads to a page of its own."
         if more > 0:
             note = f"The {MOST_PAGES} heaviest lead to pages of their own, the other {more:,} have none."
         yield costs(

@@ -69,9 +69,14 @@ class Figures:
         return cls(plain, {currency: found for currency, found in money.items() if found.get("cost") is not None})
 
     @property
+    def costs(self) -> bool:
+        """Whether a call has a price that is not 0."""
+        return any(row["cost"] for row in self.money.values())
+
+    @property
     def free(self) -> bool:
         """Whether every call that has a price cost nothing."""
-        return bool(self.money) and not any(row["cost"] for row in self.money.values())
+        return bool(self.money) and not self.costs
 
 
 def tiles(whole: Breakdown, now: Breakdown | None, before: Breakdown | None) -> Iterator[Tile]:

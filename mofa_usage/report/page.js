@@ -98,10 +98,15 @@ function layOut() {
     const most = sheet === made.at(-1) ? 1 : highest; // Tables follow the last.
     const scale = Math.min(most, Math.max(lowest, (sheetHeight - between) / sheet.height));
     if (sheet !== made[0]) sheet.rows[0].head.style.breakBefore = "page";
-    for (const place of sheet.rows.flatMap((row) => row.cards.map((card) => card.firstElementChild))) {
-      const height = Math.floor(heights.get(place) * scale);
-      place.style.height = `${height}px`;
-      draw(place, {template: templates.light, width: place.clientWidth, height});
+    for (const row of sheet.rows) {
+      const places = row.cards.map((card) => card.firstElementChild);
+      const tallest = Math.max(...places.map((place) => heights.get(place)));
+      for (const place of places) {
+        const own = heights.get(place); // Beside a taller one it need not become lower.
+        const height = Math.floor(Math.min(Math.max(own, own * scale), tallest * scale));
+        place.style.height = `${height}px`;
+        draw(place, {template: templates.light, width: place.clientWidth, height});
+      }
     }
   }
 }

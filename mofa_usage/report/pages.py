@@ -16,7 +16,7 @@ from mofa_usage import wording
 from mofa_usage.measures import DIMENSIONS
 from mofa_usage.report.answers import Answers
 from mofa_usage.report.charts import Chart, Timeline, charts
-from mofa_usage.report.headlines import Tile, tiles
+from mofa_usage.report.headlines import Figures, Tile, tiles
 from mofa_usage.report.tables import Table, costs, failures
 from mofa_usage.theme import ACCENT, OTHER, Style
 
@@ -81,7 +81,7 @@ def _text(found: Answers, dimension: str, rank: int, calls: int) -> str:
     """How much of all calls these are."""
     recorded = found["recorded"].row(0, named=True)
     share = f"{calls:,} of {recorded['calls']:,} calls ({wording.percent(calls / recorded['calls'])})"
-    by = "cost" if recorded.get("priced_calls") else "calls"
+    by = "cost" if Figures.of(found["whole"]).costs else "calls"
     return f"{share}, number {rank} of {len(found['columns', dimension]):,} by {by}."
 
 

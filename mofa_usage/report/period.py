@@ -121,12 +121,14 @@ def moment(when: datetime) -> str:
 
 def asked_text(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
     """That there are no calls in the period [start, end) that was asked for, if any."""
-    first, last = (time and moment(time.astimezone(zone)) for time in (start, end))
-    if first is None and last is None:
-        return "There are no calls in this usage."
-    words = [f"from {first} on" if last is None else f"from {first}"] if first else []
-    words += [f"{'to' if first else 'before'} {last}"] if last else []
-    return f"There are no calls {' '.join(words)} ({zone.key}), the period that was asked for."
+    first, last = (ends and ends.astimezone(zone) for ends in (start, end))
+    words = [*([f"from {_brief(first)} on"] if first else []), *([f"before {_brief(last)}"] if last else [])]
+    asked = f"the period that was asked for: {' and '.join(words)} ({zone.key})" if words else "this usage"
+    return f"There are no calls in {asked}."
+
+
+def _brief(when: datetime) -> str:
+    return day(when) if when.time() == time() else moment(when)
 
 
 def _midnight(moment: datetime, days: int = 0) -> datetime:

@@ -12,6 +12,7 @@ from plotly.graph_objects import Figure
 
 from mofa_usage.analysis import Breakdown
 from mofa_usage.report.answers import Answers
+from mofa_usage.report.headlines import Figures
 
 if TYPE_CHECKING:
     from mofa_usage.usage import UsageFrame
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Figures under a heading; those of `wide` take the whole width of the page."""
+    """Figures under a heading and what they say; those of `wide` take the whole width of the page."""
 
     title: str
+    sentence: str
     wide: Sequence[Figure] = ()
     narrow: Sequence[Figure] = ()
 
@@ -29,35 +31,32 @@ class Section:
 def sections(usage: "UsageFrame", found: Answers) -> Iterator[Section]:
     """The pictures of all calls."""
     recorded = found["recorded"].row(0, named=True)
-    if _costs_something(found.get("cost", "time")):
-        yield Section("Cost", [found["cost", "time"].draw()], [found["cost", name].draw() for name in found.several])
-    yield Section("Volume", [found["tokens", "time"].draw("over_time", measure=_volume(found["tokens", "time"]))])
+    if ("cost", "time") in found and Figures.of(found["whole"]).costs:
+        cost = found["cost", "time"]
+        yield Section("Cost", cost.sentence, [cost.draw()], [found["cost", name].draw() for name in found.several])
+    volume = _volume(found["tokens", "time"])
+    yield Section("Volume", volume.sentence, [volume.draw("over_time", measure=next(iter(volume.roles.measures)))])
     if ("success", "time") in found:
         failed = found.several if recorded["error_count"] else []
         yield Section(
             "Reliability",
+            found["success", "time"].sentence,
             [found["success", "time"].draw()],
             [found["success", name].draw("failures_by") for name in failed],
         )
     over = [found["latency", "time"].draw(kind) for kind in _speed_kinds(recorded)]
     speed = list(_speed_by_model(usage, found, recorded))
     if over or speed:
-        yield Section("Speed", over, speed)
+        told = found.get("latency", found.model or "") if found.several else found.get("latency", "time")
+        yield Section("Speed", told.sentence if told is not None else "", over, speed)
     if found.span.last - found.span.first >= timedelta(days=2):
-        yield Section("Rhythm", [found["week"].draw()])
+        yield Section("Rhythm", found["week"].sentence, [found["week"].draw()])
 
 
-def _costs_something(answer: Breakdown | None) -> bool:
-    """Whether a call of the answer has a price that is not 0."""
-    if answer is None:
-        return False
-    costs = [name for name, entry in answer.roles.measures.items() if entry.measure.name == "cost"]
-    return any(answer[name].fill_null(0).ne(0).any() for name in costs)
-
-
-def _volume(answer: Breakdown) -> str:
-    """Tokens where they are known, else calls."""
-    return "total_tokens" if "total_tokens" in answer.columns and answer["total_tokens"].sum() else "calls"
+def _volume(answer: Breakdown) -> Breakdown:
+    """The answer about tokens, or where nobody counted any, about calls."""
+    unknown = "total_tokens" in answer.columns and not answer["total_tokens"].sum()
+    return answer.drop("total_tokens") if unknown else answer
 
 
 def _speed_kinds(recorded: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """The tables of a report: money and more by model or agent, and the calls that did not succeed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,15 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
 from mofa_usage.measures import DIMENSIONS, MeasureColumn
+from mofa_usage.plots.series import STATUS_WORDS
 from mofa_usage.report.headlines import FREE, Figures
 from mofa_usage.theme import OTHER, STATUS_STYLES, Style
 
 MOST_ROWS = 50
 """A table lists so many rows and says when there are more."""
 
-LONGEST_NAME = 120
-"""Characters of a name; in full it is the heading of its page."""
+LONGEST_NAME = 80
+"""Characters of a name in a table; in full it is the heading of its page."""
 
 UNPRICED = "A call without a price is unknown, not free."
 
@@ -46,9 +47,11 @@ class Table:
     names: int = 1
 
 
-def name_of(value: object) -> str:
-    """A name as it is shown; calls without one are told from those of a name that is empty."""
-    return "(none)" if value is None else wording.shorten(str(value), LONGEST_NAME) or "(empty)"
+def _names(values: Iterable[object]) -> dict[object, str]:
+    """How names are shown, by name: different ones differ, and calls without a name are told from an empty one."""
+    values = list(values)
+    shown = wording.shortened((str(value) for value in values if value is not None), LONGEST_NAME)
+    return {value: "(none)" if value is None else shown[str(value)] or "(empty)" for value in values}
 
 
 def costs(
@@ -79,10 +82,12 @@ def costs(
         return line
 
     rows = []
-    for row in frame.head(most).to_dicts():
+    shown = frame.head(most).to_dicts()
+    names = _names(row[dimension] for row in shown)
+    for row in shown:
         value = row[dimension]
         style = OTHER if value is None else styles.get(str(value))
-        rows.append(cells(row, Cell(name_of(value), style, pages.get(value))))
+        rows.append(cells(row, Cell(names[value], style, pages.get(value))))
     notes = [_coverage(whole, totals), _cut(len(frame), most), note]
     head = [text for column, measured in columns.items() for text in _head(measured, priced=bool(whole[column]))]
     title = f"By {entry.title.lower()}"
@@ -159,10 +164,11 @@ def failures(failed: pl.DataFrame, calls: int, *, id: str) -> Table | None:  # n
     # No name is among those that a model or an agent may have.
     found = failed.group_by(by).agg(pl.col("calls").sum(), pl.col(spread).drop_nulls().n_unique())
     found = found.sort("calls", *by, descending=[True, *(False for _ in by)], nulls_last=True)
+    codes = _names(found["error_code"]) if "error_code" in by else {}
     rows = [
         [
-            Cell(row["status"].replace("_", " "), STATUS_STYLES.get(row["status"])),
-            *(Cell(name_of(row[name])) for name in by[1:]),
+            Cell(STATUS_WORDS.get(row["status"], row["status"]), STATUS_STYLES.get(row["status"])),
+            *(Cell(codes[row[name]]) for name in by[1:]),
             Cell(wording.count(row["calls"])),
             Cell(wording.percent(row["calls"] / count)),
             Cell(wording.percent(row["calls"] / calls)),
