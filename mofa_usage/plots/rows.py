@@ -40,7 +40,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import line_axis, value_axis
 from mofa_usage.plots.layout import by_text, empty, finish
-from mofa_usage.plots.panels import pattern
+from mofa_usage.plots.panels import of_few, pattern
 from mofa_usage.plots.series import over_time
 
 PITCH = 38
@@ -60,9 +60,6 @@ CUT = "the bar of other is cut"
 
 DWARFS = 1.5
 """The rest is cut where it is so many times the largest group that has a name."""
-
-FEW = 30
-"""A rate of fewer calls says how many they are."""
 
 
 def cost_by(
@@ -182,7 +179,7 @@ def panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     )
     for number, count in enumerate(counts, 1):
         figure.update_yaxes(visible=False, range=[count - 0.7, -0.7], fixedrange=True, row=number, col=1)
-        figure.update_xaxes(showgrid=True, showline=False, ticks="", nticks=6, row=number, col=1)
+        figure.update_xaxes(showgrid=True, showline=False, ticks="", nticks=6, tickangle=0, row=number, col=1)
     return figure, inner + 100
 
 
@@ -265,8 +262,8 @@ class Bars:
         if kind == "money":
             return ["unknown" if amount is None else text if amount or not self._measure.additive else "free"
                     for amount, text in zip(self._amounts, texts, strict=True)]  # fmt: skip
-        if kind == "rate" and "calls" in self._measures:
-            return [rate_text(rate, row) for rate, row in zip(self._amounts, self._rows, strict=True)]
+        if kind == "rate":
+            return [_rate_text(rate, row, self._measure) for rate, row in zip(self._amounts, self._rows, strict=True)]
         return [f"{text} {unit}".rstrip() for text in texts]
 
     def _shares(self) -> list[str]:
@@ -296,11 +293,11 @@ def share_text(share: float) -> str:
     return "<0.1%" if share < 0.0005 else ">99.9%" if share >= 0.9995 else f"{share:.1%}"
 
 
-def rate_text(rate: Any, row: Row) -> str:
+def _rate_text(rate: Any, row: Row, measure: Measure) -> str:
     """A rate, of few calls with their number: `50% of 2 calls`."""
-    calls = row.get("calls")
-    if rate is None or calls is None or calls >= FEW:
+    if rate is None or not of_few(measure, row):
         return wording.percent(rate)
+    calls = row["calls"]
     return f"{wording.percent(rate).replace('.0%', '%')} of {calls:,} call{'' if calls == 1 else 's'}"
 
 
