@@ -172,7 +172,7 @@ def read(frame: pl.DataFrame) -> Answer:
         measures,
         apart,
         roles.question,
-        getattr(roles, "about", ""),
+        roles.about,
         tuple(frame.columns),
         {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
     )
