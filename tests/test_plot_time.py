@@ -105,6 +105,57 @@ def test_currencies_of_one_of_several_measures_have_panels_of_their_own() -> Non
     assert [axis.tickprefix for axis in figure.select_yaxes()] == [None, "EUR ", "$"]
 
 
+def test_without_time_each_measure_has_bars_of_the_same_groups_in_one_order() -> None:
+    names = [f"m{number:02d}" for number in range(20)]
+    figure = answer(
+        model_name=names, calls=list(range(20, 0, -1)), total_tokens=list(range(20)), latency_p95=[5.0, 9.0] * 10
+    ).draw(top=3)
+    shown: dict[str, list[tuple[str, float]]] = {}
+    for trace in figure.data:
+        shown.setdefault(trace.yaxis, []).append((trace.name, trace.x[0]))
+    assert shown == {
+        "y": [("m00", 20), ("m01", 19), ("m02", 18), ("other (17)", 153)],
+        "y2": [("m00", 0), ("m01", 1), ("m02", 2), ("other (17)", 187)],
+        "y3": [("m00", 5), ("m01", 9), ("m02", 5)],
+    }
+    assert "top 3 of 20 by calls" in subtitle(figure)
+    assert len({(trace.name, trace.marker.color) for trace in figure.data}) == 4
+    with pytest.raises(UsageError, match="Latency p95 does not add up"):
+        answer(model_name=["a", "a"], agent_name=["x", "y"], calls=[1, 1], latency_p95=[1.0, 2.0]).draw(
+            dimension="model_name"
+        )
+
+
+def test_what_a_distribution_is_of_is_written_as_it_is() -> None:
+    bins = pl.DataFrame(
+        {
+            "currency": ["EUR", "EUR", "USD"],
+            "bin_start": [Decimal(0), Decimal("0.001"), Decimal(10)],
+            "bin_end": [Decimal("0.001"), Decimal("0.01"), Decimal(5000)],
+            "calls": [3, 4, 50],
+        }
+    )
+    roles = Roles(
+        {"currency": dimension("currency")},
+        {"calls": MeasureColumn(measure("calls"))},
+        (),
+        "distribution",
+        "total_price",
+    )
+    figure = Breakdown.of(bins, roles).draw()
+    assert figure.layout.title.text == "Cost per call distribution"
+    assert [list(trace.y) for trace in figure.data] == [[50], [3, 4]]
+    assert [axis.title.text for axis in figure.select_xaxes()] == ["Cost per call (USD)", "Cost per call (EUR)"]
+    assert figure.layout.xaxis.ticktext == ("$10", "$20", "$50", "$100", "$200", "$500", "$1k", "$2k", "$5k")
+    assert figure.layout.xaxis2.ticktext == ("0", "EUR 0.002", "EUR 0.005", "EUR 0.01")
+    assert "Cost per call: below EUR 0.001" in figure.data[1].hovertext[0]
+    tokens = pl.DataFrame({"bin_start": [0, 10], "bin_end": [10, 50_000], "calls": [1, 2]})
+    roles = Roles({}, {"calls": MeasureColumn(measure("calls"))}, (), "distribution", "total_tokens")
+    figure = Breakdown.of(tokens, roles).draw()
+    assert figure.layout.xaxis.title.text == "Tokens per call"
+    assert figure.layout.xaxis.ticktext == ("0", "100", "1k", "10k")
+
+
 # The question names the figure
 
 

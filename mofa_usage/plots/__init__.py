@@ -13,7 +13,7 @@ columns say it.
 | `success_rate`, or it and the counts of failures | `success_over_time` | `failures_by` |
 | `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
 | one measure | `over_time` | `by_dimension` |
-| several measures | `measures_over_time` | `by_dimension` |
+| several measures | `measures_over_time` | `measures_by` |
 
 Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekday` or `day` and `hour_of_day`, are a
 `heatmap` of the measure that the question is about, or of each measure.
@@ -38,6 +38,7 @@ import polars as pl
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import Answer, Styles, read
+from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.failures import failures_by
 from mofa_usage.plots.heat import GRIDS, heatmap
@@ -62,6 +63,7 @@ __all__ = [
     "heatmap",
     "latency_distribution",
     "latency_over_time",
+    "measures_by",
     "measures_over_time",
     "over_time",
     "speed_over_time",
@@ -207,6 +209,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "heatmap": heatmap,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
+        "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
         "speed_over_time": speed_over_time,
@@ -274,4 +277,4 @@ def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
                 return over if timed else by
     if timed:
         return over_time if len(answer.measures) == 1 or "measure" in options else measures_over_time
-    return by_dimension
+    return by_dimension if len(answer.measures) == 1 or "measure" in options else measures_by

@@ -29,7 +29,7 @@ from mofa_usage.plots.answers import (
     read,
 )
 from mofa_usage.plots.axes import TICKS, line_axis, value_axis
-from mofa_usage.plots.layout import empty, finish
+from mofa_usage.plots.layout import empty, finish, named
 from mofa_usage.plots.panels import FEW, MANY, of_few
 
 GRIDS = (
@@ -96,7 +96,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
     if not axes <= columns.dimensions.keys():
         raise UsageError(hint(columns, "hour_of_day and weekday, or day", how))
     shown = every[:MOST]
-    title = f"{shown[0].title if len(shown) == 1 else 'Usage'} by {_named(axes)}"
+    title = f"{shown[0].title if len(shown) == 1 else 'Usage'} by {_words(axes)}"
     parts = [(one, part) for one in shown for part in facets(columns, one) if known([part], one.name)]
     if not parts:
         return empty(title, theme, f"{shown[0].title}: unknown for every call" if columns.rows else None)
@@ -110,7 +110,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
         few |= _draw(figure, number, part, grid, one, columns.measures, inner)
     notes = [
         coverage(columns.rows, columns.measures) if any(one.kind == "money" for one, _ in parts) else None,
-        f"not drawn: {', '.join(one.title for one in every[MOST:])}" if len(every) > MOST else None,
+        f"not drawn: {named([one.title for one in every[MOST:]])}" if len(every) > MOST else None,
         f"{MARK} fewer than {FEW} calls" if few else None,
     ]
     return finish(figure, title, notes, theme, inner + 125)
@@ -129,7 +129,7 @@ def _usual(columns: Answer) -> list[Measure]:
     return every if columns.question == "breakdown" else every[:1]
 
 
-def _named(axes: set[str]) -> str:
+def _words(axes: set[str]) -> str:
     words = {"hour_of_day": "hour", "day": "day", "week": "week", "month": "month", "weekday": "weekday"}
     if "day" in axes and "hour_of_day" not in axes:
         return "day"

@@ -15,6 +15,9 @@ from mofa_usage.plots.picture import Picture
 TITLE_WIDTH = 42
 """Characters of a title that fit beside each other at a width of 390 pixels."""
 
+LONGEST_NOTE = 58
+"""Characters of a line of a subtitle at a width of 390 pixels."""
+
 SUBTITLE_WIDTH = 50
 """Characters that fit beside each other at a width of 360 pixels."""
 
@@ -24,7 +27,8 @@ def finish(
 ) -> go.Figure:
     """Give a figure its title, the notes as lines of a subtitle, its template and its height in pixels."""
     lines: list[str] = []
-    for note in filter(None, notes):
+    wrapped = (line for note in notes if note for line in textwrap.wrap(note, LONGEST_NOTE))
+    for note in wrapped:
         if lines and len(lines[-1]) + len(note) + 3 <= SUBTITLE_WIDTH:
             lines[-1] += f" · {note}"
         else:
@@ -51,6 +55,12 @@ def empty(title: str, theme: look.Theme | None, why: str | None = None) -> go.Fi
     figure.update_yaxes(visible=False)
     figure.add_annotation(text=why or "No calls in this period", x=0.5, y=0.5, xref="paper", yref="paper", font_size=14)
     return finish(figure, title, [], theme, 220)
+
+
+def named(titles: Sequence[str], most: int = 5) -> str:
+    """Several titles in a note; of many the first ones, and how many more there are."""
+    more = f" and {len(titles) - most:,} more" if len(titles) > most else ""
+    return ", ".join(titles[:most]) + more
 
 
 def by_text(dimensions: Iterable[Dimension]) -> str:

@@ -33,7 +33,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import bucket, line_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.layout import by_text, empty, finish, legend_room, named
 from mofa_usage.plots.panels import Panels
 from mofa_usage.plots.percentiles import Family, families, styles_of
 
@@ -240,8 +240,8 @@ def _notes(
     unknown = [subject.title for subject in about if not any(subject is one for one, _ in every)]
     money = any(subject.first.kind == "money" for subject, _ in every[:MOST])
     return [
-        f"not drawn: {', '.join(left)}" if left else None,
-        f"unknown for every call: {', '.join(unknown)}" if unknown else None,
+        f"not drawn: {named(left)}" if left else None,
+        f"unknown for every call: {named(unknown)}" if unknown else None,
         coverage(columns.rows, columns.measures) if money else None,
     ]
 
