@@ -242,9 +242,9 @@ def logarithmic(measure: Measure, least: float, largest: float, currency: str | 
         fitting = [value for value in _NICE if least / 1.2 <= value <= largest * 1.2]
         return axis | _ticks(fitting if len(fitting) <= TICKS + 2 else [v for v in _POWERS if least / 1.2 <= v])
     low, high = math.floor(math.log10(least)), math.ceil(math.log10(largest))
-    powers = [Decimal(10) ** power for power in range(low, high + 1)]
-    every = [digit * power for power in powers for digit in (1, 2, 5)]
+    every = [digit * Decimal(10) ** power for power in range(low, high + 1) for digit in (1, 2, 5)]
     inside = [value for value in every if least / 1.2 <= value <= largest * 1.2]
+    powers = [value for value in inside if value.scaleb(-value.adjusted()) == 1]
     ticks = inside if len(inside) <= TICKS + 2 else powers[:: math.ceil(len(powers) / (TICKS + 1))]
     texts = [_number(tick, measure, currency) for tick in ticks]
     return axis | {"tickvals": [float(tick) for tick in ticks], "ticktext": texts, "tickformat": None, "dtick": None}
