@@ -1,5 +1,5 @@
-"""Usage outside of its database: calls as Parquet files (`export`)."""
+"""Usage outside of its database: calls as Parquet files and as CSV (`export`)."""
 
-from mofa_usage.warehouse.export import ExportOptions, ExportSummary, export_parquet
+from mofa_usage.warehouse.export import ExportOptions, ExportSummary, export_csv, export_parquet
 
-__all__ = ["ExportOptions", "ExportSummary", "export_parquet"]
+__all__ = ["ExportOptions", "ExportSummary", "export_csv", "export_parquet"]

@@ -1,4 +1,4 @@
-"""Calls as Parquet files: exact, small, and quick to ask about any period.
+"""Calls as Parquet files: exact, small, and quick to ask about any period; and as CSV, for what reads nothing else.
 
 `export_parquet` streams the calls of a source into one file, or one for each month or day. They are in order of time,
 in row groups of some ten thousand calls, so that a question about a week reads the groups of that week. Types are
@@ -41,12 +41,13 @@ import polars as pl  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-__all__ = ["ExportOptions", "ExportSummary", "export_parquet"]
+__all__ = ["ExportOptions", "ExportSummary", "export_csv", "export_parquet"]
 
 Partition = Literal["month", "day"]
 
 _LABELS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
 _FILE = "calls.parquet"
+_CSV_TIME = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 _LOCK = "lock"
 _OLD = "old"
 
@@ -117,25 +118,67 @@ def export_parquet(
         raise UsageError(f"partition_by is {partition_by!r}; calls are partitioned by 'month' or 'day'")
     if row_group_size < 1:
         raise UsageError(f"row_group_size is {row_group_size}; a row group has at least one call")
+    target = _free(path, overwrite, folder=partition_by is not None)
+    partitions = None if partition_by is None else _Partitions(partition_by, tz)
+    columns, batches = _batches(source, Selection.of(filter, start, end, tz, None), progress)
+    with _staged(target) as staging:
+        with _Files(staging, partitions, row_group_size, columns) as files:
+            for rows in batches:
+                files.write(rows)
+        _move(staging if partition_by else staging / _FILE, target)
+    written = tuple(target / name for name in files.names) if partition_by else (target,)
+    return ExportSummary(target, files.rows, written, sum(file.stat().st_size for file in written))
+
+
+def export_csv(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    filter: QueryFilter | None = None,  # noqa: A002 (the contract's name)
+    start: Moment | None = None,
+    end: Moment | None = None,
+    tz: str = "UTC",
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> ExportSummary:
+    """Write the calls of a source to a CSV file, in bounded memory: the columns of `export_parquet`, in its order.
+
+    Money has all its decimal places, times are UTC in ISO 8601, what is missing is empty. `import_calls` reads it.
+    Arguments and errors are those of `export_parquet`.
+    """
+    target = _free(path, overwrite, folder=False)
+    columns, batches = _batches(source, Selection.of(filter, start, end, tz, None), progress)
+    with _staged(target) as staging:
+        staged, count = staging / _FILE, 0
+        with staged.open("wb") as file:
+            pl.DataFrame(schema=columns).write_csv(file)
+            for rows in batches:
+                rows.write_csv(file, include_header=False, datetime_format=_CSV_TIME)
+                count += rows.height
+        _to_disk(staged)
+        _move(staged, target)
+    return ExportSummary(target, count, (target,), target.stat().st_size)
+
+
+def _free(path: str | os.PathLike[str], overwrite: bool, *, folder: bool) -> Path:
+    """Where an export goes, which may go there; what killed ones left is cleared up."""
     target = Path(path).absolute()
     _clear_up(target)
-    _check_target(target, overwrite, partition_by is not None)
+    _check_target(target, overwrite, folder)
+    return target
+
+
+def _batches(source: Source, selection: Selection, progress: bool | None) -> tuple[pl.Schema, Iterator[pl.DataFrame]]:
+    """The columns of the calls with their types, and the calls in order of time, some at a time."""
     calls = open_source(source)
-    selection = replace(Selection.of(filter, start, end, tz, None), details=True)
+    selection = replace(selection, details=True)
     columns = calls.columns(selection)
     if "create_time" not in columns:
         raise UsageError("the calls have no create_time, by which an export is sorted")
     selection = replace(selection, columns=columns)
     batches = watched(calls.batches(selection, by_time=True), "Exporting", partial(calls.count, selection), progress)
-    with _staged(target) as staging:
-        first = next(batches)  # there is one, and it knows the types of further columns
-        partitions = None if partition_by is None else _Partitions(partition_by, tz)
-        with _Files(staging, partitions, row_group_size, first.schema) as files:
-            for rows in _in_order(chain([first], batches)):
-                files.write(rows)
-        _move(staging if partition_by else staging / _FILE, target)
-    written = tuple(target / name for name in files.names) if partition_by else (target,)
-    return ExportSummary(target, files.rows, written, sum(file.stat().st_size for file in written))
+    first = next(batches)  # there is one, and it knows the types of further columns
+    return first.schema, _in_order(chain([first], batches))
 
 
 def _in_order(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
