@@ -1,12 +1,14 @@
 """The command line: `mofa-usage`.
 
-Every command does one thing that the library does, under the same words: `demo`, `import`, `summary`, `export`,
-`report`, `notebook`, `migrate`, `tail`, `outbox`. The database is `--url`, or the environment variable DATABASE_URL.
+Every command does one thing that the library does, under the same words. The database is `--url`, or the environment
+variable DATABASE_URL.
 
 Errors are one sentence on standard error and an exit code, never a traceback: 2 when the command was asked for wrongly
-(as in the library's `UsageError`), 1 when it failed, 130 after Ctrl-C. `mofa-usage --debug ...` shows where.
+(as in the library's `UsageError`), 1 when it failed or there was nothing to do it with, 130 after Ctrl-C. `mofa-usage
+--debug ...` shows where.
 
-`--help` must be quick, so nothing heavy is imported before a command runs.
+`--help` must be quick, so nothing heavy is imported before a command runs. Options that commands share are bundles
+(`options`), which calls they mean is said in `choosing`, how things are printed and asked in `output`.
 """
 
 import inspect
@@ -15,10 +17,11 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import data, imports, outbox, tail, views
+from mofa_usage.cli import data, export, imports, outbox, retention, tail, views
+from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Debug, Version, settings
+from mofa_usage.cli.output import complain
 from mofa_usage.errors import MofaUsageError, UsageError
-from mofa_usage.wording import visible
 
 __all__ = ["app", "main", "run"]
 
@@ -33,7 +36,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
         "Start with [bold]mofa-usage demo[/bold]: it needs no database of yours. Then set DATABASE_URL to your own, "
-        "for example sqlite:usage.db, and ask for [bold]mofa-usage summary[/bold]."
+        "for example sqlite:usage.db, and ask for [bold]mofa-usage summary[/bold].\n\n"
+        "Exit codes: 0 done; 1 failed, or there was nothing to do it with (no call meets the options, every row was "
+        "refused, you said no); 2 asked for wrongly, or not without --yes or --overwrite; 130 interrupted."
     ),
 )
 
@@ -55,13 +60,15 @@ _COMMANDS = (
     imports.import_,
     views.summary,
     views.report,
-    data.export,
+    export.export,
     views.notebook,
     data.migrate,
+    retention.cleanup,
+    retention.forget,
     tail.tail,
 )
 for _command in _COMMANDS:
-    app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(_command)
+    app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(unbundled(_command))
 
 app.add_typer(outbox.app)
 
@@ -72,7 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(app(args=arguments, standalone_mode=False) or 0)
         if code == _INTERRUPTED:
-            _say("interrupted")
+            complain("interrupted")
         return code
     except Exception as error:
         if settings.debug:
@@ -84,20 +91,16 @@ def _report(error: Exception) -> int:
     """Say what went wrong in one sentence; the exit code."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's: a wrong or missing option
         if message := error.format_message():  # none when the help was shown instead
-            _say(message)
+            complain(message)
         return int(error.exit_code)
     if isinstance(error, MofaUsageError):
-        _say(str(error))
+        complain(str(error))
         return 2 if isinstance(error, UsageError) else 1
     if isinstance(error, OSError) and error.strerror:
-        _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         return 1
-    _say(f"unexpected {type(error).__name__}: {error}; to see where: mofa-usage --debug ...")
+    complain(f"unexpected {type(error).__name__}: {error}; to see where: mofa-usage --debug ...")
     return 1
-
-
-def _say(sentence: str) -> None:
-    print(f"mofa-usage: {visible(' '.join(sentence.split()))}", file=sys.stderr)  # noqa: T201  (this is the command line)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The commands that write: `demo`, `export` and `migrate`."""
+"""The commands that make a database: `demo` and `migrate`."""
 
 import asyncio
 import gc
@@ -7,27 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.options import (
-    Agent,
-    End,
-    Model,
-    Session,
-    Start,
-    Status,
-    Tenant,
-    TimeZone,
-    Url,
-    User,
-    Which,
-    announce,
-    chosen_calls,
-    console,
-    database_url,
-)
+from mofa_usage.cli.options import Overwrite, Url, database_url
+from mofa_usage.cli.output import agree, announce, console
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +20,7 @@ if TYPE_CHECKING:
 
     from mofa_usage.demo import DemoUsage
 
-__all__ = ["demo", "export", "migrate"]
+__all__ = ["demo", "migrate"]
 
 _SQL_DIALECTS = {"postgres": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
@@ -50,7 +35,7 @@ def demo(
         str | None, typer.Option("--end", metavar="TIME", help="When they end; now unless given, always in UTC.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed makes other calls of the same kind.")] = 2026,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the demo that is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make up a month of realistic usage and show what can be seen in it.
 
@@ -80,7 +65,7 @@ def demo(
         export_parquet(url, parquet)
     announce(report, ": the report, open it in a browser")
     announce(parquet, ": the same calls for Polars, DuckDB, Spark, ...\n")
-    show_summary(frame, ["model_name"], top=20)
+    show_summary(frame, ["model_name"])
     _what_next(url)
 
 
@@ -115,8 +100,9 @@ def _make_room(directory: Path, files: Sequence[Path], *, overwrite: bool) -> No
         for file in (*files, *(database.with_name(database.name + end) for end in ("-wal", "-shm")))
         if file.exists()
     ]
-    if there and not overwrite:
-        raise UsageError(f"{there[0]} is there already; --overwrite replaces it, --dir writes elsewhere")
+    if there:
+        said = "--overwrite replaces it, --dir writes elsewhere"
+        agree(f"{there[0]} is there already", said, agreed=overwrite, question="Replace it?")
     directory.mkdir(parents=True, exist_ok=True)
     for file in there:
         file.unlink()
@@ -150,45 +136,6 @@ def _what_next(url: str) -> None:
         "mofa-usage import YOUR_CALLS.csv --url sqlite:usage.db",
     ):
         shown.print(f"  {command}", soft_wrap=True, markup=False)
-
-
-def export(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The Parquet file, or the folder with --partition-by.")],
-    url: Url = None,
-    partition_by: Annotated[
-        str | None, typer.Option("--partition-by", metavar="month|day", help="Write a folder with a file for each.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    start: Start = None,
-    end: End = None,
-    tz: TimeZone = "UTC",
-    model: Model = None,
-    status: Status = None,
-    tenant: Tenant = None,
-    user: User = None,
-    agent: Agent = None,
-    session: Session = None,
-) -> None:
-    """Write calls to Parquet: sorted by time, exact types, compressed.
-
-    [bold]mofa-usage export calls.parquet --url sqlite:usage.db[/bold]
-
-    [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
-    """
-    source, which = database_url(url), chosen_calls(Which(model, status, tenant, user, agent, session))
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; --overwrite replaces it")
-    from mofa_usage.warehouse import export_parquet
-
-    partition: Any = partition_by  # what it may be, the library says
-    written = export_parquet(
-        source, path, filter=which, start=start, end=end, tz=tz, partition_by=partition, overwrite=overwrite
-    )
-    calls, files = (
-        f"{number:,} {word}{'' if number == 1 else 's'}"
-        for number, word in ((written.rows, "call"), (len(written.files), "file"))
-    )
-    announce(path, f": {calls} in {files}, {written.bytes / 1e6:,.2f} MB")
 
 
 def migrate(

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mofa_usage.cli.options import Url, console, database_url
+from mofa_usage.cli.options import Printed, Url, database_url
+from mofa_usage.cli.output import console, print_record
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ TextIds = Annotated[bool, typer.Option("--text-ids", help="Make UUIDs of ids tha
 
 
 def import_(
+    printed: Printed,
     sources: Files,
     url: Url = None,
     mapping: Mapped = None,
@@ -87,7 +90,7 @@ def import_(
     What columns and counts of tokens mean is known of the usual providers and tools: OpenAI, Anthropic, Gemini,
     Bedrock, OpenTelemetry, LiteLLM, Langfuse and others, and of what this program exports. Rows that are no calls are
     refused with their line numbers, the others are stored; doing it twice stores them once. The exit code is 1 when
-    every row was refused.
+    nothing was stored, because every row was refused or there is none.
 
     [bold]mofa-usage import sample:azure-code --url sqlite:usage.db[/bold]
 
@@ -116,11 +119,22 @@ def import_(
             text_ids=text_ids,
         )
     )
-    from mofa_usage.cli.tables import import_summary
+    if printed.for_programs:
+        print_record(_record(result), printed)
+    else:
+        from mofa_usage.cli.tables import import_summary
 
-    console().print(import_summary(result))
-    if result.rows and result.rejected == result.rows:
+        console().print(import_summary(result))
+    if result.rejected == result.rows:
         raise typer.Exit(1)
+
+
+def _record(result: "ImportResult") -> dict[str, Any]:
+    """What an import did, for programs."""
+    record = {entry.name: getattr(result, entry.name) for entry in fields(result)}
+    reasons = [{"reason": one.reason, "count": one.count, "where": one.where, "example": one.example}
+               for one in result.reasons]  # fmt: skip
+    return record | {"columns": dict(result.columns), "reasons": reasons}
 
 
 def _lasting(url: str) -> str:

@@ -1,46 +1,31 @@
-"""The options that commands share, and what they mean."""
+"""The options that commands share, each written once."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, NamedTuple
-from uuid import UUID
+from typing import Annotated
 
 import typer
 
+from mofa_usage.cli.bundles import Bundle
 from mofa_usage.errors import UsageError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mofa_usage.records import QueryFilter
-    from mofa_usage.usage import UsageFrame
-
 __all__ = [
-    "Agent",
+    "Calls",
     "Debug",
-    "End",
-    "Model",
+    "Overwrite",
     "Period",
-    "Session",
-    "Start",
-    "Status",
-    "Tenant",
+    "Printed",
     "TimeZone",
     "Url",
-    "User",
     "Version",
     "Which",
-    "announce",
-    "chosen_calls",
-    "console",
+    "Yes",
     "database_url",
-    "load",
     "settings",
 ]
 
-_PIPED_WIDTH = 160  # columns of a table when nobody's terminal says how wide it is
+_WHICH = "Which calls"
+_HOW = "How it is printed"
 
 
 @dataclass(slots=True)
@@ -71,53 +56,80 @@ Url = Annotated[
         "Reading commands also take a Parquet file or pattern.",
     ),
 ]
-Start = Annotated[
-    str | None, typer.Option("--start", metavar="TIME", help="Only calls from then on, for example 2026-05-01.")
-]
-End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="Only calls before then.")]
 TimeZone = Annotated[
-    str, typer.Option("--tz", metavar="ZONE", help="Time zone of --start, --end and days, for example Europe/Berlin.")
+    str,
+    typer.Option(
+        "--tz",
+        metavar="ZONE",
+        help="Time zone of --start, --end, days and hours, for example Europe/Berlin.",
+        rich_help_panel=_WHICH,
+    ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="Only calls of this model.")]
-Status = Annotated[str | None, typer.Option("--status", help="Only calls that ended so: success, failed, timeout, ...")]
-Tenant = Annotated[UUID | None, typer.Option("--tenant", help="Only calls of this tenant.")]
-User = Annotated[UUID | None, typer.Option("--user", help="Only calls of this user.")]
-Agent = Annotated[UUID | None, typer.Option("--agent", help="Only calls of this agent.")]
-Session = Annotated[UUID | None, typer.Option("--session", help="Only calls of this session.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 
-class Period(NamedTuple):
-    """The half-open range of time that a command is about, as the user wrote it."""
-
-    start: str | None
-    end: str | None
-    tz: str
+def _which(name: str, metavar: str, said: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(f"--{name}", metavar=metavar, help=said, rich_help_panel=_WHICH)
+    return option
 
 
-class Which(NamedTuple):
+@dataclass(frozen=True)
+class Period(Bundle):
+    """The half-open range of time that a command is about, as it was written."""
+
+    start: Annotated[
+        str | None,
+        _which("start", "TIME", "Only calls from then on: 2026-05-01, 2026-05 (that month), 7d, 12h or 2w before now."),
+    ] = None
+    end: Annotated[str | None, _which("end", "TIME", "Only calls before then.")] = None
+    tz: TimeZone = "UTC"
+
+
+@dataclass(frozen=True)
+class Which(Bundle):
     """Which calls a command is about; None means any."""
 
-    model: str | None
-    status: str | None
-    tenant: UUID | None
-    user: UUID | None
-    agent: UUID | None
-    session: UUID | None
+    model: Annotated[str | None, _which("model", "NAME", "Only calls of this model.")] = None
+    status: Annotated[
+        str | None, _which("status", "NAME", "Only calls that ended so: success, failed, timeout, ...")
+    ] = None
+    provider: Annotated[str | None, _which("provider", "NAME", "Only calls of this provider.")] = None
+    agent: Annotated[str | None, _which("agent", "NAME|ID", "Only calls of this agent: its name, code or id.")] = None
+    user: Annotated[str | None, _which("user", "NAME|ID", "Only calls of this user.")] = None
+    tenant: Annotated[str | None, _which("tenant", "NAME|ID", "Only calls of this tenant.")] = None
+    session: Annotated[str | None, _which("session", "NAME|ID", "Only calls of this session.")] = None
+    label: Annotated[
+        list[str] | None, _which("label", "NAME=VALUE", "Only calls with this label, for example team=search. Repeat.")
+    ] = None
 
 
-def console() -> "Console":
-    """Where results are shown: standard output, wide when it is no terminal."""
-    from rich.console import Console
+@dataclass(frozen=True)
+class Calls(Which, Period):
+    """The calls that a command is about: where they are, when they were made, and which of them."""
 
-    shown = Console(highlight=False)
-    return shown if shown.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_PIPED_WIDTH)
+    url: Url = None
+    condition: Annotated[
+        list[str] | None,
+        _which("filter", "SQL", "Only calls of which this is true, for example 'latency_ms > 1000'. Repeat."),
+    ] = None
 
 
-def announce(name: object, rest: str) -> None:
-    """Print one line about a thing whose name stands first; names of files are text, not markup."""
-    from rich.text import Text
+@dataclass(frozen=True)
+class Printed(Bundle):
+    """How a table is printed: for people, or for programs."""
 
-    console().print(Text.assemble((str(name), "bold"), rest), soft_wrap=True)
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_HOW)] = False
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.", rich_help_panel=_HOW)] = False
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.as_csv:
+            raise UsageError("--json and --csv cannot both be printed")
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether a program reads it."""
+        return self.as_json or self.as_csv
 
 
 def database_url(url: str | None) -> str:
@@ -129,37 +141,3 @@ def database_url(url: str | None) -> str:
     if not url or not url.strip():
         raise UsageError("which database? Give --url, for example --url sqlite:usage.db, or set DATABASE_URL")
     return url.strip()
-
-
-def load(url: str | None, period: Period, which: Which, *, columns: Sequence[str] | None = None) -> "UsageFrame":
-    """The calls that a command is about, with these columns of them or all.
-
-    Raises:
-        UsageError: the URL, the period or the filter cannot be understood, or there is no such file.
-        StoreConnectionError: the database cannot be reached.
-    """
-    source, chosen = database_url(url), chosen_calls(which)
-    from mofa_usage.usage import load_usage
-
-    return load_usage(source, chosen, start=period.start, end=period.end, tz=period.tz, columns=columns)
-
-
-def chosen_calls(which: Which) -> "QueryFilter | None":
-    """The filter that the options make; None when they choose nothing.
-
-    Raises:
-        UsageError: there is no such status.
-    """
-    from mofa_usage.records import ApiCallStatus, QueryFilter
-
-    if which.status is not None and which.status not in list(ApiCallStatus):
-        raise UsageError(f"--status: {which.status!r} is not one of {', '.join(ApiCallStatus)}")
-    chosen = QueryFilter(
-        model_name=which.model,
-        status=None if which.status is None else ApiCallStatus(which.status),
-        tenant_id=which.tenant,
-        user_id=which.user,
-        agent_id=which.agent,
-        session_id=which.session,
-    )
-    return None if chosen == QueryFilter() else chosen

@@ -1,12 +1,15 @@
 """The commands about what recorders have accepted and not delivered: `outbox status`, `drain` and `dead`."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.options import Url, announce, console, database_url
+from mofa_usage.cli.bundles import unbundled
+from mofa_usage.cli.options import Overwrite, Printed, Url, database_url
+from mofa_usage.cli.output import announce, console, may_write, print_rows
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,23 +31,20 @@ Folder = Annotated[
 
 
 @app.command()
-def status(
-    folder: Folder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object for each outbox.")] = False,
-) -> None:
+@unbundled
+def status(printed: Printed, folder: Folder = None) -> None:
     """How many records each outbox has accepted, delivered, and still holds.
 
-    The numbers are counted from the files: accepted = delivered + waiting + dead.
+    The numbers are counted from the files: accepted = delivered + waiting + dead. JSON is an object in a line for each.
 
     [bold]mofa-usage outbox status[/bold]
     """
-    boxes = _boxes(folder)
-    surveys = [(box, box.survey()) for box in boxes]
-    if as_json:
-        for box, survey in surveys:
-            numbers = {name: value for name, value in vars(survey).items() if name != "oldest_waiting"}
-            oldest = None if survey.oldest_waiting is None else survey.oldest_waiting.isoformat()
-            typer.echo(json.dumps({"outbox": str(box.folder), **numbers, "oldest_waiting": oldest}))
+    from mofa_usage.recording.outbox.folder import Survey
+
+    surveys = [(box, box.survey()) for box in _boxes(folder)]
+    if printed.for_programs:
+        columns = ("outbox", *(entry.name for entry in fields(Survey)))
+        print_rows(columns, [{"outbox": box.folder} | vars(survey) for box, survey in surveys], printed, lines=True)
         return
     if not surveys:
         console().print("no outbox: nothing has been recorded by this user, or all into memory")
@@ -99,27 +99,31 @@ def drain(
 
 
 @_dead.command("list")
-def list_dead(folder: Folder = None) -> None:
+@unbundled
+def list_dead(printed: Printed, folder: Folder = None) -> None:
     """Show the records that no database took, with the reasons.
 
     [bold]mofa-usage outbox dead list[/bold]
     """
-    from rich.table import Table
+    rows = [
+        {"outbox": box.folder.name, "kind": one["kind"], "id": _id_of(one["record"]), "reason": one["reason"]}
+        for box in _boxes(folder)
+        for letter in box.dead()
+        for one in letter.records
+    ]
+    columns = ("outbox", "kind", "id", "reason")
+    if printed.for_programs:
+        print_rows(columns, rows, printed)
+    elif rows:
+        from mofa_usage.cli.tables import list_table
 
-    from mofa_usage.wording import visible
-
-    table = Table(box=None)
-    for column in ("outbox", "kind", "id", "reason"):
-        table.add_column(column, overflow="fold")
-    for box in _boxes(folder):
-        for letter in box.dead():
-            for one in letter.records:
-                record = one["record"] if isinstance(one["record"], dict) else {}
-                table.add_row(box.folder.name, one["kind"], str(record.get("id", "")), visible(one["reason"]))
-    if not table.row_count:
+        console().print(list_table(columns, [[row[name] for name in columns] for row in rows]))
+    else:
         console().print("no dead records")
-        return
-    console().print(table)
+
+
+def _id_of(record: object) -> str:
+    return str(record.get("id", "")) if isinstance(record, dict) else ""
 
 
 @_dead.command("retry")
@@ -138,14 +142,13 @@ def retry_dead(folder: Folder = None) -> None:
 def export_dead(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write JSON lines, a record each.")],
     folder: Folder = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write dead records as JSON lines: kind, reason and fields. They hold messages, so only you can read the file.
 
     [bold]mofa-usage outbox dead export dead.jsonl[/bold]
     """
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; --overwrite replaces it")
+    may_write(path, overwrite=overwrite)
     letters: list[DeadLetter] = [letter for box in _boxes(folder) for letter in box.dead()]
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)

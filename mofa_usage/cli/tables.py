@@ -1,24 +1,30 @@
-"""Results as tables of a terminal."""
+"""Results as tables of a terminal.
 
-from calendar import day_name
+Numbers are always whole. Names give way first, cut in their middle, down to a dozen characters; then those columns do
+that nobody asked for by name. What does not fit even so is a list of figures for each name instead of a table. What
+the columns are, the roles of the answer say.
+"""
+
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mofa_usage.measures import DIMENSIONS, MEASURES, dimension, measure_of_column, money_columns
-from mofa_usage.wording import compact, count, duration, money, percent, shortened, visible
+from mofa_usage.measures import MeasureColumn, money_columns
+from mofa_usage.wording import compact, count, dimension_text, duration, money, percent, shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mofa_usage.analysis import Breakdown
     from mofa_usage.importing import ImportResult
 
-__all__ = ["breakdown_table", "import_summary", "summary_panel"]
+__all__ = ["breakdown_table", "import_summary", "list_table", "summary_panel"]
 
 MEASURES_SHOWN = (
     "cost",
@@ -41,18 +47,14 @@ _TITLES = {
     "latency_p50": "p50",
     "latency_p95": "p95",
 }
+_PANEL = 50  # columns from which headline figures stand beside their names
 _SHORTEST_NAME = 12
 _GAP = 2  # between two columns: padding, and the place of a line
 
 
-def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str) -> Table:
-    """The headline figures: the row of `summary`, whose money is in these currencies."""
+def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str, width: int) -> Text:
+    """The headline figures: the row of `summary`, whose money is in these currencies, for `width` columns."""
     period = f"{figures['first_call']:%Y-%m-%d %H:%M} to {figures['last_call']:%Y-%m-%d %H:%M} {tz}"
-    table = Table(
-        title=Text(period), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
-    )
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
     made_by = (
         f"{count(figures[name])} {name if figures[name] != 1 else name[:-1]}" for name in ("models", "agents", "users")
     )
@@ -64,11 +66,18 @@ def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str
         "first token": f"p50 {duration(figures['ttft_p50'])}, p95 {duration(figures['ttft_p95'])}",
         "made by": ", ".join(made_by),
     }
+    parts: list[str | tuple[str, str]] = [("\n".join(_wrapped(period, width)), "bold")]
+    indent = max(map(len, lines)) + _GAP if width >= _PANEL else _GAP
     for name, line in lines.items():
-        table.add_row(
-            name, Text(visible(line))
-        )  # text, not markup: it holds currencies, which anybody may have written
-    return table
+        first, *rest = _wrapped(visible(line), width - indent)  # it holds currencies, which anybody may have written
+        beside = f"{name:<{indent}}" if width >= _PANEL else f"{name}\n{' ' * indent}"
+        parts += ["\n", (beside, "dim"), first, *(f"\n{' ' * indent}{one}" for one in rest)]
+    return Text.assemble(*parts, no_wrap=True, overflow="ignore")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of so many columns, in which no word is broken, and so no number."""
+    return wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _cost(figures: Mapping[str, Any], currencies: Sequence[str]) -> str:
@@ -95,88 +104,110 @@ def _tokens(figures: Mapping[str, Any]) -> str:
 
 
 def breakdown_table(
-    rows: Sequence[Mapping[str, Any]], by: Sequence[str], currencies: Sequence[str], *, top: int, width: int
-) -> Table:
-    """A breakdown by the dimensions `by`, at most `top` rows of it, for a terminal of `width` columns.
+    answer: "Breakdown", *, width: int, note: str = "", droppable: Sequence[str] = _DROPPED_WHEN_NARROW
+) -> "RenderableType":
+    """The rows of an answer for a terminal of `width` columns, and a note below.
 
-    Numbers are always whole. Names give way first, cut in their middle, down to a dozen characters; then columns do.
+    `droppable` are measures that give way where the terminal is narrow, the first of them first.
     """
-    names = [[_name(row[name], name) for row in rows[:top]] for name in by]
-    titles = [visible(dimension(name, further=by).title) for name in by]
-    shortest = [
-        min(_SHORTEST_NAME, max(map(len, (title, *column)))) + _GAP for title, column in zip(titles, names, strict=True)
-    ]
-    numbers = _numbers(rows[:top], currencies, width - sum(shortest))
-    room = (width - sum(_width(column) for column in numbers)) // len(by) - _GAP
-    labels = [shortened(column, max(room, _SHORTEST_NAME)) for column in names]
+    rows, roles = answer.to_dicts(), answer.roles
+    names = {
+        name: [visible(entry.title), *(visible(dimension_text(row[name], entry)) for row in rows)]
+        for name, entry in roles.dimensions.items()
+    }
+    numbers = {name: _measure(name, column, rows) for name, column in roles.measures.items()}
+    cut = [name for name in names if roles.dimensions[name].kind == "category"]
+    least = sum(min(_SHORTEST_NAME, _width(texts)) if name in cut else _width(texts) for name, texts in names.items())
+    least += _GAP * len(names)
+    for dropped in droppable:
+        if least + sum(_width(texts) + _GAP for texts in numbers.values()) > width:
+            numbers = {name: texts for name, texts in numbers.items() if roles.measures[name].measure.name != dropped}
+    room = width - sum(_width(texts) + _GAP for texts in numbers.values()) - _GAP * len(names)
+    labels = _fitted(names, cut, max(room, least - _GAP * len(names)))
+    fits = sum(_width(texts) + _GAP for texts in (*labels.values(), *numbers.values())) <= width + _GAP
+    table = _table(labels, numbers) if fits else _blocks(names, numbers, width)
+    return Group(table, *([Text(note, style="italic")] if note else []))
+
+
+def _fitted(names: Mapping[str, list[str]], cut: Sequence[str], room: int) -> dict[str, list[str]]:
+    """The columns of names, those of `cut` made narrower, the widest first, until all of them fit."""
+    widths = {name: _width(texts) for name, texts in names.items()}
+    while sum(widths.values()) > room:
+        widest = max(cut, key=lambda name: widths[name], default=None)
+        if widest is None or widths[widest] <= _SHORTEST_NAME:
+            break
+        widths[widest] -= 1
+    return {name: _cut(texts, widths[name]) for name, texts in names.items()}
+
+
+def _cut(texts: list[str], width: int) -> list[str]:
+    """Texts in so many columns of a terminal; letters that take two are counted as such."""
+    for letters in range(width, 0, -1):
+        labels = shortened(texts, letters)
+        if max(map(cell_len, labels.values()), default=0) <= width:
+            return [labels[text] for text in texts]
+    return texts
+
+
+def _table(labels: Mapping[str, list[str]], numbers: Mapping[str, list[str]]) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for title in titles:
-        table.add_column(Text(title), no_wrap=True)
-    for column in numbers:
-        table.add_column(Text(column[0]), justify="right", no_wrap=True, min_width=_width(column) - _GAP)
-    for number in range(len(rows[:top])):
-        cells = [labels[place][column[number]] for place, column in enumerate(names)]
-        table.add_row(*map(Text, (*cells, *(values[number + 1] for values in numbers))))
-    if len(rows) > top:
-        table.caption = f"and {len(rows) - top:,} more; --top {len(rows)} shows all"
-        table.caption_justify = "left"
+    for texts in labels.values():
+        table.add_column(Text(texts[0]), no_wrap=True, min_width=_width(texts))
+    for texts in numbers.values():
+        table.add_column(Text(texts[0]), justify="right", no_wrap=True, min_width=_width(texts))
+    for cells in zip(*(texts[1:] for texts in (*labels.values(), *numbers.values())), strict=True):
+        table.add_row(*map(Text, cells))
     return table
 
 
-def _shortest(name: str, texts: Sequence[str]) -> int:
-    """The least width of a column of names: times are never cut."""
-    longest = max(map(len, texts))
-    is_time = name in DIMENSIONS and DIMENSIONS[name].kind != "category"
-    return (longest if is_time else min(_SHORTEST_NAME, longest)) + _GAP
+def _blocks(names: Mapping[str, list[str]], numbers: Mapping[str, list[str]], width: int) -> Text:
+    """For each row its names, and below them the figures."""
+    heads = max((cell_len(texts[0]) for texts in numbers.values()), default=0)
+    values = max((_width(texts[1:]) for texts in numbers.values()), default=0)
+    is_beside = 2 * _GAP + heads + values <= width
+    lines: list[str] = []
+    for row in range(1, max((len(texts) for texts in (*names.values(), *numbers.values())), default=1)):
+        lines += [_cut([texts[row]], width)[0] for texts in names.values()]
+        for texts in numbers.values():
+            lines += [f"  {texts[0]:<{heads}}  {texts[row]}"] if is_beside else [f"  {texts[0]}", f"    {texts[row]}"]
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
-def _numbers(rows: Sequence[Mapping[str, Any]], currencies: Sequence[str], width: int) -> list[list[str]]:
-    """The columns of numbers that have room, as texts, each with its heading first."""
-    shown = {measure: _measure(rows, measure, currencies) for measure in MEASURES_SHOWN}
-    for measure in _DROPPED_WHEN_NARROW:
-        if sum(_width(column) for columns in shown.values() for column in columns) > width:
-            del shown[measure]
-    return [column for columns in shown.values() for column in columns]
+def _measure(name: str, column: MeasureColumn, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A column of numbers as texts, its heading first."""
+    title = _TITLES.get(column.measure.name, column.measure.name)
+    head = visible(f"{title} {column.currency}" if column.currency else title)
+    return [head, *(_value(row, name, column) for row in rows)]
 
 
-def _measure(rows: Sequence[Mapping[str, Any]], measure: str, currencies: Sequence[str]) -> list[list[str]]:
-    """The columns of a measure: one, or for money one for each currency."""
-    if MEASURES[measure].kind != "money" or not currencies:
-        return [[_heading(measure), *(_value(row, measure, measure, None) for row in rows)]]
-    return [
-        [_heading(column), *(_value(row, measure, column, currency) for row in rows)]
-        for currency, column in money_columns(measure, currencies).items()
-    ]
+def _width(texts: Sequence[str]) -> int:
+    return max(map(cell_len, texts), default=0)
 
 
-def _width(column: Sequence[str]) -> int:
-    return max(map(len, column)) + _GAP
-
-
-def _heading(column: str) -> str:
-    measure, currency = measure_of_column(column) or (column, None)
-    title = _TITLES.get(measure, measure)
-    return visible(f"{title} {currency}") if currency else title
-
-
-def _name(value: object, name: str) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    if name == "weekday" and isinstance(value, int):
-        return day_name[value - 1]
-    return visible(str(value))
-
-
-def _value(row: Mapping[str, Any], measure: str, column: str, currency: str | None) -> str:
-    value, kind = row[column], MEASURES[measure].kind
-    if kind == "money":
+def _value(row: Mapping[str, Any], name: str, column: MeasureColumn) -> str:
+    value, measure = row[name], column.measure
+    if measure.kind == "money":
         if value is None:
-            return "unknown" if measure == "cost" and not row["coverage"] else ""
-        return visible(money(value, currency or row["currency"]))
-    shown = {"ms": duration, "rate": percent, "tokens": compact}.get(kind, count)
+            has_none = row.get("coverage", None if column.currency else 0) == 0  # and not only none in this currency
+            return "unknown" if measure.name == "cost" and has_none else ""
+        return visible(money(value, column.currency or row.get("currency") or ""))
+    if measure.kind == "tokens/s":
+        return "" if value is None else f"{value:,.1f}"
+    if measure.kind == "count" and isinstance(value, float) and not value.is_integer():
+        return f"{value:,.2f}"
+    shown = {"ms": duration, "rate": percent, "tokens": compact}.get(measure.kind, count)
     return shown(value)
+
+
+def list_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> Table:
+    """Texts in columns, those of `numbers` right; long ones are folded."""
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for title in columns:
+        is_number = title in numbers
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+    for row in rows:
+        table.add_row(*map(Text, map(visible, row)))
+    return table
 
 
 def import_summary(result: "ImportResult") -> "RenderableType":
@@ -184,11 +215,10 @@ def import_summary(result: "ImportResult") -> "RenderableType":
     notes = (Text(visible(note)) for note in (*result.notes(), *result.rejects_note()))
     parts: list[RenderableType] = [Text(result.headline, style="bold"), *notes]
     if result.reasons:
-        table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        for title in ("refused", "reason", "where", "for example"):
-            table.add_column(title, justify="right" if title == "refused" else "left", overflow="fold")
-        for reason in result.reasons:
-            example = reason.example if reason.example != reason.reason else ""
-            table.add_row(count(reason.count), *map(Text, map(visible, (reason.reason, reason.where, example))))
-        parts += ["", table]
+        examples = (one.example if one.example != one.reason else "" for one in result.reasons)
+        rows = [
+            (count(one.count), one.reason, one.where, example)
+            for one, example in zip(result.reasons, examples, strict=True)
+        ]
+        parts += ["", list_table(("refused", "reason", "where", "for example"), rows, ("refused",))]
     return Group(*parts)

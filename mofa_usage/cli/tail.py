@@ -7,7 +7,7 @@ that began later. Each look therefore reads from the newest call back, until `_K
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC
 from decimal import Decimal
@@ -17,20 +17,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mofa_usage.cli.options import (
-    Agent,
-    Model,
-    Session,
-    Status,
-    Tenant,
-    TimeZone,
-    Url,
-    User,
-    Which,
-    chosen_calls,
-    console,
-    database_url,
-)
+from mofa_usage.cli.choosing import Named, chosen
+from mofa_usage.cli.options import Url, Which, database_url
+from mofa_usage.cli.output import console
 from mofa_usage.errors import PersistenceError, QueryError, UsageError
 from mofa_usage.wording import compact, duration, money, shorten, visible
 from mofa_usage.zones import zone
@@ -55,6 +44,7 @@ _COLORS = {"success": "green", "cancelled": "dim", "rate_limited": "yellow"}
 
 
 def tail(
+    which: Which,
     url: Url = None,
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="Begin with so many that are there already.")] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
@@ -62,35 +52,65 @@ def tail(
     folder: Annotated[
         Path | None, typer.Option("--outbox", metavar="FOLDER", help="Where the recorder's records wait.")
     ] = None,
-    tz: TimeZone = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object for each call.")] = False,
-    model: Model = None,
-    status: Status = None,
-    tenant: Tenant = None,
-    user: User = None,
-    agent: Agent = None,
-    session: Session = None,
+    tz: Annotated[str, typer.Option("--tz", metavar="ZONE", help="Time zone of what is shown.")] = "UTC",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object in a line for each call.")] = False,
 ) -> None:
     """Show the calls as they come in: run your agent beside it and see that it is recorded.
 
-    It also says when accepted records wait in the outbox, because the database cannot be reached.
+    It also says when accepted records wait in the outbox, because the database cannot be reached. Of names that are no
+    ids, those of the newest 500 calls are found.
 
     [bold]mofa-usage tail --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage tail --agent "Support bot" --label environment=production[/bold]
     """
-    chosen = chosen_calls(Which(model, status, tenant, user, agent, session))
-    source, lines = database_url(url), _Lines(console(), zone(tz), as_json=as_json)
+    meant = chosen(which)
+    source, lines = database_url(url), _Lines(console(), zone(tz), meant.named, as_json=as_json)
     every = interval if follow else None
     try:
         _wait_for_file(source, lines, every)
-        asyncio.run(_watch(source, chosen, lines, last, every, folder))
+        asyncio.run(_watch(source, meant.query, lines, last, every, folder))
     except (KeyboardInterrupt, asyncio.CancelledError):
         lines.end()
+
+
+class _Names:
+    """What the calls of a store are called that have an agent there."""
+
+    def __init__(self, store: "Store", wanted: Sequence[Named]) -> None:
+        self._store = store
+        self._wanted = wanted
+        self._agents: dict[UUID, dict[str, str]] = {}
+
+    async def fit(self, call: "LLMApiCall") -> bool:
+        """Whether a call has all the names that are wanted."""
+        if not self._wanted:
+            return True
+        names = {**{f"labels.{name}": value for name, value in call.labels.items()}, **call.labels}
+        names |= {"agent_name": call.labels.get("agent", ""), **await self._agent(call.agent_id)}
+        names["provider_name"] = call.labels.get("provider", names.get("provider_name", ""))
+        return all(
+            any(names.get(column) == one.name for column in one.columns)
+            or (one.identity is not None and getattr(call, one.identity[0]) == one.identity[1])
+            for one in self._wanted
+        )
+
+    async def _agent(self, agent_id: "UUID") -> dict[str, str]:
+        if agent_id not in self._agents:
+            agent = await self._store.get_agent(agent_id)
+            config = await self._store.get_agent_with_provider(agent_id)
+            names = {} if agent is None else {"agent_name": agent.agent_name, "agent_code": agent.agent_code}
+            self._agents[agent_id] = names | (
+                {} if config is None else {"provider_name": config.provider.provider_name}
+            )
+        return self._agents[agent_id]
 
 
 class _Lines:
     """Prints a line for each call, and counts them."""
 
-    def __init__(self, shown: "Console", tz: ZoneInfo, *, as_json: bool) -> None:
+    def __init__(self, shown: "Console", tz: ZoneInfo, wanted: "Sequence[Named]", *, as_json: bool) -> None:
+        self.wanted = wanted
         self._console = shown
         self._tz = tz
         self._as_json = as_json
@@ -140,7 +160,8 @@ async def _watch(
     waiting = _Waiting(url, folder)
     seen: dict[UUID, None] = {}
     async with connect(url, max_connections=1, create_tables=False) as store:
-        found = await _first(store, chosen, seen, last, lines, interval)
+        names = _Names(store, lines.wanted)
+        found = [call for call in await _first(store, chosen, seen, last, lines, interval) if await names.fit(call)]
         for call in reversed(found[:last]):
             lines.call(call, counted=False)
         if interval is not None:
@@ -149,7 +170,8 @@ async def _watch(
             await asyncio.sleep(interval)
             try:
                 for call in reversed([call async for call in _new(store, chosen, seen)]):
-                    lines.call(call, counted=True)
+                    if await names.fit(call):
+                        lines.call(call, counted=True)
                 lines.problem("")
             except PersistenceError as error:
                 lines.problem(f"{error}; trying again")

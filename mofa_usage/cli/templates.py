@@ -7,13 +7,16 @@ else.
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mofa_usage.cli.periods import period
 from mofa_usage.errors import UsageError
 from mofa_usage.urls import backend_of, holds_password, parse_url
+from mofa_usage.zones import zone
 
-__all__ = ["names", "template_path", "title", "write_notebook"]
+__all__ = ["names", "template_path", "times", "title", "write_notebook"]
 
 
 def _folder() -> Path:
@@ -48,6 +51,28 @@ def title(name: str) -> str:
             if cell["cell_type"] == "markdown" and line.startswith("# "):
                 return line.removeprefix("# ").strip()
     return ""
+
+
+def times(start: str | None, end: str | None, tz: str) -> dict[str, str | None]:
+    """The period of a notebook, as ISO 8601 text: what was written so stays, `7d` and `2026-05` become times.
+
+    Raises:
+        UsageError: there is no such zone, one is no time, or the end lies before the start.
+    """
+    moments = dict(zip(("start", "end"), period(start, end, zone(tz)), strict=True))
+    written = {"start": start, "end": end}
+    return {
+        name: None if moment is None else written[name] if _is_iso(written[name]) else moment.isoformat()
+        for name, moment in moments.items()
+    }
+
+
+def _is_iso(text: str | None) -> bool:
+    try:
+        datetime.fromisoformat(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 def write_notebook(
@@ -90,6 +115,7 @@ def write_notebook(
             raise UsageError(f"the notebook {name} has no parameter {parameter}")
     cell["source"] = source.splitlines(keepends=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

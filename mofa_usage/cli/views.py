@@ -6,119 +6,164 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.options import (
-    Agent,
-    End,
-    Model,
-    Period,
-    Session,
-    Start,
-    Status,
-    Tenant,
-    TimeZone,
-    Url,
-    User,
-    Which,
-    announce,
-    console,
-    load,
-)
+from mofa_usage.cli.choosing import load, nothing
+from mofa_usage.cli.options import Calls, Overwrite, Period, Printed, Url
+from mofa_usage.cli.output import announce, complain, console, may_write, print_answer, print_rows
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
+    from mofa_usage.analysis import Breakdown
     from mofa_usage.usage import UsageFrame
 
 __all__ = ["notebook", "report", "show_summary", "summary"]
 
+_TOP = 20
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="DIMENSION",
+        help="Break down by this: model_name, agent_name, day, labels.team, ... Repeat. By model unless given.",
+    ),
+]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option("--measure", metavar="MEASURE", help="Show this: cost, calls, success_rate, latency_p75, ... Repeat."),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort", metavar="NAME", help="Sort by this measure, the largest first, or by this dimension, from the first."
+    ),
+]
+Top = Annotated[
+    int | None, typer.Option("--top", min=1, help=f"Rows at most: {_TOP} unless given; in JSON and CSV all of them.")
+]
+
 
 def summary(
-    url: Url = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option("--by", metavar="DIMENSION", help="Break down by this: model_name, agent_name, day, ... Repeat."),
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Rows of the breakdown.")] = 20,
-    start: Start = None,
-    end: End = None,
-    tz: TimeZone = "UTC",
-    model: Model = None,
-    status: Status = None,
-    tenant: Tenant = None,
-    user: User = None,
-    agent: Agent = None,
-    session: Session = None,
+    calls: Calls, printed: Printed, by: By = None, measures: Measures = None, sort: Sort = None, top: Top = None
 ) -> None:
     """Show what was used, what it cost and how long it took.
 
     A call without a price has an unknown cost, it was not free: "priced" says for how many calls the cost is known.
-    Amounts of different currencies are never added.
+    Amounts of different currencies are never added. Of a course of time the newest rows are shown.
 
     [bold]mofa-usage summary --url sqlite:usage.db[/bold]
 
-    [bold]mofa-usage summary --by day --by model_name --start 2026-05-01 --tz Europe/Berlin[/bold]
+    [bold]mofa-usage summary --by day --by model_name --start 2026-05 --tz Europe/Berlin[/bold]
 
-    [bold]mofa-usage summary --by error_code --status failed[/bold]
+    [bold]mofa-usage summary --by agent_name --measure latency_p75 --measure calls --sort calls --start 7d[/bold]
+
+    [bold]mofa-usage summary --by labels.team --label environment=production --filter "latency_ms > 1000" --csv[/bold]
     """
     dimensions = by or ["model_name"]
-    which = Which(model, status, tenant, user, agent, session)
-    show_summary(load(url, Period(start, end, tz), which, columns=_needed(dimensions)), dimensions, top)
+    usage, which = load(calls, _needed(dimensions, [*(measures or ()), *([sort] if sort else [])]))
+    if not len(usage):
+        if printed.for_programs:
+            print_rows(dimensions, [], printed)
+        complain(nothing(calls, which))
+        raise typer.Exit(1)
+    if printed.for_programs:
+        answer, _ = _rows(_answer(usage, dimensions, measures, sort), top, is_sorted=sort is not None)
+        print_answer(answer, printed)
+        return
+    show_summary(usage, dimensions, measures=measures, sort=sort, top=top)
 
 
-def _needed(by: Sequence[str]) -> list[str] | None:
-    """The columns of the calls that a summary broken down by the dimensions `by` needs; None for all of them."""
+def _needed(by: Sequence[str], measures: Sequence[str]) -> list[str] | None:
+    """The columns of the calls that a summary needs; None for all of them."""
     from mofa_usage.analysis.questions import SUMMARY
     from mofa_usage.cli.tables import MEASURES_SHOWN
     from mofa_usage.measures import DIMENSIONS, dimension, measure
 
+    try:
+        wanted = [measure(name) for name in (*SUMMARY, *MEASURES_SHOWN, *(name for name in measures if name not in by))]
+    except UsageError:
+        return None  # a mistake that the analysis explains
     if not set(by) <= set(DIMENSIONS):
         return None  # a label or a further column, or a mistake that the analysis explains best
-    needs = [measure(name).needs for name in (*SUMMARY, *MEASURES_SHOWN)] + [dimension(name).needs for name in by]
+    needs = [columns for entry in wanted for columns in (entry.needs, entry.optional)]
+    needs += [dimension(name).needs for name in by]
     return list(dict.fromkeys(("create_time", "currency", *(column for columns in needs for column in columns))))
 
 
-def show_summary(usage: "UsageFrame", by: Sequence[str], top: int) -> None:
-    """Print the headline figures of `usage` and its breakdown by the dimensions `by`."""
-    from mofa_usage.cli.tables import MEASURES_SHOWN, breakdown_table, summary_panel
+def _answer(usage: "UsageFrame", by: Sequence[str], measures: Sequence[str] | None, sort: str | None) -> "Breakdown":
+    """The breakdown that is asked for, in the order that is asked for."""
+    from mofa_usage.cli.tables import MEASURES_SHOWN
 
-    figures = usage.summary()
-    shown = console()
-    if not figures["calls"][0]:
-        shown.print("no calls")
-        return
-    answer = usage.breakdown(by=by, measures=MEASURES_SHOWN)
-    shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz))
+    if sort is None:
+        return usage.breakdown(by=by, measures=list(measures or MEASURES_SHOWN))
+    shown = list(measures or MEASURES_SHOWN)
+    answer = usage.breakdown(by=by, measures=shown if sort in (*by, *shown) else [*shown, sort])
+    columns = [name for name, column in answer.roles.measures.items() if sort in (name, column.measure.name)][:1]
+    order = [*columns, *by] if columns else [sort, *(name for name in by if name != sort)]
+    return answer.sort(order, descending=[name in columns for name in order], nulls_last=True, maintain_order=True)
+
+
+def _rows(answer: "Breakdown", top: int | None, *, is_sorted: bool) -> tuple["Breakdown", str]:
+    """At most `top` rows, of a course of time the last ones; and what to say of those that are not there."""
+    if top is None or answer.height <= top:
+        return answer, ""
+    more = f"{answer.height - top:,}"
+    is_course = not is_sorted and any(entry.kind == "time" for entry in answer.roles.dimensions.values())
+    hint = f"--top {answer.height} shows all"
+    if is_course:
+        return answer.tail(top), f"and {more} earlier; {hint}"
+    return answer.head(top), f"and {more} more; {hint}"
+
+
+def show_summary(
+    usage: "UsageFrame",
+    by: Sequence[str],
+    *,
+    measures: Sequence[str] | None = None,
+    sort: str | None = None,
+    top: int | None = None,
+) -> None:
+    """Print the headline figures of `usage`, which has calls, and its breakdown by the dimensions `by`."""
+    from mofa_usage.cli.tables import breakdown_table, summary_panel
+
+    shown, figures = console(), usage.summary()
+    answer, note = _rows(_answer(usage, by, measures, sort), top or _TOP, is_sorted=sort is not None)
+    shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz, shown.width))
     shown.print()
-    shown.print(breakdown_table(answer.to_dicts(), by, answer.currencies, top=top, width=shown.width))
+    given = {"droppable": ()} if measures else {}
+    shown.print(breakdown_table(answer, width=shown.width, note=note, **given), soft_wrap=False)
 
 
 def report(
+    calls: Calls,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
-    url: Url = None,
-    start: Start = None,
-    end: End = None,
-    tz: TimeZone = "UTC",
-    model: Model = None,
-    status: Status = None,
-    tenant: Tenant = None,
-    user: User = None,
-    agent: Agent = None,
-    session: Session = None,
+    title: Annotated[str | None, typer.Option("--title", help="The title of the page.")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option("--days", min=1, help="The headline figures are for the last so many full days; 30, 7 or 1."),
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write an HTML report: one file that needs no network, for a screen, a phone and paper.
 
+    A report that is there already is replaced when you say so: in a terminal it asks, else --overwrite does it.
+
     [bold]mofa-usage report --url sqlite:usage.db[/bold]
 
-    [bold]mofa-usage report may.html --start 2026-05-01 --end 2026-06-01 --tz Europe/Berlin[/bold]
+    [bold]mofa-usage report may.html --start 2026-05 --tz Europe/Berlin --title "Usage in May" --overwrite[/bold]
     """
-    usage = load(url, Period(start, end, tz), Which(model, status, tenant, user, agent, session))
+    may_write(path, overwrite=overwrite)
+    usage, which = load(calls)
     from mofa_usage.report import write_report
 
     with console().status("Writing the report"):
-        write_report(usage, path)
+        write_report(usage, path, title=title, days=days)
     announce(path, " written, open it in a browser")
+    if not len(usage):
+        complain(nothing(calls, which))
 
 
 def notebook(
+    period: Period,
+    printed: Printed,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Which one; without a name they are listed.")
     ] = None,
@@ -126,10 +171,7 @@ def notebook(
         Path | None, typer.Option("--to", metavar="FILE", help="Where to write it; NAME.ipynb here unless given.")
     ] = None,
     url: Url = None,
-    start: Start = None,
-    end: End = None,
-    tz: TimeZone = "UTC",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Copy a notebook that analyses your own calls.
 
@@ -138,16 +180,29 @@ def notebook(
 
     [bold]mofa-usage notebook[/bold]
 
-    [bold]mofa-usage notebook 02_cost --url sqlite:usage.db --to cost.ipynb[/bold]
+    [bold]mofa-usage notebook 02_cost --url sqlite:usage.db --start 2026-05 --to work/cost.ipynb[/bold]
     """
     from mofa_usage.cli import templates
 
     if name is None:
-        for template in templates.names():
-            announce(template, f"  {templates.title(template)}")
+        _list_notebooks(printed)
         return
-    path = to or Path(f"{name.removesuffix('.ipynb')}.ipynb")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; --overwrite replaces it, --to writes elsewhere")
-    templates.write_notebook(name, path, url=url or None, start=start, end=end, tz=tz)
+    if printed.for_programs:
+        raise UsageError("--json and --csv print the list of notebooks; leave out NAME")
+    template = templates.template_path(name)
+    times = templates.times(period.start, period.end, period.tz)
+    path = to or Path(template.name)
+    may_write(path, overwrite=overwrite, elsewhere=", --to writes elsewhere")
+    templates.write_notebook(name, path, url=url or None, tz=period.tz, **times)
     announce(path, f" written; run it with: jupyter lab {path}")
+
+
+def _list_notebooks(printed: Printed) -> None:
+    from mofa_usage.cli import templates
+
+    found = [{"name": name, "title": templates.title(name)} for name in templates.names()]
+    if printed.for_programs:
+        print_rows(("name", "title"), found, printed)
+        return
+    for one in found:
+        announce(one["name"], f"  {one['title']}")
