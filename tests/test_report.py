@@ -186,6 +186,12 @@ def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
     assert cells(failures) == [["timed out", EVIL, "1", "100%", "2.5%", "1", "1"]]
 
 
+def test_a_model_without_prices_says_so_where_others_have_some() -> None:
+    calls = [call(0), call(1, agent_name="B"), call(2, model_name="b", total_price=None)]
+    (by_agent,) = pages(usage_of(calls))["b"].tables
+    assert by_agent.note == "None of the calls has a price, so their cost is unknown."
+
+
 def test_a_long_table_says_that_it_is_cut() -> None:
     usage = usage_of([call(index / 100, model_name=f"m{index}", total_price=Decimal(index)) for index in range(60)])
     table = contents(usage, None).tables[0]
@@ -203,7 +209,7 @@ def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
     assert [section.title for section in found.sections] == ["Volume", "Reliability"]
     assert [table.title for table in found.tables] == ["By model"]
     assert not any("cost" in name.lower() for name in found.tables[0].head)
-    assert found.tables[0].note == "None of the calls has a price, so their cost is unknown."
+    assert (found.tables[0].note, found.tables[0].head[:2]) == ("", ["Model", "Calls"])  # said once, as below
     assert [tile.title for tile in found.tiles] == ["Calls", "Success rate", "Tokens"]
     page = write_report(usage, tmp_path / "bare.html").read_text()
     assert "Not shown, since no call tells it: prices, latency, time to first token." in page

@@ -103,6 +103,8 @@ def _shown(totals: Breakdown, whole: Mapping[str, Any]) -> dict[str, MeasureColu
     def is_shown(column: str, measured: MeasureColumn) -> bool:
         if measured.measure.kind == "money" and measured.measure.name != "cost" and free:
             return False
+        if measured.measure.name == "coverage" and not totals.currencies:
+            return False
         # A page is not wide enough for every unit cost in every currency.
         return whole[column] is not None and not (several and measured.measure.name == "cost_per_1k_tokens")
 
@@ -133,6 +135,9 @@ def _number(row: Mapping[str, Any], column: str, measured: MeasureColumn, curren
 
 
 def _coverage(whole: Mapping[str, Any], totals: Breakdown) -> str:
+    """What the costs are of; nothing where no call of the report has a price, which is said once."""
+    if not totals.currencies:
+        return ""
     if not whole.get("coverage"):
         return "None of the calls has a price, so their cost is unknown."
     part = f"{wording.percent(whole['coverage'])} of {whole['calls']:,} calls"
@@ -177,6 +182,6 @@ def failures(failed: pl.DataFrame, calls: int, *, id: str) -> Table | None:  # n
         for row in found.head(MOST_ROWS).to_dicts()
     ]
     notes = [f"{count:,} of {calls:,} calls did not succeed.", _cut(len(found), MOST_ROWS)]
-    heads = [DIMENSIONS[name].title for name in by] + ["Calls", "Of failures", "Of all calls"]
+    heads = [DIMENSIONS[name].title for name in by] + ["Calls", "Of these", "Of all calls"]
     heads += [f"{DIMENSIONS[name].title}s" for name in spread]
-    return Table(id, "Failures", " ".join(filter(None, notes)), heads, rows, names=len(by))
+    return Table(id, "Unsuccessful calls", " ".join(filter(None, notes)), heads, rows, names=len(by))
