@@ -287,6 +287,16 @@ def test_totals_of_nothing_are_one_row_of_nothing(engine: int) -> None:
 
 
 @engines
+@pytest.mark.parametrize("measures", [["latency_p50"], ["cost_p50"], ["users", "latency_p95"]])
+def test_totals_of_what_never_adds_up(engine: int, measures: list[str]) -> None:
+    rows = [priced("p", "1", latency_ms=100, user_id="u"), priced("q", "2", latency_ms=300)]
+    native = list(frames(rows))[engine]
+    by_day, whole = breakdown(native, ["day", "provider_name"], measures, totals=True).totals
+    assert_frame_equal(by_day, breakdown(native, "day", measures))
+    assert_frame_equal(whole, breakdown(native, (), measures))
+
+
+@engines
 def test_gaps_are_in_the_totals_too(engine: int) -> None:
     rows = [priced("p", "1"), priced("q", "2", hours=48, user_id="u")]
     found = breakdown(list(frames(rows))[engine], ["day", "provider_name"], ["cost", "users"], top=1, totals=True,

@@ -76,5 +76,5 @@ def _grouped(selected: nw.LazyFrame[Any], names: Sequence[str], expressions: Map
 def _beside(groups: pl.DataFrame, more: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The groups with further columns of the same groups."""
     if not names:
-        return groups.hstack(more)
+        return groups.hstack(more) if groups.width else more
     return groups.join(more, on=names, how="left", nulls_equal=True, maintain_order="left")
