@@ -174,7 +174,7 @@ def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
     write_notebook(name, tmp_path / "mine.ipynb", url=url)
     notebook = executed(tmp_path / "mine.ipynb", tmp_path)
     check_outputs(notebook)
-    assert any("cost_EUR" in text for cell in code_cells(notebook) for text in outputs(cell, "text/html"))
+    assert any("Cost (EUR)" in text for cell in code_cells(notebook) for text in outputs(cell, "text/html"))
 
 
 async def import_into(url: str, path: Path) -> None:
