@@ -38,6 +38,7 @@ class Table(HTMLParser):
         self.titles: list[str] = []
         self.emphasised: list[str] = []
         self.tags: set[str] = set()
+        self.is_over = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
@@ -49,8 +50,11 @@ class Table(HTMLParser):
             self.rows[-1].append("")
         self.is_emphasis = tag == "em"
 
+    def handle_endtag(self, tag: str) -> None:
+        self.is_over |= tag == "table"
+
     def handle_data(self, data: str) -> None:
-        if self.rows:
+        if self.rows and not self.is_over:
             self.rows[-1][-1] += data
             self.emphasised += [data] if self.is_emphasis else []
 

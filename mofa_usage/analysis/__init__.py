@@ -8,8 +8,8 @@ nothing) is done here, on integers before they group and on the small frame afte
 - `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
   `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
   group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
-  together, `gaps` fills series, `shares` and `windows` compute measures made of others, `quantiles` percentiles of money,
-  `questions` has the usual ones, `spread` counts calls by duration, cost or tokens.
+  together, `gaps` fills series, `shares` and `windows` compute measures made of others, `quantiles` the percentiles of
+  money, `questions` has the usual ones, `spread` counts calls by duration, cost or tokens.
 """
 
 from mofa_usage.errors import require

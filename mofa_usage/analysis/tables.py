@@ -26,15 +26,16 @@ _GAP = "  "
 
 _LINE = "color-mix(in srgb,currentColor 25%,transparent)"
 _BOX = "max-width:100%;overflow-x:auto;font-size:.95em;line-height:1.45"
-_TABLE = "border-collapse:collapse;white-space:nowrap;font-variant-numeric:tabular-nums;margin:.3em 0"
-_CELL = "padding:.15em .8em .15em 0;background:none"
+_TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.3em 0"
+# Notebooks have styles of their own for the cells of tables; what stands here wins.
+_CELL = "padding:.15em .8em .15em 0;background:none;white-space:nowrap"
 _HEAD = f"vertical-align:bottom;white-space:normal;border-bottom:1px solid {_LINE}"
 
 Whole = tuple[pl.DataFrame, Roles] | None
 
 
 def html_table(frame: pl.DataFrame, roles: Roles, whole: Whole = None, sentence: str = "") -> str:
-    """An answer with those roles as HTML, the row of the whole last."""
+    """An answer with those roles as HTML: its rows, that of the whole, and the sentence that sums them up."""
     said = f'<div style="max-width:60em">{escape(sentence)}</div>' if sentence else ""
     if frame.height == 1 and not roles.dimensions:
         body = _figures(written(frame, roles))
@@ -42,7 +43,7 @@ def html_table(frame: pl.DataFrame, roles: Roles, whole: Whole = None, sentence:
         first, last = _ends(frame, roles, _ROWS)
         shown = pl.concat([frame.head(first), frame.tail(last)])
         body = _rows(written(shown, roles, whole), first, frame.height - shown.height, is_total=whole is not None)
-    return f'<div style="{_BOX}">{said}<table style="{_TABLE}">{body}</table></div>'
+    return f'<div style="{_BOX}"><table style="{_TABLE}">{body}</table>{said}</div>'
 
 
 def _ends(frame: pl.DataFrame, roles: Roles, rows: int) -> tuple[int, int]:

@@ -31,8 +31,10 @@ _STYLE = (
     "display:inline-block;max-width:100%;border:1px solid color-mix(in srgb,currentColor 25%,transparent);"
     "border-radius:6px;padding:.6em 1em;font-size:.95em;line-height:1.45"
 )
-_LABEL = "opacity:.7;padding:0 1em 0 0;text-align:left;vertical-align:top;font-weight:normal"
-_VALUE = "text-align:left;overflow-wrap:anywhere"
+# Notebooks have styles of their own for the cells of tables; what stands here wins.
+_CELL = "padding:.1em 1em .1em 0;text-align:left;vertical-align:top;background:none;line-height:1.45"
+_LABEL = f"{_CELL};opacity:.7;font-weight:normal"
+_VALUE = f"{_CELL};overflow-wrap:anywhere"
 
 
 class Shown(Protocol):
@@ -61,7 +63,8 @@ class Shown(Protocol):
 def card(usage: Shown) -> str:
     """The period, the number of calls, what they cost and which models they used, as HTML."""
     rows = "".join(
-        f'<tr><th scope="row" style="{_LABEL}">{escape(label)}</th><td style="{_VALUE}">{escape(value)}</td></tr>'
+        f'<tr style="background:none"><th scope="row" style="{_LABEL}">{escape(label)}</th>'
+        f'<td style="{_VALUE}">{escape(value)}</td></tr>'
         for label, value in _facts(usage)
     )
     return f'<div style="{_STYLE}"><strong>Usage</strong><table style="border-collapse:collapse">{rows}</table></div>'
