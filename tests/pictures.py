@@ -132,6 +132,13 @@ def _import(studio: Studio) -> bytes:
     )
 
 
+def _table(studio: Studio) -> bytes:
+    measures = ["cost", "cost_share", "calls", "success_rate", "latency_p50", "latency_p95"]
+    answer = studio.usage.breakdown("model_name", measures, top=6, totals=True)
+    code = f"usage.breakdown('model_name', {measures},\n                top=6, totals=True)".replace("'", '"')
+    return studio.table(answer._repr_html_(), code)
+
+
 PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
     {
         "overview": lambda studio: studio.report(1280, 860),
@@ -146,10 +153,14 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
             studio.usage.breakdown(by="model_name", measures=["cost_per_1k_tokens", "calls"]).draw()
         ),
         "providers": lambda studio: _image(studio.usage.latency(by="provider_name").draw()),
+        "questions": lambda studio: _image(
+            studio.usage.breakdown("day", ["cost", "cost_cumulative", "cost_rolling_7"], fill_gaps=True).draw()
+        ),
         "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
         "summary": lambda studio: studio.terminal(
             "mofa-usage summary --url sqlite:usage.db --by model_name", columns=120
         ),
+        "table": _table,
         "tail": lambda studio: studio.terminal(
             "mofa-usage tail --url sqlite:usage.db --no-follow --last 12", columns=125
         ),
