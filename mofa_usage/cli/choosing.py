@@ -5,11 +5,12 @@ users, tenants and sessions, labels and `--filter` become SQL conditions on the 
 for the id that a recorder makes of it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from mofa_usage.cli.options import Calls, Which, database_url
 from mofa_usage.cli.periods import period
@@ -148,8 +149,14 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def load(calls: Calls, columns: Sequence[str] | None = None) -> tuple["UsageFrame", Chosen]:
+def load(
+    calls: Calls,
+    columns: Sequence[str] | None = None,
+    seen_from: Callable[[datetime | None, ZoneInfo], datetime | None] = lambda start, _: start,
+) -> tuple["UsageFrame", Chosen]:
     """The calls that a command is about, and what chose them. Of a database only these columns are read, or all.
+
+    `seen_from` says from when on they are loaded, given their start and the zone: earlier for rolling measures.
 
     Raises:
         UsageError: the URL, the period or a filter cannot be understood, or there is no such file.
@@ -164,7 +171,8 @@ def load(calls: Calls, columns: Sequence[str] | None = None) -> tuple["UsageFram
     wanted = None
     if columns is not None and not which.own and backend_of(source) is not None:
         wanted = list(dict.fromkeys((*columns, *(column for one in which.named for column in one.needs))))
-    usage = load_usage(source, which.query, start=which.start, end=which.end, tz=calls.tz, columns=wanted)
+    start = seen_from(which.start, clock)
+    usage = load_usage(source, which.query, start=start, end=which.end, tz=calls.tz, columns=wanted)
     return (usage.filter(*which.conditions(usage.columns)) if which.is_more else usage), which
 
 

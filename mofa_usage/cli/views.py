@@ -1,8 +1,11 @@
 """The commands that show calls: `summary`, `report` and `notebook`."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -58,17 +61,19 @@ def summary(
     [bold]mofa-usage summary --by labels.team --label environment=production --filter "latency_ms > 1000" --csv[/bold]
     """
     dimensions = by or ["model_name"]
-    usage, which = load(calls, _needed(dimensions, [*(measures or ()), *([sort] if sort else [])]))
+    asked = [*(measures or ()), *([sort] if sort else [])]
+    past, which = load(calls, _needed(dimensions, asked), partial(_seen_from, dimensions, asked))
+    usage = past if past.start == which.start else past.between(which.start)
     if not len(usage):
         if printed.for_programs:
             print_rows(dimensions, [], printed)
         complain(nothing(calls, which))
         raise typer.Exit(1)
     if printed.for_programs:
-        answer, _ = _rows(_answer(usage, dimensions, measures, sort), top, is_sorted=sort is not None)
+        answer, _ = _rows(_answer(past, dimensions, measures, sort, which.start), top, is_sorted=sort is not None)
         print_answer(answer, printed)
         return
-    show_summary(usage, dimensions, measures=measures, sort=sort, top=top)
+    show_summary(usage, dimensions, measures=measures, sort=sort, top=top, past=past)
 
 
 def _needed(by: Sequence[str], measures: Sequence[str]) -> list[str] | None:
@@ -88,14 +93,30 @@ def _needed(by: Sequence[str], measures: Sequence[str]) -> list[str] | None:
     return list(dict.fromkeys(("create_time", "currency", *(column for columns in needs for column in columns))))
 
 
-def _answer(usage: "UsageFrame", by: Sequence[str], measures: Sequence[str] | None, sort: str | None) -> "Breakdown":
-    """The breakdown that is asked for, in the order that is asked for."""
+def _seen_from(by: Sequence[str], measures: Sequence[str], start: datetime | None, clock: ZoneInfo) -> datetime | None:
+    """From when on calls count in measures of those names: from `start`, or earlier in those that are rolling."""
+    from mofa_usage.analysis.asking import Asked
+    from mofa_usage.analysis.windows import reach
+    from mofa_usage.measures import DIMENSIONS, dimension, measure
+
+    try:
+        wanted = tuple(measure(name) for name in measures if name not in by)
+    except UsageError:
+        return start  # a mistake that the analysis explains
+    known = tuple(dimension(name) for name in by if name in DIMENSIONS)
+    return reach(Asked(known, wanted, start, None, None, "breakdown"), clock) or start
+
+
+def _answer(
+    usage: "UsageFrame", by: Sequence[str], measures: Sequence[str] | None, sort: str | None, start: datetime | None
+) -> "Breakdown":
+    """The breakdown that is asked for, of the calls from `start` on, in the order that is asked for."""
     from mofa_usage.cli.tables import MEASURES_SHOWN
 
-    if sort is None:
-        return usage.breakdown(by=by, measures=list(measures or MEASURES_SHOWN))
     shown = list(measures or MEASURES_SHOWN)
-    answer = usage.breakdown(by=by, measures=shown if sort in (*by, *shown) else [*shown, sort])
+    if sort is None:
+        return usage.breakdown(by=by, measures=shown, start=start)
+    answer = usage.breakdown(by=by, measures=shown if sort in (*by, *shown) else [*shown, sort], start=start)
     columns = [name for name, column in answer.roles.measures.items() if sort in (name, column.measure.name)][:1]
     order = [*columns, *by] if columns else [sort, *(name for name in by if name != sort)]
     return answer.sort(order, descending=[name in columns for name in order], nulls_last=True, maintain_order=True)
@@ -120,12 +141,17 @@ def show_summary(
     measures: Sequence[str] | None = None,
     sort: str | None = None,
     top: int | None = None,
+    past: "UsageFrame | None" = None,
 ) -> None:
-    """Print the headline figures of `usage`, which has calls, and its breakdown by the dimensions `by`."""
+    """Print the headline figures of `usage`, which has calls, and its breakdown by the dimensions `by`.
+
+    `past` has those calls and the ones before them that rolling measures look back at.
+    """
     from mofa_usage.cli.tables import breakdown_table, summary_panel
 
     shown, figures = console(), usage.summary()
-    answer, note = _rows(_answer(usage, by, measures, sort), top or _TOP, is_sorted=sort is not None)
+    breakdown = _answer(usage if past is None else past, by, measures, sort, usage.start)
+    answer, note = _rows(breakdown, top or _TOP, is_sorted=sort is not None)
     shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz, shown.width))
     shown.print()
     given = {"droppable": ()} if measures else {}

@@ -216,3 +216,26 @@ def test_where_nothing_matched_it_says_what_is_near(labelled: tuple[Shell, str])
     assert "near it: Support bot" in shell.complaint(1, "summary", "-u", url, "--agent", "support bot")
     done = shell.call("summary", "-u", url, "--user", "alcie", "--json")
     assert (done.returncode, done.stdout) == (1, "[]\n")
+
+
+@pytest.mark.parametrize("source", ["sqlite:try/usage.db", "try/calls.parquet"])
+def test_rolling_measures_look_back_beyond_the_start(demo: tuple[Shell, str], source: str) -> None:
+    shell, _ = demo
+    asked = ("summary", "-u", source, "--by", "day", "--tz", "Asia/Tokyo", "--measure", "users_rolling_3")
+    asked += ("--measure", "calls_rolling_3", "--measure", "calls_share", "--model", "gpt-4.1-mini")
+    whole = json.loads(shell.output(*asked, "--json"))
+    part = json.loads(shell.output(*asked, "--json", "--start", "2026-05-25", "--end", "2026-05-28"))
+    assert [row["day"] for row in part] == ["2026-05-25", "2026-05-26", "2026-05-27"]
+    rolling = [(row["day"], row["users_rolling_3"], row["calls_rolling_3"]) for row in whole]
+    assert [(row["day"], row["users_rolling_3"], row["calls_rolling_3"]) for row in part] == [
+        row for row in rolling if "2026-05-25" <= row[0] < "2026-05-28"
+    ]
+    assert sum(row["calls_share"] for row in part) == pytest.approx(1)  # of the calls that were asked for
+    printed = shell.output(*asked, "--start", "2026-05-25", "--end", "2026-05-28", "--sort", "calls_rolling_3")
+    [(calls,)] = query(
+        shell.folder / "try/usage.db",
+        "select count(*) from entity_llm_api_call where model_name = 'gpt-4.1-mini' "
+        "and create_time >= '2026-05-24T15:00:00' and create_time < '2026-05-27T15:00:00'",
+    )
+    assert figures(printed)["calls"].startswith(f"{calls:,}, ")
+    assert f" {max(row['calls_rolling_3'] for row in part):,} " in printed
