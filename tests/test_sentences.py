@@ -149,8 +149,58 @@ def test_a_success_rate_says_how_the_others_ended() -> None:
 def test_a_distribution_says_below_what_most_lie() -> None:
     found = distribution(MODELS, bins=3)
     assert found.rows() == [(200, 1063, 90), (1063, 5647, 0), (5647, 30001, 10)]
-    assert found.sentence == "At least half of the 100 calls took less than 1.06 s, and 95% less than 30.0 s."
+    assert found.sentence == "At least half of the 100 calls took at most 1.06 s, and 95% at most 30.0 s."
     assert distribution(MODELS, "model_name", bins=3).sentence == found.sentence
+
+
+def test_a_distribution_of_costs_and_tokens_is_one_of_these() -> None:
+    assert distribution(MODELS, of="completion_tokens").sentence == (
+        "At least half of the 90 calls had at most 50 completion tokens, and 95% at most 50."
+    )
+    assert distribution(MODELS, of="cost", bins=2).sentence == (
+        "At least half of the 90 calls cost at most $0.0316, and 95% at most $0.10."
+    )
+    told = (
+        "At least half of the 2 calls cost at most EUR 2.00, and 95% at most EUR 2.00; "
+        "at least half of the 4 calls cost at most $1.73, and 95% at most $3.00."
+    )
+    assert distribution(EUROS, of="cost", bins=2).sentence == told
+    assert distribution(EUROS, "currency", of="cost", bins=2).sentence == told
+
+
+def test_what_is_made_of_other_measures_is_told_as_what_it_is() -> None:
+    days = polars_frame([call(T + timedelta(days=day), **priced("1", model_name=name)) for day in range(3)
+                         for name in "ab"[: 3 - day]])  # fmt: skip
+    assert breakdown(days, "model_name", "calls_share", totals=True).sentence == (
+        "Calls share: highest for a (60.0%), lowest for b (40.0%)."
+    )
+    assert breakdown(days, "day", "cost_cumulative").sentence == "Cost so far: $5.00 for 2026-05-06."
+    assert breakdown(days, ["day", "model_name"], ["calls_cumulative", "calls"]).sentence == (
+        "Calls so far: highest for 2026-05-06, a (3), lowest for 2026-05-05, b (2)."
+    )
+    assert breakdown(days, "day", ["success_rate_rolling_2", "calls", "cost"]).sentence == (
+        "Success rate, rolling 2: 100% throughout. The calls cost $5.00 in total."
+    )
+
+
+def test_amounts_of_different_currencies_are_never_compared() -> None:
+    told = "Cost p50: highest for a ($3.00), lowest for b ($1.00); EUR 2.00 for b."
+    assert breakdown(EUROS, "model_name", "cost_p50").sentence == told
+    longer = breakdown(EUROS, ["model_name", "currency"], "cost_p50").sentence
+    assert longer == "Cost p50: EUR 2.00 for b, EUR; highest for a, USD ($3.00), lowest for b, USD ($1.00)."
+    assert breakdown(EUROS, "model_name", "cost_share").sentence == (
+        "Cost share: of the USD 50.0% throughout; of the EUR 100% for b."
+    )
+    assert breakdown(EUROS, (), "cost_p50").select("cost_p50_EUR").sentence == "Cost p50: EUR 2.00."
+
+
+def test_without_names_only_the_range_is_told() -> None:
+    assert latency(MODELS, "model_name").select("latency_p50").sentence == "Latency p50: 200 ms to 1.00 s."
+
+
+def test_a_success_rate_by_status_says_nothing_of_the_lowest() -> None:
+    mixed = many((30, {}), (30, {"status": "failed"}))
+    assert success_rate(mixed, "status").sentence == "50.0% of 60 calls succeeded. The others: 30 failed."
 
 
 def test_a_summary_says_the_outcome_and_the_cost() -> None:
@@ -170,7 +220,11 @@ def test_a_breakdown_says_its_first_measure_and_the_cost() -> None:
     )
     assert breakdown(MODELS, "model_name", [SLOW]).sentence == "Slow calls: 100 in total; b has 70.0% of them."
     assert breakdown(MODELS, (), "users").sentence == "Users: 0."
-    assert breakdown(MODELS, "model_name", ["wasted_cost"]).sentence == "Wasted cost: $0.00 in total."
+    of_b = MODELS.filter(pl.col("model_name") == "b")
+    assert breakdown(of_b, "model_name", ["wasted_cost", "priced_calls"]).sentence == "Wasted cost: not known."
+    assert breakdown(MODELS, "model_name", ["wasted_cost"]).sentence == (
+        "Wasted cost: $0.00 in total, as far as prices are known."
+    )
 
 
 def test_names_that_there_are_none_of_and_the_rest_are_told_as_such() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mofa_usage.analysis import Breakdown, breakdown, cost, summary
+from mofa_usage.analysis import Breakdown, breakdown, cost, distribution, summary
 from mofa_usage.analysis.rows import as_csv, as_json
 from mofa_usage.measures import DIMENSIONS, Aggregate, Dimension, Measure
 from mofa_usage.wording import column_texts, dimension_text, money_texts
@@ -124,6 +124,18 @@ def test_one_row_about_everything_is_a_list_of_figures() -> None:
     assert figures["First call"] == "2026-10-24 23:30"
     assert all(len(row) == 2 for row in shown.rows)
     assert "cost                $187.55" in str(summary(polars_frame(ROWS)))
+
+
+def test_bins_are_written_as_what_they_are_of() -> None:
+    native = polars_frame([*ROWS, call(T, total_price=Decimal(2), currency="EUR", total_tokens=7)])
+    assert table(distribution(native, bins=2)).rows[:2] == [["From (s)", "To (s)", "Calls"], ["0.10", "1.73", "1"]]
+    assert table(distribution(native, of="total_tokens", bins=2)).rows[0] == ["From (tokens)", "To (tokens)", "Calls"]
+    assert table(distribution(native, of="cost", bins=1)).rows[1:] == [
+        ["EUR", "EUR 2.00", "EUR 2.00", "1"],
+        ["USD", "$0.50", "$187.05", "2"],
+    ]
+    by_hand = Breakdown({"bin_start": [1, 5], "bin_end": [5, 25], "calls": [1, 2]})
+    assert table(by_hand).rows[0] == ["From (ms)", "To (ms)", "Calls"]
 
 
 def test_the_hours_that_autumn_repeats_are_two() -> None:

@@ -5,6 +5,7 @@ any other column is shown as it is, under its own name. The mark of the group "o
 the one currency of an answer whose amounts say it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,12 +13,14 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
-from mofa_usage.measures import Dimension, MeasureColumn, Roles
+from mofa_usage.measures import Dimension, Roles
+from mofa_usage.measures.percentiles import PER_CALL
 
 __all__ = ["Written", "written"]
 
 _ALL = "All"
-_TITLES = {"first_call": "First call", "last_call": "Last call", "bin_start": "From", "bin_end": "To"}
+_EDGES = ("bin_start", "bin_end")
+_TITLES = {"first_call": "First call", "last_call": "Last call", **dict(zip(_EDGES, ("From", "To"), strict=True))}
 """Columns of an answer that are neither dimensions nor measures."""
 _PLAIN = Dimension("value")
 
@@ -65,11 +68,18 @@ def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFr
         is_name = entry.kind == "category" and frame.schema[name] == pl.String
         return Written(name, title, texts + end, aside + [False] * len(end), is_name=is_name)
     if frame.schema[name].is_numeric():
-        _, texts = wording.column_texts(values, "count")
-        return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), is_number=True)
+        unit, texts = _edges(frame, roles, values) if name in _EDGES else wording.column_texts(values, "count")
+        return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), unit, is_number=True)
     texts = ["" if value is None else _text(value) for value in values]
     is_name = frame.schema[name] == pl.String
     return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), is_name=is_name)
+
+
+def _edges(frame: pl.DataFrame, roles: Roles, values: Sequence[object]) -> tuple[str, list[str]]:
+    """The edges of bins, in what their distribution is of; of a frame written by hand that is milliseconds."""
+    of = next((one for one in PER_CALL.values() if one.value == roles.about), PER_CALL["latency"])
+    unit, texts = wording.column_texts(values, of.kind, _currencies(frame, None, roles))
+    return unit or (of.unit if of.kind == "tokens" else ""), texts
 
 
 def _text(value: object) -> str:
@@ -86,7 +96,7 @@ def _folded(frame: pl.DataFrame, roles: Roles) -> str | None:
 
 def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
     column = roles.measures[name]
-    values, currencies, same = frame[name].to_list(), _currencies(frame, column, roles), None
+    values, currencies, same = frame[name].to_list(), _currencies(frame, column.currency, roles), None
     if whole is not None:
         above, its = whole
         same = next((there for there, other in its.measures.items() if other == column), None)
@@ -100,9 +110,9 @@ def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataF
     return Written(name, title, texts, [False] * len(texts), unit, is_number=frame.schema[name].is_numeric())
 
 
-def _currencies(frame: pl.DataFrame, column: MeasureColumn, roles: Roles) -> list[str | None]:
-    """The currency of the amount in each row."""
+def _currencies(frame: pl.DataFrame, apart: str | None, roles: Roles) -> list[str | None]:
+    """The currency of the amount in each row; `apart` is that of a column of one of several."""
     said = next((name for name, entry in roles.dimensions.items() if entry.name == "currency"), None)
-    if column.currency is None and said is not None:
+    if apart is None and said is not None:
         return frame[said].to_list()
-    return [column.currency or next(iter(roles.currencies), None)] * frame.height
+    return [apart or next(iter(roles.currencies), None)] * frame.height

@@ -1,0 +1,98 @@
+"""An answer as sentences read it: totals, amounts in each currency, the names of rows."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from mofa_usage import wording
+from mofa_usage.analysis.asking import OTHER_MARK
+from mofa_usage.measures import Roles
+
+__all__ = ["Told"]
+
+_NAME = 40
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer, and what can be read from it."""
+
+    frame: pl.DataFrame
+    roles: Roles
+    whole: "Told | None" = None
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, roles: Roles, whole: "Told | None" = None) -> "Told":
+        """What can be read from an answer, whatever somebody made of its columns: of numbers those that are any."""
+        floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+        finite = frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in floats)
+        numbers = {name: entry for name, entry in roles.measures.items() if frame.schema[name].is_numeric()}
+        return cls(finite, replace(roles, measures=numbers), whole)
+
+    def column(self, measure: str) -> str | None:
+        """The column of a measure; of money in several currencies there is not one."""
+        found = [name for name, entry in self.roles.measures.items() if entry.measure.name == measure]
+        return found[0] if len(found) == 1 else None
+
+    def total(self, measure: str) -> Any:
+        """The sum of a measure that adds up; None where it is not there or not known."""
+        name = self.column(measure)
+        known = None if name is None else self.frame[name].drop_nulls()
+        return None if known is None or known.is_empty() else known.sum()
+
+    def only(self, measure: str) -> Any:
+        """The value of a measure for all calls: in the one row that there is, or in that of the whole."""
+        if self.frame.height == 1:
+            name = self.column(measure)
+            return None if name is None else self.frame[name][0]
+        return None if self.whole is None else self.whole.only(measure)
+
+    def amounts(self, measure: str) -> dict[str | None, pl.Series]:
+        """The amounts of a measure of money in each row, by currency."""
+        columns = {
+            entry.currency: self.frame[name]
+            for name, entry in self.roles.measures.items()
+            if entry.measure.name == measure
+        }
+        if list(columns) != [None] or self.currency is None:
+            usual = next(iter(self.roles.currencies), None)
+            return {currency or usual: amounts for currency, amounts in columns.items()}
+        codes = self.frame[self.currency]
+        return {
+            code: pl.select(pl.when(codes == code).then(columns[None])).to_series()
+            for code in codes.drop_nulls().unique().sort()
+        }
+
+    @cached_property
+    def currency(self) -> str | None:
+        """The dimension of currencies, where the rows are kept apart by it."""
+        return next((name for name, one in self.roles.dimensions.items() if one.name == "currency"), None)
+
+    @cached_property
+    def category(self) -> str | None:
+        """The first dimension of names."""
+        dimensions = self.roles.dimensions.items()
+        return next((name for name, one in dimensions if one.kind == "category" and one.name != "currency"), None)
+
+    @cached_property
+    def time(self) -> str | None:
+        """The first dimension of time: buckets, hours of the day, or weekdays."""
+        return next((name for name, one in self.roles.dimensions.items() if one.kind != "category"), None)
+
+    def by(self, dimension: str, amounts: pl.Series) -> pl.DataFrame:
+        """What adds up, by a dimension: its values in `key`, the sums in `sum`, the largest first, "other" left out."""
+        rows = self.frame.select(key=dimension, sum=amounts)
+        if OTHER_MARK in self.frame.columns:
+            rows = rows.filter(~self.frame[OTHER_MARK])
+        sums = rows.group_by("key", maintain_order=True).agg(pl.col("sum").sum())
+        return sums.sort("sum", descending=True, maintain_order=True)
+
+    def name(self, dimension: str, value: object) -> str:
+        """A value of a dimension in words."""
+        return wording.shorten(wording.dimension_text(value, self.roles.dimensions[dimension]), _NAME)
+
+    def label(self, row: int) -> str:
+        """The values of all dimensions in a row, in words."""
+        return ", ".join(self.name(name, self.frame[name][row]) for name in self.roles.dimensions)
