@@ -8,12 +8,12 @@ columns say it.
 | the question, or the columns | along time | else |
 |---|---|---|
 | `cost`, or a column `cost` | `cost_over_time` | `cost_by` |
-| `latency`, or `latency_*` or `ttft_*` | `speed_over_time` | `latency_distribution`, or that of `ttft` |
+| `latency`, or `latency_*` or `ttft_*` | `speed_over_time` | `speed_by` |
 | `token_rate`, or `token_rate_*` | `token_rate` | `token_rate` |
 | `success_rate`, or it and the counts of failures | `success_over_time` | `failures_by` |
 | `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
 | one measure | `over_time` | `by_dimension` |
-| several measures | `measures_over_time` | `measures_by` |
+| several measures | `measures_over_time` | `measures_by`; without dimensions `headlines` |
 
 Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekday` or `day` and `hour_of_day`, are a
 `heatmap` of the measure that the question is about, or of each measure.
@@ -41,6 +41,7 @@ from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.failures import failures_by
+from mofa_usage.plots.headlines import headlines
 from mofa_usage.plots.heat import GRIDS, heatmap
 from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.ranges import percentiles_by
@@ -60,12 +61,14 @@ __all__ = [
     "cost_over_time",
     "draw",
     "failures_by",
+    "headlines",
     "heatmap",
     "latency_distribution",
     "latency_over_time",
     "measures_by",
     "measures_over_time",
     "over_time",
+    "speed_by",
     "speed_over_time",
     "success_over_time",
     "token_rate",
@@ -127,9 +130,27 @@ def speed_over_time(
 
     Takes `usage.latency(by=["day"])`. Options and errors as of `mofa_usage.plots.series.percentiles_over_time`.
     """
+    return percentiles_over_time(frame, *_speeds(frame), percentile=percentile, top=top, theme=theme, styles=styles)
+
+
+def speed_by(
+    frame: pl.DataFrame,
+    dimension: str | None = None,
+    *,
+    top: int = 12,
+    theme: look.Theme | None = None,
+    styles: Styles | None = None,
+) -> go.Figure:
+    """Percentiles of the latency and of the time to first token of each group, in a panel each, as far as known.
+
+    Takes `usage.latency(by=["model_name"])`. Options and errors as of `mofa_usage.plots.ranges.percentiles_by`.
+    """
+    return percentiles_by(frame, *_speeds(frame), dimension=dimension, top=top, theme=theme, styles=styles)
+
+
+def _speeds(frame: pl.DataFrame) -> list[str]:
     found = families(read(frame).measures)
-    prefixes = [prefix for prefix in ("latency", "ttft") if prefix in found] or ["latency"]
-    return percentiles_over_time(frame, *prefixes, percentile=percentile, top=top, theme=theme, styles=styles)
+    return [prefix for prefix in ("latency", "ttft") if prefix in found] or ["latency"]
 
 
 def latency_distribution(
@@ -147,7 +168,9 @@ def latency_distribution(
     """
     if _binned(frame):
         return histogram(frame, dimension, top=8 if top is None else top, theme=theme, styles=styles)
-    return percentiles_by(frame, "latency", dimension, top=12 if top is None else top, theme=theme, styles=styles)
+    return percentiles_by(
+        frame, "latency", dimension=dimension, top=12 if top is None else top, theme=theme, styles=styles
+    )
 
 
 def ttft_distribution(
@@ -167,7 +190,9 @@ def ttft_distribution(
     if _binned(frame):
         noun = None if read(frame).about else "Time to first token"
         return histogram(frame, dimension, title=noun, top=8 if top is None else top, theme=theme, styles=styles)
-    return percentiles_by(frame, "ttft", dimension, top=12 if top is None else top, theme=theme, styles=styles)
+    return percentiles_by(
+        frame, "ttft", dimension=dimension, top=12 if top is None else top, theme=theme, styles=styles
+    )
 
 
 def _binned(frame: pl.DataFrame) -> bool:
@@ -206,12 +231,14 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
         "failures_by": failures_by,
+        "headlines": headlines,
         "heatmap": heatmap,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
+        "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
         "token_rate": token_rate,
@@ -255,8 +282,8 @@ _FAILED = {"success_rate", *(f"{status}_count" for status in FAILURES)}
 
 _FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go.Figure], Callable[..., go.Figure]]] = {
     "cost": (lambda names: "cost" in names, cost_over_time, cost_by),
-    "latency": (lambda names: "latency" in names, speed_over_time, latency_distribution),
-    "ttft": (lambda names: "ttft" in names, speed_over_time, ttft_distribution),
+    "latency": (lambda names: "latency" in names, speed_over_time, speed_by),
+    "ttft": (lambda names: "ttft" in names, speed_over_time, speed_by),
     "token_rate": (lambda names: "token_rate" in names, token_rate, token_rate),
     "success_rate": (lambda names: _FAILED.issubset(names), success_over_time, failures_by),
 }
@@ -277,4 +304,6 @@ def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
                 return over if timed else by
     if timed:
         return over_time if len(answer.measures) == 1 or "measure" in options else measures_over_time
-    return by_dimension if len(answer.measures) == 1 or "measure" in options else measures_by
+    if len(answer.measures) == 1 or "measure" in options:
+        return by_dimension
+    return measures_by if answer.dimensions.keys() - {"currency"} or len(answer.rows) > 1 else headlines

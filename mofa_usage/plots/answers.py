@@ -18,7 +18,7 @@ import polars as pl
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import Dimension, Measure, Roles
+from mofa_usage.measures import Dimension, Measure, Roles, Rolling, Share
 
 Row: TypeAlias = dict[str, Any]
 
@@ -165,6 +165,9 @@ def read(frame: pl.DataFrame) -> Answer:
         kept = replace(entry, name=column, title=column) if entry.name in dimensions else entry
         dimensions[kept.name] = kept
         called[column] = kept.name
+    buckets = [entry for entry in dimensions.values() if entry.kind == "time"]
+    if len(buckets) == 1:
+        measures = {name: _in_time(measure, buckets[0]) for name, measure in measures.items()}
     rows = [{called.get(column, column): value for column, value in row.items()} for row in frame.to_dicts()]
     return Answer(
         _unfolded(rows, dimensions),
@@ -185,6 +188,16 @@ def _unfolded(rows: list[Row], dimensions: Mapping[str, Dimension]) -> list[Row]
     name = next((name for name, entry in dimensions.items() if entry.kind == "category"), None)
     rest = Rest(len({row[name] for row in rows if not row["is_other"]}) if name else 0)
     return [row | {name: rest} if name and row["is_other"] else row for row in rows]
+
+
+def _in_time(measure: Measure, time: Dimension) -> Measure:
+    """The title of a measure of several buckets where these are known: "Cost, last 7 days", "Cost share" per day."""
+    formula, title = measure.formula, measure.title
+    if isinstance(formula, Rolling):
+        title = title.replace(f", rolling {formula.buckets}", f", last {formula.buckets} {time.name}s")
+    elif isinstance(formula, Share) and formula.of == time.name:
+        title = title.removesuffix(f" of {time.title.lower()}")
+    return replace(measure, title=title)
 
 
 def _harmless(measure: Measure) -> Measure:

@@ -227,7 +227,7 @@ def line_axis(measure: Measure, values: Iterable[Any], currency: str | None = No
     largest, least = max(known, default=0.0), min(known, default=0.0)
     axis = value_axis(measure, largest, currency, title)
     if measure.kind == "rate":
-        if 0.5 < least <= largest <= 1:
+        if 0 < least <= largest <= 1 and median(known) > 0.5:
             axis["range"] = [max(0.0, least - 0.12 * (1 - least)) if least < 1 else 0.9, 1 + 0.04 * min(1 - least, 0.1)]
     elif least > 0 and largest > FLATTENED * median(known):
         axis["title"] = {"text": f"{axis['title']['text']}, log scale"}

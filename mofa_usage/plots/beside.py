@@ -20,7 +20,7 @@ from mofa_usage.plots.answers import (
     styles_for,
     weight_of,
 )
-from mofa_usage.plots.layout import by_text, empty, finish, named
+from mofa_usage.plots.layout import by_text, empty, finish, left_out, named
 from mofa_usage.plots.rows import CUT, Bars, largest_first, name_rows, of_top, panels
 from mofa_usage.plots.series import measures_over_time
 from mofa_usage.plots.timeline import MOST
@@ -90,11 +90,10 @@ def _chosen(groups: list[Group], part: Facet, measure: Measure, kept: set[str]) 
 
 
 def _notes(columns: Answer, every: list[tuple[Measure, Facet]]) -> list[str | None]:
-    left = list(dict.fromkeys(one.title for one, _ in every[MOST:]))
     has_value = {one.name for one, _ in every}
-    unknown = [one.title for name, one in columns.measures.items() if name not in has_value]
+    unknown = {name: one.title for name, one in columns.measures.items() if name not in has_value}
     return [
-        f"not drawn: {named(left)}" if left else None,
-        f"unknown for every call: {named(unknown)}" if unknown else None,
+        left_out(columns.measures, [*(one.name for one, _ in every[:MOST]), *unknown]),
+        f"unknown for every call: {named(list(unknown.values()))}" if unknown else None,
         coverage(columns.rows, columns.measures) if any(one.kind == "money" for one, _ in every[:MOST]) else None,
     ]

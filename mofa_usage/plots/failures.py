@@ -10,10 +10,10 @@ from mofa_usage import wording
 from mofa_usage.measures import MEASURES
 from mofa_usage.plots.answers import Group, Measures, Row, details, fold, grouped, merged, need, read, total
 from mofa_usage.plots.axes import value_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room
 from mofa_usage.plots.panels import pattern
 from mofa_usage.plots.rows import BAR, CUT, FIGURE_SPACE, cut, label, name_rows, of_top, panels, share_text
-from mofa_usage.plots.series import FAILURES, STATUS_WORDS
+from mofa_usage.plots.series import FAILURES, STATUS_WORDS, TOLD
 
 COUNTS: Mapping[str, str] = {status: f"{status}_count" for status in FAILURES}
 """The measure that counts the calls of a status."""
@@ -67,6 +67,7 @@ def failures_by(
         f"{unsuccessful(columns.rows) - cancelled:,} errors, {cancelled:,} cancelled by users",
         of_top(top, every) if len(groups) < len(every) else None,
         CUT if end else None,
+        left_out(columns.measures, TOLD),
     ]
     return finish(figure, title, notes, theme, height + legend_room(figure))
 

@@ -29,7 +29,7 @@ from mofa_usage.plots.answers import (
     read,
 )
 from mofa_usage.plots.axes import TICKS, line_axis, value_axis
-from mofa_usage.plots.layout import empty, finish, named
+from mofa_usage.plots.layout import empty, finish, left_out
 from mofa_usage.plots.panels import FEW, MANY, of_few
 
 GRIDS = (
@@ -110,7 +110,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
         few |= _draw(figure, number, part, grid, one, columns.measures, inner)
     notes = [
         coverage(columns.rows, columns.measures) if any(one.kind == "money" for one, _ in parts) else None,
-        f"not drawn: {named([one.title for one in every[MOST:]])}" if len(every) > MOST else None,
+        left_out(columns.measures, [one.name for one in shown]),
         f"{MARK} fewer than {FEW} calls" if few else None,
     ]
     return finish(figure, title, notes, theme, inner + 125)

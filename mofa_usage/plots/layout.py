@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.measures import Dimension
+from mofa_usage.plots.answers import Measures
 from mofa_usage.plots.picture import Picture
 
 TITLE_WIDTH = 42
@@ -57,10 +58,19 @@ def empty(title: str, theme: look.Theme | None, why: str | None = None) -> go.Fi
     return finish(figure, title, [], theme, 220)
 
 
-def named(titles: Sequence[str], most: int = 5) -> str:
+def named(titles: Sequence[str], most: int = 3) -> str:
     """Several titles in a note; of many the first ones, and how many more there are."""
     more = f" and {len(titles) - most:,} more" if len(titles) > most else ""
     return ", ".join(titles[:most]) + more
+
+
+def left_out(measures: Measures, drawn: Iterable[str]) -> str | None:
+    """Which measures of a frame have no place in its figure, as a note; hover texts have them."""
+    said = set(drawn)
+    if "cost" in said and {"calls", "priced_calls"} <= measures.keys():
+        said |= {"priced_calls", "coverage"}  # of which another note tells
+    titles = [measure.title for name, measure in measures.items() if name not in said]
+    return f"not drawn: {named(titles)}" if titles else None
 
 
 def by_text(dimensions: Iterable[Dimension]) -> str:

@@ -1,6 +1,6 @@
 """Panels above each other on one time axis: the drawing behind every figure along time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -21,6 +21,10 @@ FEW = 20
 """A rate of fewer calls may be anything: its mark is hollow."""
 
 
+ABOVE = 1.3
+"""How high a panel is above the highest of its named groups where what lies upon them is cut."""
+
+
 class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
 
@@ -34,17 +38,18 @@ class Panels:
         self._listed: set[str] = set()
         self._count = count
         self._hollow = False
+        self._cut: list[str] = []
 
     @property
-    def note(self) -> str | None:
-        """What a reader must know of the marks."""
-        return f"hollow: fewer than {FEW} calls" if self._hollow else None
+    def notes(self) -> list[str]:
+        """What a reader must know of marks and bars."""
+        return [*self._cut, *([f"hollow: fewer than {FEW} calls"] if self._hollow else [])]
 
     def stack(
         self,
         panel: int,
         part: Facet,
-        groups: Iterable[Group],
+        groups: Sequence[Group],
         measure: Measure,
         *,
         styles: Styles | None = None,
@@ -75,6 +80,19 @@ class Panels:
             )
         largest = max((float(amount) for amount in whole.values() if amount is not None), default=0.0)
         self.figure.update_yaxes(value_axis(measure, largest, part.currency, title), row=panel, col=1)
+        self._cut_rest(panel, part, groups, measure)
+
+    def _cut_rest(self, panel: int, part: Facet, groups: Sequence[Group], measure: Measure) -> None:
+        """Let the bars of the rest run out of a panel in which it would leave the named ones no height to be read."""
+        named = [row for group in groups if not group.rest for row in group.rows]
+        rest = [row for group in groups if group.rest for row in group.rows]
+        highest = max((float(total(rows, measure.name) or 0) for rows in self._by_period(named).values()), default=0.0)
+        whole, left = (float(total(rows, measure.name) or 0) for rows in (part.rows, rest))
+        if left > whole / 2 and highest > 0:
+            axis = value_axis(measure, highest * ABOVE, part.currency)
+            self.figure.update_yaxes(axis | {"range": [0, highest * ABOVE]}, row=panel, col=1)
+            money = f" in {wording.label_text(part.currency)}" if part.currency and self._count > 1 else ""
+            self._cut.append(f"other has {wording.percent(left / whole)}{money}, its bars are cut")
 
     def line(
         self,

@@ -1,6 +1,6 @@
 """The percentiles of each group on one line: how far most calls reach, and how far the slowest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -24,7 +24,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import logarithmic, value_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room, named
 from mofa_usage.plots.percentiles import Family, families
 from mofa_usage.plots.rows import label, largest_first, name_rows, of_top, panels
 from mofa_usage.plots.timeline import question
@@ -32,14 +32,13 @@ from mofa_usage.plots.timeline import question
 
 def percentiles_by(
     frame: pl.DataFrame,
-    prefix: str,
+    *prefixes: str,
     dimension: str | None = None,
-    *,
     top: int = 12,
     theme: look.Theme | None = None,
     styles: Styles | None = None,
 ) -> go.Figure:
-    """The distribution of a duration or rate: for each group its percentiles on one line, those with most calls first.
+    """The distribution of durations or a rate: for each group its percentiles on one line, the slowest first.
 
     A thick bar reaches from the lowest percentile of the frame to p95 (where most calls are), a thin line on to those
     above; marks say which they are. The axis is logarithmic when the largest value is more than thirty times the
@@ -48,7 +47,7 @@ def percentiles_by(
     Args:
         frame: Any dimension and `<prefix>_p50`, `_p90`, `_p95`, `_p99` or some of them, such as
             `usage.latency(by=["model_name"])`.
-        prefix: "latency", "ttft" or "token_rate".
+        prefixes: "latency", "ttft" or "token_rate"; a panel for each, with the same groups in the same order.
         dimension: By default all dimensions of the frame; without any there is one line for all calls.
         top: So many groups are drawn; the figure says how many it leaves out.
         theme: "light" or "dark"; without one it is that of the notebook's page, and light elsewhere.
@@ -58,36 +57,46 @@ def percentiles_by(
         UsageError: a column is missing; the message says how to get it.
     """
     columns = read(frame)
-    how = f"usage.{question(prefix)}(by=['{dimension or 'model_name'}'])"
-    family = families(columns.measures).get(prefix)
-    if family is None:
-        raise UsageError(hint(columns, f"{prefix}_p50", how))
-    words = list(family.measures)
+    how = f"usage.{question(prefixes[0])}(by=['{dimension or 'model_name'}'])"
+    found = families(columns.measures)
+    for prefix in prefixes:
+        if prefix not in found:
+            raise UsageError(hint(columns, f"{prefix}_p50", how))
+    asked = [found[prefix] for prefix in prefixes]
     dimensions = [columns.dimension(dimension, how)] if dimension else list(columns.categories)
-    title = f"{family.noun}{by_text(dimensions)}"
-    leading = family.measures[words[0]]
+    drawn = [family for family in asked if any(_has_value(row, family) for row in columns.rows)]
+    nouns = [family.noun for family in drawn or asked]
+    title = " and ".join([nouns[0], *(noun[:1].lower() + noun[1:] for noun in nouns[1:])]) + by_text(dimensions)
+    if not drawn:
+        return empty(title, theme, f"{asked[0].noun}: unknown for every call" if columns.rows else None)
+    leading = next(iter(drawn[0].measures.values()))
     part = facets(columns, leading)[0]
     groups = grouped(part.rows, dimensions, weight_of(leading, columns.measures))
-    valued = [group for group in groups if any(group.rows[0][f"{prefix}_{word}"] is not None for word in words)]
-    if not valued:
-        return empty(title, theme, f"{family.noun}: unknown for every call" if columns.rows else None)
+    valued = [group for group in groups if any(_has_value(group.rows[0], family) for family in drawn)]
     shown = largest_first(heaviest(valued, top), leading)
     palette = styles or styles_for([part], dimensions, leading, columns.measures)
-    figure, height = panels([len(shown)])
-    _ranges(figure, shown, family, columns.measures, palette)
-    values = [group.rows[0][f"{prefix}_{word}"] for group in shown for word in words]
-    present = [float(value) for value in values if value is not None]
-    axis = value_axis(leading, max(present), title=family.noun)
-    if min(present) > 0 and max(present) > 30 * min(present):
-        axis["title"]["text"] += ", log scale"
-        axis.update(logarithmic(leading, min(present), max(present)))
-    figure.update_xaxes(axis)
-    left = len(valued) - len(shown)
+    figure, height = panels([len(shown) for _ in drawn])
+    texts = [_texts([group.rows[0] for group in shown], family) for family in drawn]
+    name_rows([shown for _ in drawn], texts)
+    marks = _marks([word for family in drawn for word in family.measures])
+    for number, family in enumerate(drawn, 1):
+        label(figure, number, shown, texts[number - 1])
+        _ranges(figure, number, shown, family, marks, columns.measures, palette)
+    for word, symbol in marks.items():  # A key in grey: the colours stand for the groups.
+        key = _marker(symbol, look.OTHER.color)
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
+    unknown = [family.noun for family in asked if family not in drawn]
     notes = [
-        f"{of_top(top, valued)} by calls" if left else None,
+        f"{of_top(top, valued)} by calls" if len(shown) < len(valued) else None,
         f"{len(groups) - len(valued):,} without a value" if len(groups) > len(valued) else None,
+        f"unknown for every call: {named(unknown)}" if unknown else None,
+        left_out(columns.measures, (measure.name for family in asked for measure in family.measures.values())),
     ]
     return finish(figure, title, notes, theme, height + legend_room(figure))
+
+
+def _has_value(row: Row, family: Family) -> bool:
+    return any(row[measure.name] is not None for measure in family.measures.values())
 
 
 MOST = 95
@@ -103,7 +112,17 @@ SYMBOLS = {
 }
 
 
-def _ranges(figure: go.Figure, groups: Sequence[Group], family: Family, measures: Measures, styles: Styles) -> None:
+def _ranges(
+    figure: go.Figure,
+    number: int,
+    groups: Sequence[Group],
+    family: Family,
+    marks: Mapping[str, str],
+    measures: Measures,
+    styles: Styles,
+) -> None:
+    """Draw the percentiles of a quantity into a panel, and set its axis."""
+    panel = {"row": number, "col": 1}
     for position, group in enumerate(groups):
         found = ((word, group.rows[0][family.measures[word].name]) for word in family.percentiles)
         ends = [(word, float(value)) for word, value in found if value is not None]
@@ -113,11 +132,9 @@ def _ranges(figure: go.Figure, groups: Sequence[Group], family: Family, measures
             if len(points) > 1:
                 line = {"color": color, "width": width}
                 span = {"x": [points[0][1], points[-1][1]], "y": [position, position]}
-                figure.add_scatter(**span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False)
-    texts = _texts([group.rows[0] for group in groups], family)
-    name_rows([groups], [texts])
-    label(figure, 1, groups, texts)
-    marks = _marks(family)
+                figure.add_scatter(
+                    **span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False, **panel
+                )
     for word, measure in family.measures.items():
         hover = [
             "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
@@ -134,18 +151,28 @@ def _ranges(figure: go.Figure, groups: Sequence[Group], family: Family, measures
             legendgroup=word,
             name=word,
             showlegend=False,
+            **panel,
         )
-    for word, symbol in marks.items():  # A key in grey: the colours stand for the groups.
-        key = _marker(symbol, look.OTHER.color)
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
+    figure.update_xaxes(_axis(groups, family), **panel)
 
 
-def _marks(family: Family) -> dict[str, str]:
+def _axis(groups: Sequence[Group], family: Family) -> dict[str, Any]:
+    values = (group.rows[0][measure.name] for group in groups for measure in family.measures.values())
+    present = [float(value) for value in values if value is not None]
+    first = next(iter(family.measures.values()))
+    axis = value_axis(first, max(present, default=0.0), title=family.noun)
+    if present and min(present) > 0 and max(present) > 30 * min(present):
+        axis["title"]["text"] += ", log scale"
+        axis.update(logarithmic(first, min(present), max(present)))
+    return axis
+
+
+def _marks(words: Iterable[str]) -> dict[str, str]:
     """A mark for each percentile: those that everybody asks for have theirs, others take what is left."""
     free = (
         symbol for symbol in ("circle-open", "diamond-open", "square-open", "triangle-up", "triangle-down", "cross")
     )
-    return {word: SYMBOLS.get(word) or next(free, "circle-open") for word in family.measures}
+    return {word: SYMBOLS.get(word) or next(free, "circle-open") for word in dict.fromkeys(words)}
 
 
 def _marker(symbol: str, color: Any) -> dict[str, Any]:
@@ -163,4 +190,5 @@ def _texts(rows: Sequence[Row], family: Family) -> list[str]:
         unit, texts = wording.column_texts([row[measure.name] for row in rows], measure.kind)
         unit = "" if family.prefix == "token_rate" else unit  # which the axis says
         columns.append([f"{word} {text} {unit}".rstrip() for text in texts])
-    return [" · ".join(texts) for texts in zip(*columns, strict=True)]
+    written = [" · ".join(texts) for texts in zip(*columns, strict=True)]
+    return [text if _has_value(row, family) else "unknown" for row, text in zip(rows, written, strict=True)]

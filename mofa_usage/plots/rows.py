@@ -39,7 +39,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import line_axis, value_axis
-from mofa_usage.plots.layout import by_text, empty, finish
+from mofa_usage.plots.layout import by_text, empty, finish, left_out
 from mofa_usage.plots.panels import of_few, pattern
 from mofa_usage.plots.series import over_time
 
@@ -137,7 +137,8 @@ def by_dimension(
     figure, height = panels([len(bars.groups) for bars in drawn])
     cuts = [bars.draw(figure, number, palette) for number, bars in enumerate(drawn, 1)]
     notes.append(coverage(columns.rows, columns.measures) if chosen.kind == "money" else None)
-    return finish(figure, title, [*notes, CUT if any(cuts) else None], theme, height)
+    notes += [CUT if any(cuts) else None, left_out(columns.measures, [chosen.name])]
+    return finish(figure, title, notes, theme, height)
 
 
 def largest_first(groups: list[Group], measure: Measure) -> list[Group]:
@@ -162,7 +163,7 @@ def of_top(top: int, groups: Sequence[Group]) -> str:
 
 
 def _whole(part: Facet, measure: Measure) -> str | None:
-    if not measure.additive:
+    if not measure.additive or measure.kind == "rate":
         return None
     amount = wording.value_text(total(part.rows, measure.name), measure.kind, wording.label_text(part.currency or ""))
     return f"{amount} in total"
@@ -267,7 +268,8 @@ class Bars:
         return [f"{text} {unit}".rstrip() for text in texts]
 
     def _shares(self) -> list[str]:
-        whole = total(self._part.rows, self._measure.name) if self._measure.additive else None
+        summed = self._measure.additive and self._measure.kind != "rate"  # A share is written as its value.
+        whole = total(self._part.rows, self._measure.name) if summed else None
         if not whole:
             return ["" for _ in self._amounts]
         shares = ["" if not amount else share_text(float(amount) / float(whole)) for amount in self._amounts]

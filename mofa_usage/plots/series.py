@@ -28,7 +28,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import bucket
-from mofa_usage.plots.layout import empty, finish, legend_room
+from mofa_usage.plots.layout import empty, finish, left_out, legend_room
 from mofa_usage.plots.panels import Panels
 from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.timeline import (
@@ -46,6 +46,9 @@ from mofa_usage.plots.timeline import (
 
 FAILURES = ("failed", "timeout", "rate_limited", "cancelled")
 """The statuses that are no success, each counted by the measure `<status>_count`."""
+
+TOLD = ("calls", "success_rate", "success_count", "error_count", *(f"{status}_count" for status in FAILURES))
+"""The measures that figures of failures draw or write."""
 
 
 def cost_over_time(
@@ -192,7 +195,8 @@ def success_over_time(
         group = Group("success", "success rate", part.rows, short="success rate")
         lines(panels, 1, part, [group], rate, look.STATUS_STYLES["success"])
     counts = _failures(panels, part, time)
-    notes = [_rate_text(part, columns), counts, shown_text(len(groups), len(shown)), panels.note]
+    left = left_out(columns.measures, TOLD)
+    notes = [_rate_text(part, columns), counts, shown_text(len(groups), len(shown)), *panels.notes, left]
     figure = panels.dress()
     return finish(figure, title, notes, theme, 460 + legend_room(figure))
 

@@ -33,7 +33,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import bucket, line_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room, named
+from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room, named
 from mofa_usage.plots.panels import Panels
 from mofa_usage.plots.percentiles import Family, families, styles_of
 
@@ -139,7 +139,7 @@ def timeline(
     for number, ((subject, part), groups) in enumerate(zip(drawn, shown, strict=True), 1):
         _panel(panels, number, subject, part, groups)
     figure = panels.dress()
-    notes += [*_notes(columns, about, every), panels.note]
+    notes += [*_notes(columns, about, every), *panels.notes]
     height = 190 + 160 * len(drawn) if len(about) < 3 else 150 + 140 * len(drawn)
     return finish(figure, title, notes, theme, height + legend_room(figure))
 
@@ -236,12 +236,12 @@ def _notes(
     every: Sequence[tuple[Subject, Facet]],
 ) -> list[str | None]:
     """What the figure does not show, and how much of the money is known."""
-    left = list(dict.fromkeys(subject.title for subject, _ in every[MOST:]))
-    unknown = [subject.title for subject in about if not any(subject is one for one, _ in every)]
+    unknown = [subject for subject in about if not any(subject is one for one, _ in every)]
+    said = [subject for subject, _ in every[:MOST]] + unknown
     money = any(subject.first.kind == "money" for subject, _ in every[:MOST])
     return [
-        f"not drawn: {named(left)}" if left else None,
-        f"unknown for every call: {named(unknown)}" if unknown else None,
+        left_out(columns.measures, (measure.name for subject in said for measure in subject.measures.values())),
+        f"unknown for every call: {named([subject.title for subject in unknown])}" if unknown else None,
         coverage(columns.rows, columns.measures) if money else None,
     ]
 
