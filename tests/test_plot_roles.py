@@ -26,7 +26,7 @@ def answer(frame: pl.DataFrame, dimensions: list[Dimension], measures: list[Meas
 def test_measures_and_dimensions_of_ones_own_have_their_titles_and_units() -> None:
     frame = pl.DataFrame({"day": DAYS * 2, "size": ["long", "long", "short", "short"], "words": [5, 6, 1, 2]})
     over = answer(frame, [DIMENSIONS["day"], SIZE], [WORDS]).draw()
-    assert over.layout.title.text == "Output &lt;written&gt; per day by size of<br>the prompt"
+    assert over.layout.title.text == "Output &lt;written&gt; per day by size<br>of the prompt"
     assert over.layout.yaxis.title.text == "Output &lt;written&gt; (words)"
     assert {trace.name: list(trace.y) for trace in over.data} == {"long": [5, 6], "short": [1, 2]}
     by = answer(frame.head(1).drop("day"), [SIZE], [WORDS]).draw()

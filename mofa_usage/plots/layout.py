@@ -13,7 +13,7 @@ from mofa_usage.measures import Dimension
 from mofa_usage.plots.answers import Measures
 from mofa_usage.plots.picture import Picture
 
-TITLE_WIDTH = 42
+TITLE_WIDTH = 40
 """Characters of a title that fit beside each other at a width of 390 pixels."""
 
 LONGEST_NOTE = 58
@@ -43,7 +43,7 @@ def finish(
     figure.update_layout(
         template=look.template(theme),
         title={"text": "<br>".join(written), "subtitle": {"text": "<br>".join(lines)}},
-        margin_t=20 + 20 * len(written) + height_of_lines + (6 if lines else 0),
+        margin_t=20 + 20 * len(written) + height_of_lines + (8 if lines else 0),
         height=round(height + height_of_lines),
     )
     return Picture(figure)
@@ -58,7 +58,7 @@ def empty(title: str, theme: look.Theme | None, why: str | None = None) -> go.Fi
     return finish(figure, title, [], theme, 220)
 
 
-def named(titles: Sequence[str], most: int = 3) -> str:
+def named(titles: Sequence[str], most: int = 5) -> str:
     """Several titles in a note; of many the first ones, and how many more there are."""
     more = f" and {len(titles) - most:,} more" if len(titles) > most else ""
     return ", ".join(titles[:most]) + more
@@ -70,7 +70,12 @@ def left_out(measures: Measures, drawn: Iterable[str]) -> str | None:
     if "cost" in said and {"calls", "priced_calls"} <= measures.keys():
         said |= {"priced_calls", "coverage"}  # of which another note tells
     titles = [measure.title for name, measure in measures.items() if name not in said]
-    return f"not drawn: {named(titles)}" if titles else None
+    fitting = (f"not drawn: {named(titles, most)}" for most in range(5, 1, -1))
+    return (
+        next((note for note in fitting if len(note) <= LONGEST_NOTE), f"not drawn: {named(titles, 1)}")
+        if titles
+        else None
+    )
 
 
 def by_text(dimensions: Iterable[Dimension]) -> str:

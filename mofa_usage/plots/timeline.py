@@ -139,7 +139,7 @@ def timeline(
     for number, ((subject, part), groups) in enumerate(zip(drawn, shown, strict=True), 1):
         _panel(panels, number, subject, part, groups)
     figure = panels.dress()
-    notes += [*_notes(columns, about, every), *panels.notes]
+    notes += [*panels.notes, *_notes(columns, about, every)]
     height = 190 + 160 * len(drawn) if len(about) < 3 else 150 + 140 * len(drawn)
     return finish(figure, title, notes, theme, height + legend_room(figure))
 
@@ -240,9 +240,9 @@ def _notes(
     said = [subject for subject, _ in every[:MOST]] + unknown
     money = any(subject.first.kind == "money" for subject, _ in every[:MOST])
     return [
-        left_out(columns.measures, (measure.name for subject in said for measure in subject.measures.values())),
-        f"unknown for every call: {named([subject.title for subject in unknown])}" if unknown else None,
         coverage(columns.rows, columns.measures) if money else None,
+        f"unknown for every call: {named([subject.title for subject in unknown])}" if unknown else None,
+        left_out(columns.measures, (measure.name for subject in said for measure in subject.measures.values())),
     ]
 
 
