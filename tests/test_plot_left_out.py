@@ -125,7 +125,7 @@ def test_a_rest_that_dwarfs_the_named_ones_runs_out_of_its_panel_and_says_its_sh
     named = max(sum(trace.y[0] for trace in figure.data if not trace.name.startswith("other")), 0)
     assert named == 80
     assert figure.layout.yaxis.range == (0, 104)
-    assert "other has 92.0%, its bars are cut" in subtitle(figure)
+    assert "other has 92.0% of calls, its bars are cut" in subtitle(figure)
     assert [list(trace.y) for trace in figure.data][-1] == [920] * 3
     few = plots.draw(frame.filter(pl.col("model_name") < "m10"))
     assert few.layout.yaxis.range is None

@@ -240,9 +240,9 @@ def logarithmic(measure: Measure, least: float, largest: float, currency: str | 
     axis: dict[str, Any] = {"type": "log", "range": [math.log10(least) - 0.08, math.log10(largest) + 0.08]}
     if measure.kind == "ms":
         fitting = [value for value in _NICE if least / 1.2 <= value <= largest * 1.2]
-        return axis | _ticks(
-            _apart(fitting, axis["range"]) if len(fitting) <= TICKS + 2 else [v for v in _POWERS if least / 1.2 <= v]
-        )
+        powers_only = len(fitting) > TICKS + 2
+        shown = [v for v in _POWERS if least / 1.2 <= v] if powers_only else _apart(fitting, axis["range"])
+        return axis | _ticks(shown)
     low, high = math.floor(math.log10(least)), math.ceil(math.log10(largest))
     every = [digit * Decimal(10) ** power for power in range(low, high + 1) for digit in (1, 2, 5)]
     inside = [value for value in every if least / 1.2 <= value <= largest * 1.2]

@@ -70,12 +70,10 @@ def left_out(measures: Measures, drawn: Iterable[str]) -> str | None:
     if "cost" in said and {"calls", "priced_calls"} <= measures.keys():
         said |= {"priced_calls", "coverage"}  # of which another note tells
     titles = [measure.title for name, measure in measures.items() if name not in said]
-    fitting = (f"not drawn: {named(titles, most)}" for most in range(5, 1, -1))
-    return (
-        next((note for note in fitting if len(note) <= LONGEST_NOTE), f"not drawn: {named(titles, 1)}")
-        if titles
-        else None
-    )
+    if not titles:
+        return None
+    notes = [f"not drawn: {named(titles, most)}" for most in range(5, 0, -1)]
+    return next((note for note in notes if len(note) <= LONGEST_NOTE), notes[-1])
 
 
 def by_text(dimensions: Iterable[Dimension]) -> str:

@@ -80,19 +80,20 @@ class Panels:
             )
         largest = max((float(amount) for amount in whole.values() if amount is not None), default=0.0)
         self.figure.update_yaxes(value_axis(measure, largest, part.currency, title), row=panel, col=1)
-        self._cut_rest(panel, part, groups, measure)
+        self._cut_rest(panel, part, groups, measure, largest)
 
-    def _cut_rest(self, panel: int, part: Facet, groups: Sequence[Group], measure: Measure) -> None:
+    def _cut_rest(self, panel: int, part: Facet, groups: Sequence[Group], measure: Measure, largest: float) -> None:
         """Let the bars of the rest run out of a panel in which it would leave the named ones no height to be read."""
         named = [row for group in groups if not group.rest for row in group.rows]
         rest = [row for group in groups if group.rest for row in group.rows]
         highest = max((float(total(rows, measure.name) or 0) for rows in self._by_period(named).values()), default=0.0)
         whole, left = (float(total(rows, measure.name) or 0) for rows in (part.rows, rest))
-        if left > whole / 2 and highest > 0:
+        if left > whole / 2 and largest > highest * ABOVE > 0:
             axis = value_axis(measure, highest * ABOVE, part.currency)
             self.figure.update_yaxes(axis | {"range": [0, highest * ABOVE]}, row=panel, col=1)
+            what = measure.title[:1].lower() + measure.title[1:]
             money = f" in {wording.label_text(part.currency)}" if part.currency and self._count > 1 else ""
-            self._cut.append(f"other has {wording.percent(left / whole)}{money}, its bars are cut")
+            self._cut.append(f"other has {wording.percent(left / whole)} of {what}{money}, its bars are cut")
 
     def line(
         self,
