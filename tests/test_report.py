@@ -320,11 +320,12 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     first = path.read_text()
     assert "<title>One &amp; &lt;only&gt;</title>" in first
     (tmp_path / "taken").mkdir()
-    for target in (tmp_path / "taken", tmp_path / "missing" / "report.html"):
+    for target in (tmp_path / "taken", tmp_path / "report.html" / "no_folder.html"):
         with pytest.raises(UsageError, match=f"cannot write the report to {re.escape(str(target))}: "):
             write_report(usage, target)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "taken"]
     assert write_report(usage, path).read_text() != first
+    assert write_report(usage, tmp_path / "a" / "new" / "folder.html").exists()
 
 
 def test_untrusted_names_stay_text_in_the_page(tmp_path: Path) -> None:

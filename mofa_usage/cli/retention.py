@@ -98,7 +98,11 @@ def forget(
             agreed=yes,
         )
         found = _run(source, lambda store: forgotten(store, False))
-    unknown = f"nothing is known of the user {user}" + ("" if user == str(identity) else f", whose id is {identity}")
+    unknown = f"nothing is known of the user {user}"
+    if user != str(identity):
+        unknown += f", whose id is {identity}; one that was recorded with another id is forgotten by that id"
+    if dry_run and not any(found.values()):
+        complain(unknown)
     _say(printed, found, "would be forgotten" if dry_run else "forgotten", unknown, dry_run=dry_run)
 
 

@@ -58,6 +58,7 @@ from mofa_usage.records import (
     LLMApiCall,
     Provider,
 )
+from mofa_usage.values import text_uuid
 
 if TYPE_CHECKING:
     from mofa_usage.stores import Store
@@ -191,7 +192,7 @@ def _providers(company: Company) -> list[str]:
 def _provider(company: Company, name: str, made: datetime) -> Provider:
     return Provider(
         id=_id("provider", company.name, name),
-        tenant_id=_id("tenant", company.name),
+        tenant_id=text_uuid("tenant_id", company.name),
         provider_name=name,
         provider_type="vllm" if name == "own-cluster" else name,
         api_base=f"https://{name}.example/v1",
@@ -204,7 +205,7 @@ def _provider(company: Company, name: str, made: datetime) -> Provider:
 def _agent(company: Company, bot: Bot, providers: dict[tuple[str, str], Provider], made: datetime) -> Agent:
     return Agent(
         id=_id("agent", bot.code),
-        tenant_id=_id("tenant", company.name),
+        tenant_id=text_uuid("tenant_id", company.name),
         agent_code=bot.code,
         agent_name=bot.name,
         agent_order=company.bots.index(bot),
@@ -244,8 +245,8 @@ def _hold_session(month: _Month, company: Company, begin: datetime, agents: dict
     ids = {
         "chat_session_id": month.new_id(begin),
         "agent_id": agents[bot.code].id,
-        "user_id": _id("user", company.name, str(user)),
-        "tenant_id": _id("tenant", company.name),
+        "user_id": text_uuid("user_id", _email(company, user)),
+        "tenant_id": text_uuid("tenant_id", company.name),
     }
     labels = _labels(company, bot, user, staging=dice.random() < STAGING)
     time, history, last = begin, 0, None
@@ -264,13 +265,18 @@ def _hold_session(month: _Month, company: Company, begin: datetime, agents: dict
 
 
 def _labels(company: Company, bot: Bot, user: int, *, staging: bool) -> dict[str, str]:
-    last, first = divmod(user, len(FIRST_NAMES))
     return {
         "company": company.name,
         "feature": bot.feature,
         "environment": "staging" if staging else "production",
-        "user": f"{FIRST_NAMES[first]}.{LAST_NAMES[last]}@{company.name}.example",
+        "user": _email(company, user),
     }
+
+
+def _email(company: Company, user: int) -> str:
+    """The name that a user has among a recorder's."""
+    last, first = divmod(user, len(FIRST_NAMES))
+    return f"{FIRST_NAMES[first]}.{LAST_NAMES[last]}@{company.name}.example"
 
 
 def _session(ids: dict[str, UUID], company: Company, bot: Bot, begin: datetime, end: datetime) -> ChatSession:

@@ -99,7 +99,7 @@ def test_errors_are_one_sentence(demo: tuple[Shell, str], code: int, arguments: 
 
 
 def test_a_process_ends_with_the_code_of_the_error(shell: Shell) -> None:
-    done = shell.run("summary", "-u", "sqlite:absent.db")
+    done = shell.run("cleanup", "--calls", "1d", "-u", "sqlite:absent.db")
     assert done.returncode == 1
     assert done.stderr == f"mofa-usage: there is no SQLite database at {shell.folder / 'absent.db'}\n"
 
@@ -148,7 +148,7 @@ def test_ctrl_c_ends_with_130(shell: Shell) -> None:
 def test_a_reader_who_leaves_early_is_no_error(demo: tuple[Shell, str]) -> None:
     shell, _ = demo
     process = subprocess.Popen(
-        [PROGRAM, "summary", "-u", "sqlite:try/usage.db", "--by", "id", "--top", "3000"],
+        [PROGRAM, "summary", "-u", "sqlite:try/usage.db", "--by", "id", "--top", "1000"],
         cwd=shell.folder,
         env=shell.environment,
         stdout=subprocess.PIPE,

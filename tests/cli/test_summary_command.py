@@ -221,8 +221,8 @@ def test_where_nothing_matched_it_says_what_is_near(labelled: tuple[Shell, str])
 @pytest.mark.parametrize("source", ["sqlite:try/usage.db", "try/calls.parquet"])
 def test_rolling_measures_look_back_beyond_the_start(demo: tuple[Shell, str], source: str) -> None:
     shell, _ = demo
-    asked = ("summary", "-u", source, "--by", "day", "--tz", "Asia/Tokyo", "--measure", "users_rolling_3")
-    asked += ("--measure", "calls_rolling_3", "--measure", "calls_share", "--model", "gpt-4.1-mini")
+    asked = [*("summary", "-u", source, "--by", "day", "--tz", "Asia/Tokyo", "--model", "gpt-4.1-mini")]
+    asked += ["--measure", "users_rolling_3", "--measure", "calls_rolling_3", "--measure", "calls_share"]
     whole = json.loads(shell.output(*asked, "--json"))
     part = json.loads(shell.output(*asked, "--json", "--start", "2026-05-25", "--end", "2026-05-28"))
     assert [row["day"] for row in part] == ["2026-05-25", "2026-05-26", "2026-05-27"]

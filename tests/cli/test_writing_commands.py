@@ -86,7 +86,13 @@ def parameters(path: Path) -> str:
 
 def test_notebooks_are_listed_with_their_titles(shell: Shell) -> None:
     lines = shell.output("notebook").splitlines()
-    assert [line.split()[0] for line in lines] == ["01_overview", "02_cost", "03_record_an_agent"]
+    assert [line.split()[0] for line in lines] == [
+        "01_overview",
+        "02_cost",
+        "03_record_an_agent",
+        "04_speed_and_reliability",
+        "05_who_used_what",
+    ]
     assert all(line.partition("  ")[2] for line in lines)
     assert [f"{one['name']}  {one['title']}" for one in json.loads(shell.output("notebook", "--json"))] == lines
 
