@@ -250,6 +250,13 @@ def test_the_repeated_hour_has_two_places_and_the_missing_one_none() -> None:
     assert summer.layout.xaxis.ticktext is None
 
 
+@pytest.mark.parametrize("count", [9, 30, 49, 70])
+def test_days_have_their_ticks_on_mondays(count: int) -> None:
+    axis = answer(day=days(count), calls=[1] * count).draw().layout.xaxis
+    assert axis.tick0.weekday() == 0
+    assert axis.dtick % (7 * 86_400_000) == 0
+
+
 @pytest.mark.parametrize("count", [10, 60, 300])
 def test_weeks_have_their_ticks_on_mondays(count: int) -> None:
     weeks = [date(2026, 1, 5) + timedelta(weeks=week) for week in range(count)]

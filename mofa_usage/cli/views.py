@@ -185,6 +185,7 @@ def report(
     announce(path, " written, open it in a browser")
     if not len(usage):
         complain(nothing(calls, which))
+        raise typer.Exit(1)
 
 
 def notebook(

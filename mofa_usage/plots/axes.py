@@ -108,6 +108,8 @@ class BucketAxis:
             weeks = next((step for step in (1, 2, 4, 8, 13, 26, 52) if periods / step <= TICKS), 104)
             # Whatever Monday: those on which the ticks fall.
             return {"dtick": weeks * 7 * _DAY, "tick0": _monday(places[0])}
+        if self.name == "day" and periods <= 10 * TICKS:
+            return {"dtick": (7 if periods <= 7 * TICKS else 14) * _DAY, "tick0": _monday(places[0])}
         if self.offset is not None:
             ticks = dict(self._local_ticks(values[0], values[-1]))
             return {"tickvals": list(ticks), "ticktext": list(ticks.values()), "tickangle": 0}

@@ -40,6 +40,15 @@ def test_a_report_is_replaced_only_when_told_to(demo: tuple[Shell, str], tmp_pat
     assert shell.call(*report, "--overwrite", "--days", "0").returncode == 2
 
 
+def test_a_report_without_calls_says_so_and_so_does_its_exit_code(demo: tuple[Shell, str], tmp_path: Path) -> None:
+    shell, _ = demo
+    path = tmp_path / "none.html"
+    ended = shell.call("report", str(path), "-u", "sqlite:try/usage.db", "--start", "2031-01")
+    assert ended.returncode == 1
+    assert "there are calls from" in ended.stderr
+    assert "There are no calls in the period that was asked for" in path.read_text()
+
+
 def test_report_of_a_period(demo: tuple[Shell, str], tmp_path: Path) -> None:
     shell, _ = demo
     path = tmp_path / "may.html"
