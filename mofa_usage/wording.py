@@ -145,7 +145,7 @@ def column_texts(
     elif kind == "rate":
         texts = [percent(None if number is None else float(number)) for number in numbers]
     elif kind == "tokens/s":
-        unit, texts = kind, _alike(numbers, 1)
+        unit, texts = kind if any(number is not None for number in numbers) else "", _alike(numbers, 1)
     else:
         texts = _alike(numbers, 0 if all(number is None or number == int(number) for number in numbers) else 2)
     written = zip(values, numbers, texts, strict=True)

@@ -6,11 +6,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import narwhals as nw
 import polars as pl
 import pytest
 
 from mofa_usage.analysis import breakdown, cost
 from mofa_usage.errors import MofaUsageError, UsageError
+from mofa_usage.measures import Aggregate, Condition, Dimension, Measure
 from tests.plain_analysis import call, polars_frame, relation
 
 FRAME = polars_frame([call(datetime(2025, 5, 1, tzinfo=UTC), total_price=Decimal(1))])
@@ -67,6 +69,59 @@ def test_inexact_money_is_refused(dtype: pl.DataType) -> None:
     for native in (frame, relation(frame)):
         with pytest.raises(UsageError, match=r"column 'total_price' is .*; money must be a Decimal"):
             cost(native)
+
+
+COUNT = Aggregate("count")
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (Measure("best", formula=Aggregate("max", "model_name")), "'best' is of model_name, which is .* and no number"),
+        (Measure("last", formula=Aggregate("max", "create_time")), "'last' is of create_time, which is"),
+        (
+            Measure("slow", formula=Aggregate("count", where=(Condition("latency_ms", ">", "9"),))),
+            "compares latency_ms",
+        ),
+        (Measure("cost", formula=COUNT), "a measure is called 'cost' already, and means something else"),
+        (Measure("latency_p75", formula=COUNT), "a measure is called 'latency_p75' already"),
+        (Measure("currency", formula=COUNT), "'currency' of an answer says the currency of money"),
+        (Measure("is_other", formula=COUNT), "'is_other' of an answer marks the group"),
+    ],
+)
+def test_a_measure_of_ones_own_that_nobody_can_compute_or_tell_from_others(of: Measure, message: str) -> None:
+    for native in (FRAME, relation(FRAME)):
+        with pytest.raises(UsageError, match=message):
+            breakdown(native, "model_name", [of, "wasted_cost"])
+
+
+def test_a_known_measure_may_have_another_title() -> None:
+    spent = Measure("cost", "Spent", formula=Aggregate("sum", "total_price"))
+    assert breakdown(FRAME, (), [spent]).rows() == [(Decimal(1), "USD")]
+
+
+@pytest.mark.parametrize(
+    ("by", "own"),
+    [((), Measure("cost_EUR", formula=COUNT)), (Dimension("cost_EUR", needs=("id",)), "calls")],
+)
+def test_a_column_is_not_called_like_money_in_a_currency(by: Any, own: Any) -> None:
+    euros = call(datetime(2025, 5, 1, tzinfo=UTC), total_price=Decimal(1), currency="EUR")
+    with pytest.raises(UsageError, match="two columns of the answer would be called 'cost_EUR'"):
+        breakdown(pl.concat([FRAME, polars_frame([euros])]), by, ["cost", own])
+
+
+def test_a_dimension_is_of_each_call() -> None:
+    best = Dimension("best", expression=nw.col("model_name").max())
+    for native in (FRAME, relation(FRAME)):
+        with pytest.raises(UsageError, match="the dimension 'best' is one value of all calls"):
+            breakdown(native, best, "calls")
+
+
+def test_a_column_of_nothing_but_nulls_is_of_any_kind() -> None:
+    nothing = FRAME.with_columns(latency_ms=None)
+    assert breakdown(nothing, (), ["latency_mean", "latency_max", "latency_calls"]).rows() == [(None, None, 0)]
+    with pytest.raises(UsageError, match="'latency_p50' is of latency_ms, which is Unknown and no number"):
+        breakdown(nothing, (), "latency_p50")
 
 
 def test_a_currency_needs_a_price_or_a_column() -> None:

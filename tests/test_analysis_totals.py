@@ -316,9 +316,11 @@ def test_top_needs_a_category_and_a_name_for_its_mark() -> None:
     with pytest.raises(UsageError, match="top needs a category in by, such as model_name"):
         breakdown(polars_frame([]), ["day", "weekday"], "calls", top=1)
     rows = polars_frame([call(T)]).with_columns(is_other=pl.lit("no"))
-    with pytest.raises(UsageError, match="two columns of the answer would be called 'is_other'"):
-        breakdown(rows, ["model_name", "is_other"], "calls", top=1)
-    assert breakdown(rows, "is_other", "calls").rows() == [("no", 1)]
+    for top in (None, 1):
+        with pytest.raises(UsageError, match="the column 'is_other' of an answer marks the group"):
+            breakdown(rows, ["model_name", "is_other"], "calls", top=top)
+    mine = Dimension("mine", needs=("is_other",))
+    assert breakdown(rows, mine, "calls").rows() == [("no", 1)]
 
 
 def test_frames_with_few_columns_have_totals() -> None:

@@ -88,6 +88,23 @@ def test_all_panels_show_the_same_groups_in_the_same_colours() -> None:
     assert sum(bool(trace.showlegend) for trace in figure.data) == 9
 
 
+@pytest.mark.parametrize("first", ["cost_p50", "wasted_cost"])
+@pytest.mark.parametrize("by", ["day", "model_name"])
+def test_what_is_no_money_is_drawn_beside_money_in_several_currencies(first: str, by: str) -> None:
+    money = {"EUR": Decimal(2), "USD": Decimal(3)}
+    columns = {f"{first}_{code}": MeasureColumn(measure(first), code) for code in money}
+    roles = Roles(
+        {by: dimension(by)},
+        {**columns, "latency_p50": MeasureColumn(measure("latency_p50"))},
+        tuple(money),
+        "breakdown",
+    )
+    values = {f"{first}_{code}": [amount, None] for code, amount in money.items()}
+    keys = days(2) if by == "day" else ["a", "b"]
+    figure = Breakdown.of(pl.DataFrame({by: keys, **values, "latency_p50": [1.0, 2.0]}), roles).draw()
+    assert len(list(figure.select_yaxes())) == 3
+
+
 def test_currencies_of_one_of_several_measures_have_panels_of_their_own() -> None:
     roles = Roles(
         {"day": dimension("day")},

@@ -95,11 +95,12 @@ def test_a_course_says_the_highest_bucket_and_a_change_that_means_something() ->
         "The calls cost $12.00 in total (100% of the 12 calls priced). "
         "The highest day is 2026-05-09 with $5.00; the later half of the days has 3.0 times as much as the earlier."
     )
-    shrinks = breakdown(daily([4, 4, 0, 3, 2, 2, 2], total_price=None), "day", "calls").sentence
+    shrinks = breakdown(daily([5, 3, 0, 3, 2, 2, 2], total_price=None), "day", "calls").sentence
     assert shrinks == (
-        "There are 17 calls. The highest day is 2026-05-04 with 4; "
+        "There are 17 calls. The highest day is 2026-05-04 with 5; "
         "the later half of the days has 25.0% less than the earlier."
     )
+    assert breakdown(daily([5, 5]), "day", "calls").sentence == "There are 10 calls."  # neither is the highest
     few = breakdown(daily([1, 5]), "day", "calls").sentence
     assert few == "There are 6 calls. The highest day is 2026-05-05 with 5."
     same = breakdown(daily([3, 3, 3, 3, 3, 3]), "day", "calls").sentence
@@ -208,6 +209,9 @@ def test_a_summary_says_the_outcome_and_the_cost() -> None:
         "90.0% of 100 calls succeeded. They cost $3.60 in total (90.0% of them priced)."
     )
     bare = summary(MODELS.drop("total_price", "currency")).sentence
+    assert summary(MODELS.drop("status", "latency_ms")).sentence == (
+        "The calls cost $3.60 in total (90.0% of the 100 calls priced)."
+    )
     assert bare == "90.0% of 100 calls succeeded. Half of the calls took at most 200 ms, 95% at most 30.0 s."
 
 

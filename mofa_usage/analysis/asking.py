@@ -16,6 +16,7 @@ from mofa_usage.analysis.engine import MOMENT, LazyCalls, collect, sentence
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import (
     DIMENSIONS,
+    Condition,
     Cumulative,
     Dimension,
     DimensionName,
@@ -26,6 +27,7 @@ from mofa_usage.measures import (
     dimension,
     measure,
 )
+from mofa_usage.measures.derived import known_measure
 from mofa_usage.zones import Moment, time_range
 
 __all__ = [
@@ -174,17 +176,15 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     dimensions = found(usual if question.by is None else question.by, calls)
     start, end = time_range(question.start, question.end, tz)
     for wanted in asked:
+        _check_meaning(wanted)
         calls.require(wanted.needs, f"the measure {wanted.name!r}")
+        _check_aggregates(wanted, calls)
         _check_derived(wanted, dimensions)
     if start is not None or end is not None:
         calls.require(["create_time"], "a time range")
     if question.top is not None:
         _check_top(question.top, dimensions)
-    mark = [] if question.top is None else [OTHER_MARK]
-    names = [*(entry.name for entry in dimensions), *(entry.name for entry in asked), *mark]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"two columns of the answer would be called {twice!r}")
+    _check_columns([*(entry.name for entry in dimensions), *(entry.name for entry in asked)], dimensions)
     called = question.measures.question if isinstance(question.measures, Usual) else "breakdown"
     gaps = _one_time(dimensions, "fill_gaps") if question.fill_gaps else None
     return Asked(dimensions, asked, start, end, gaps, called, question.top, question.totals)
@@ -223,10 +223,7 @@ def _check_values(entry: Dimension, calls: LazyCalls) -> None:
     if entry.name in DIMENSIONS:
         return
     for condition in (one for _, conditions in entry.choices for one in conditions):
-        dtype = calls.schema.get(condition.column, nw.String())
-        if not _goes_with(condition.value, dtype):
-            compared = f"{condition.column}, which is {dtype}, with {condition.value!r}"
-            raise UsageError(f"the dimension {entry.name!r} compares {compared}")
+        _check_condition(condition, calls, f"the dimension {entry.name!r}")
     kind = None if entry.cases else _kind(entry, calls)
     if kind is not None and not _is_category(kind):
         raise UsageError(f"the dimension {entry.name!r} is {kind}; it must be text, whole numbers, flags or dates")
@@ -249,10 +246,12 @@ def _kind(entry: Dimension, calls: LazyCalls) -> nw.dtypes.DType:
         raise UsageError(f"the expression of the dimension {entry.name!r} is a {given}; give one of Narwhals")
     try:
         values = calls.frame.head(0).select(value=entry.expression)  # of no call; kinds that do not fit are noticed
-        collect(values)
-        return values.collect_schema()["value"]
+        found, kind = collect(values), values.collect_schema()["value"]
     except Exception as error:
         raise UsageError(f"the dimension {entry.name!r} cannot be computed: {sentence(error)}") from error
+    if found.height:
+        raise UsageError(f"the dimension {entry.name!r} is one value of all calls; give an expression of each call")
+    return kind
 
 
 def _further(calls: LazyCalls) -> list[str]:
@@ -295,6 +294,42 @@ def _check_top(top: int, dimensions: Sequence[Dimension]) -> None:
         raise UsageError(f"top = {top!r}; it says how many groups to keep, at least 1")
     if _foldable(dimensions) is None:
         raise UsageError("top needs a category in by, such as model_name, whose heaviest values it keeps")
+
+
+def _check_columns(names: Sequence[str], dimensions: Sequence[Dimension]) -> None:
+    """Refuse two columns of one name, and a measure or dimension called as a column that answers have beside them."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two columns of the answer would be called {twice!r}")
+    kept = {OTHER_MARK: 'marks the group "other"', "currency": "says the currency of money"}
+    for name in names:
+        if name in kept and not any(entry.name == name == "currency" for entry in dimensions):
+            raise UsageError(f"the column {name!r} of an answer {kept[name]}; choose another name")
+
+
+def _check_meaning(wanted: Measure) -> None:
+    """Refuse a measure of the asker's own that cannot be told from one that there is."""
+    known = known_measure(wanted.name)
+    if known is not None and known.formula != wanted.formula:
+        raise UsageError(f"a measure is called {wanted.name!r} already, and means something else; choose another name")
+
+
+def _check_aggregates(wanted: Measure, calls: LazyCalls) -> None:
+    """Refuse a measure of what is no number, or whose conditions calls cannot meet."""
+    for part in wanted.aggregates:
+        dtype = calls.schema.get(part.value, nw.Int64()) if isinstance(part.value, str) else nw.Int64()
+        # Of nothing but nulls Narwhals knows no type; it adds up all the same, but has no percentiles.
+        is_number = dtype.is_numeric() or (isinstance(dtype, nw.Unknown) and part.function != "quantile")
+        if part.function not in ("count", "distinct") and not is_number:
+            raise UsageError(f"the measure {wanted.name!r} is of {part.value}, which is {dtype} and no number")
+        for condition in part.where:
+            _check_condition(condition, calls, f"the measure {wanted.name!r}")
+
+
+def _check_condition(condition: Condition, calls: LazyCalls, reason: str) -> None:
+    dtype = calls.schema.get(condition.column, nw.String())
+    if not isinstance(dtype, nw.Unknown) and not _goes_with(condition.value, dtype):
+        raise UsageError(f"{reason} compares {condition.column}, which is {dtype}, with {condition.value!r}")
 
 
 def _check_derived(measure: Measure, dimensions: Sequence[Dimension]) -> None:

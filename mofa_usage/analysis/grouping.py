@@ -29,6 +29,7 @@ from mofa_usage.analysis.levels import keys_of, labels, levels
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.analysis.shares import with_shares
 from mofa_usage.analysis.windows import Source, reach, with_windows
+from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Roles, money_columns
 from mofa_usage.zones import Moment, zone
 
@@ -93,7 +94,8 @@ def breakdown(
 
     Raises:
         UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks, `top`
-            below 1 or without a category, a rolling measure or sum so far without one bucket of time in `by`.
+            below 1 or without a category, a rolling measure or sum so far without one bucket of time in `by`; a measure
+            of your own over what is no number or under a name that means something else, two columns of one name.
     """
     return breakdowns(native, [Question(by, measures, start, end, fill_gaps, top, totals)], tz=tz)[0]
 
@@ -264,6 +266,7 @@ def _shown(asked: Asked, scan: Scan, level: Level) -> Breakdown:
     for measure in asked.measures:
         if measure in asked.money and len(scan.currencies) > 1:
             for currency, column in money_columns(measure.name, scan.currencies).items():
+                _check_free(column, [*asked.by, *(entry.name for entry in asked.measures)])
                 columns[column], held[column] = level.money[column], MeasureColumn(measure, currency)
         else:
             columns[measure.name] = measured(measure.base, scan.plan, level.result)
@@ -284,6 +287,11 @@ def _shown(asked: Asked, scan: Scan, level: Level) -> Breakdown:
         answer = answer.select(pl.exclude(OTHER_MARK), OTHER_MARK)
     dimensions = {entry.name: entry for entry in asked.dimensions}
     return Breakdown.of(answer, Roles(dimensions, held, currencies, asked.question))
+
+
+def _check_free(column: str, names: Sequence[str]) -> None:
+    if column in names:
+        raise UsageError(f"two columns of the answer would be called {column!r}: one is of money in this currency")
 
 
 def _order(asked: Asked) -> list[str]:

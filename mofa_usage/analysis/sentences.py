@@ -109,9 +109,12 @@ def _course(told: Told, time: str, values: pl.Series, text: Callable[[Any], str]
     sums = told.by(time, values).drop_nulls()
     if sums.height < 2 or not sums["sum"][0] > 0:
         return
-    entry = told.roles.dimensions[time]
-    highest = f"the highest {entry.title.lower()} is {told.name(time, sums['key'][0])} with {text(sums['sum'][0])}"
-    yield "; ".join([highest, *_trend(entry, sums)])
+    entry, parts = told.roles.dimensions[time], []
+    if sums["sum"][0] > sums["sum"][1]:
+        of_all = f"{told.name(time, sums['key'][0])} with {text(sums['sum'][0])}"
+        parts.append(f"the highest {entry.title.lower()} is {of_all}")
+    if parts := [*parts, *_trend(entry, sums)]:
+        yield "; ".join(parts)
 
 
 def _trend(entry: Dimension, sums: pl.DataFrame) -> Iterator[str]:
@@ -294,9 +297,10 @@ def _last(edge: str, schema: pl.Schema) -> pl.Expr:
 
 
 def _summary(told: Told) -> Iterator[str]:
-    yield from list(_success(told))[:1]
+    outcome = list(_success(told))[:1]
+    yield from outcome
     if told.amounts("cost"):
-        yield from list(_money(told, "cost", "they"))[:1]
+        yield from list(_money(told, "cost", "they" if outcome else "the calls"))[:1]
     else:
         yield from _latency(told)
 

@@ -386,12 +386,15 @@ def checked_top(top: int) -> int:
 
 
 def weight_of(measure: Measure, measures: Measures) -> Callable[[Sequence[Row]], Any]:
-    """What makes a group heavy: the sum of the measure, or the calls behind it where it does not add up."""
+    """What makes a group heavy: the sum of the measure, or the calls behind it where it does not add up.
+
+    Nothing does in the panel of another measure whose rows do not have it: money in several currencies.
+    """
     prefix = measure.name.split("_")[0]
     for name in (measure.name, "calls", f"{prefix}_calls"):
         if name in measures and measures[name].additive:
-            return lambda rows: total(rows, name)
-    return lambda rows: max((row[measure.name] for row in rows if row[measure.name] is not None), default=None)
+            return lambda rows: total([row for row in rows if name in row], name)
+    return lambda rows: max((row[measure.name] for row in rows if row.get(measure.name) is not None), default=None)
 
 
 def styles_for(parts: Sequence[Facet], dimensions: Sequence[Dimension], measure: Measure, measures: Measures) -> Styles:
