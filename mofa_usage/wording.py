@@ -84,6 +84,8 @@ def duration(milliseconds: float | None) -> str:
     """`820 ms`, `3.21 s`, `2 min 5 s`; None is a dash."""
     if milliseconds is None:
         return count(None)
+    if milliseconds < 0:
+        return f"-{duration(-milliseconds)}"
     if milliseconds < 999.5:
         return f"{milliseconds:.0f} ms" if milliseconds >= 10 or milliseconds == 0 else f"{milliseconds:.2g} ms"
     seconds = milliseconds / 1000
@@ -102,8 +104,8 @@ def percent(rate: float | None) -> str:
     for digits in range(1, 7):
         text = f"{rate:.{digits}%}"
         if text.strip("0.%") and not text.startswith("100."):
-            break
-    return text
+            return text
+    return ">99.999999%" if rate > 0 and text.strip("0.%") else "<0.000001%"
 
 
 def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
@@ -219,7 +221,8 @@ def heading(column: MeasureColumn) -> str:
 def dimension_text(value: object, dimension: Dimension) -> str:
     """The value of a dimension in words: `Mon`, `09:00`, `May 2026`, `2026-05-04 14:00`, `(none)`.
 
-    A name stays as it is, untrusted. The hours that the autumn repeats say which they are: `2026-10-25 02:00 CEST`.
+    A name stays as it is, untrusted; one without letters is in quotes. The hours that the autumn repeats say which they
+    are: `2026-10-25 02:00 CEST`.
 
     >>> from mofa_usage.measures import DIMENSIONS
     >>> dimension_text(1, DIMENSIONS["weekday"]), dimension_text(9, DIMENSIONS["hour_of_day"])
@@ -237,7 +240,8 @@ def dimension_text(value: object, dimension: Dimension) -> str:
         return _WEEKDAYS[value - 1]
     if isinstance(value, int) and dimension.name == "hour_of_day":
         return f"{value:02}:00"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if text.strip() else f'"{text}"'
 
 
 def _moment(moment: datetime) -> str:

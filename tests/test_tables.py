@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mofa_usage.analysis import Breakdown, breakdown, cost, distribution, summary
 from mofa_usage.analysis.rows import as_csv, as_json
 from mofa_usage.measures import DIMENSIONS, Aggregate, Dimension, Measure
-from mofa_usage.wording import column_texts, dimension_text, money_texts
+from mofa_usage.wording import column_texts, dimension_text, duration, money_texts, percent
 from tests.plain_analysis import call, polars_frame
 
 T = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)
@@ -281,3 +281,14 @@ def test_rows_for_programs_take_every_value() -> None:
     assert as_csv(frame.clear()) == "x,flag,name,n\n"
     money = pl.DataFrame({"cost": [Decimal("1E+20"), Decimal("0.0000000001"), Decimal("-0.10")]})
     assert as_csv(money).split()[1:] == ["100000000000000000000", "0.0000000001", "-0.1"]
+
+
+def test_what_is_nearly_all_or_nothing_never_reads_as_that() -> None:
+    assert [percent(rate) for rate in (1, 1 - 1e-12, 0.9999, 0.5, 1e-12, 0)] == [
+        *("100%", ">99.999999%", "99.99%", "50.0%", "<0.000001%", "0%"),
+    ]
+
+
+def test_a_duration_may_be_negative_and_a_name_empty() -> None:
+    assert [duration(number) for number in (-160.4, -5000)] == ["-160 ms", "-5.00 s"]
+    assert [dimension_text(name, DIMENSIONS["error_code"]) for name in ("", " ", "429")] == ['""', '" "', "429"]
