@@ -42,7 +42,12 @@ def finish(
     height_of_lines = 17 * sum(line != "\u200b" for line in lines)
     figure.update_layout(
         template=look.template(theme),
-        title={"text": "<br>".join(written), "subtitle": {"text": "<br>".join(lines)}},
+        # Plotly sets the first of several lines higher than a lone one.
+        title={
+            "text": "<br>".join(written),
+            "subtitle": {"text": "<br>".join(lines)},
+            **({"pad": {"l": 12, "t": 14 + 12 * (len(written) - 1)}} if len(written) > 1 else {}),
+        },
         margin_t=20 + 20 * len(written) + height_of_lines + (8 if lines else 0),
         height=round(height + height_of_lines),
     )
