@@ -123,7 +123,7 @@ async def test_an_export_comes_back_with_the_names_that_were_joined_to_it(tmp_pa
         calls = {call.id: call for call in await store.query_api_calls()}
     export_parquet(url, tmp_path / "usage.parquet")
     result, found = await imported(tmp_path / "usage.parquet")
-    assert (result.tokens_read, result.ignored) == ((), ("agent_code",))
+    assert (result.tokens_read, result.ignored) == ((), ("agent_code", "session.plan"))
     assert len(found) == len(calls)
     for call in found:
         joined = {name: call.labels[name] for name in ("agent", "provider")}
