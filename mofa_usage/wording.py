@@ -221,7 +221,7 @@ def heading(column: MeasureColumn) -> str:
 def dimension_text(value: object, dimension: Dimension) -> str:
     """The value of a dimension in words: `Mon`, `09:00`, `May 2026`, `2026-05-04 14:00`, `(none)`.
 
-    A name stays as it is, untrusted; one without letters is in quotes. The hours that the autumn repeats say which they
+    A name stays as it is, untrusted; a blank one is in quotes. The hours that the autumn repeats say which they
     are: `2026-10-25 02:00 CEST`.
 
     >>> from mofa_usage.measures import DIMENSIONS
