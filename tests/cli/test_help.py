@@ -130,7 +130,7 @@ def interrupted(process: subprocess.Popen[str]) -> str:
 
 
 def test_ctrl_c_ends_with_130(shell: Shell) -> None:
-    command = [str(PROGRAM), "demo", "--calls", "400000"]
+    command = [str(PROGRAM), "demo", "--calls", "100000"]
     process = subprocess.Popen(
         command, cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
