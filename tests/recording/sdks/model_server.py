@@ -74,6 +74,12 @@ class ModelServer:
         self.script = deque(steps)
         self.asked.clear()
 
+    def wait(self, seconds: float = 30) -> None:
+        """Until what was planned has been asked for: who gave a request up may have been faster than it."""
+        deadline = time.monotonic() + seconds
+        while self.script and time.monotonic() < deadline:
+            time.sleep(0.01)
+
 
 @contextmanager
 def model_server() -> Iterator[ModelServer]:

@@ -119,6 +119,7 @@ def test_a_failure(sdk: str, form: str, stream: bool, step: Step, server: ModelS
         further["timeout"] = TIMEOUT_SECONDS
     server.plan(step)
     plain = outcome(lambda: create(sdk, form, server, **further))
+    server.wait()
     server.plan(step)
     with recorded.recorder.scope(session="t-1"):
         assert outcome(lambda: create(sdk, form, server, recorded.recorder, **further)) == plain

@@ -142,6 +142,7 @@ def test_a_failure(sdk: str, stream: bool, step: Step, server: ModelServer, reco
     further: dict[str, Any] = {"stream": stream, **({"timeout": TIMEOUT_SECONDS} if step in SLOW else {})}
     server.plan(step)
     plain = outcome(lambda: create(sdk, server, **further))
+    server.wait()
     server.plan(step)
     with recorded.recorder.scope(session="t-1"):
         assert outcome(lambda: create(sdk, server, recorded.recorder, **further)) == plain
