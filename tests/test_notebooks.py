@@ -69,17 +69,17 @@ def executed(path: Path, folder: Path) -> Any:
     return notebook
 
 
-def check_outputs(notebook: Any, *, priced: bool) -> None:
+def check_outputs(notebook: Any, *, told: bool) -> None:
     """Every cell that ends with a picture shows one, with something in it or a word about why not; nothing warns.
 
-    Pictures of costs are there where calls have prices.
+    Of what the calls do not tell there is no picture.
     """
     for cell in code_cells(notebook):
         said = [output.text for output in cell.outputs if output.get("name") == "stderr"]
         assert not said, f"{cell.source}\n{said}"
         shown = figures(cell)
-        drawn = re.search(r"\.draw\([^\n]*\)( if priced else None)?$", cell.source)
-        assert bool(shown) == (drawn is not None and (priced or not drawn[1])), cell.source
+        drawn = re.search(r"\.draw\([^\n]*\)( if (?:priced|timed|streamed) else None)?$", cell.source)
+        assert bool(shown) == (drawn is not None and (told or not drawn[1])), cell.source
         for figure in shown:
             assert figure["data"] or figure["layout"]["annotations"]
             assert figure["layout"]["title"]["text"]
@@ -112,7 +112,7 @@ def test_the_readme_of_the_notebooks_knows_them_all() -> None:
 @pytest.mark.parametrize("name", ANALYSES)
 def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path) -> None:
     notebook = executed(FOLDER / f"{name}.ipynb", tmp_path)
-    check_outputs(notebook, priced=True)
+    check_outputs(notebook, told=True)
     cells = code_cells(notebook)
     assert "made-up" in cells[1].outputs[0].text
     assert "50,000" in outputs(cells[1], "text/html")[0]
@@ -130,7 +130,7 @@ def test_an_agent_is_recorded_in_the_loop_of_the_notebook(
     url = f"sqlite:{tmp_path / 'usage.db'}" if lasts else None
     write_notebook(RECORDING, tmp_path / "mine.ipynb", url=url)
     notebook = executed(tmp_path / "mine.ipynb", tmp_path)
-    check_outputs(notebook, priced=True)
+    check_outputs(notebook, told=True)
     cells = code_cells(notebook)
     assert "made up" in cells[1].outputs[0].text
     stats = re.search(r"accepted=(\d+), delivered=(\d+), waiting=0, dead=0", outputs(cells[-1], "text/plain")[0])
@@ -159,7 +159,7 @@ def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) 
     asyncio.run(make_database(url, with_calls=with_calls))
     write_notebook(name, tmp_path / "mine.ipynb", url=url, tz="Europe/Berlin")
     notebook = executed(tmp_path / "mine.ipynb", tmp_path)
-    check_outputs(notebook, priced=False)
+    check_outputs(notebook, told=False)
     card = outputs(code_cells(notebook)[1], "text/html")[0]
     assert ("8,819" in card, "code-model" in card) == (with_calls, with_calls)
     assert ("prices, latencies, times to the first token" in card) == with_calls  # said once, at the top
@@ -180,7 +180,7 @@ def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
     asyncio.run(import_into(url, tmp_path / "calls.csv"))
     write_notebook(name, tmp_path / "mine.ipynb", url=url)
     notebook = executed(tmp_path / "mine.ipynb", tmp_path)
-    check_outputs(notebook, priced=True)
+    check_outputs(notebook, told=True)
     assert any("Cost (EUR)" in text for cell in code_cells(notebook) for text in outputs(cell, "text/html"))
 
 
@@ -196,7 +196,7 @@ def test_papermill_sets_the_parameters(tmp_path: Path) -> None:
     done = papermill.execute_notebook(
         template_path("02_cost"), tmp_path / "out.ipynb", parameters, kernel_name="python3", progress_bar=False
     )
-    check_outputs(done, priced=False)
+    check_outputs(done, told=False)
     with gzip.open(sample_path(), "rt") as trace:
         inside = sum(line >= "2023-11-16 19:00" for line in trace if line.startswith("2023"))
     assert 0 < inside < 8819
