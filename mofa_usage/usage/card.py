@@ -3,9 +3,9 @@
 It asks the analyses like anybody else, and shows what the columns that were loaded can answer.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -25,6 +25,9 @@ _KNOWN: dict[str, MeasureName] = {
     "times to the first token": "ttft_calls",
 }
 """What a source may not record, and the measure that says for how many calls it is known."""
+
+_HEADLINES: tuple[MeasureName, ...] = ("calls", "success_rate", "cost", *_KNOWN.values())
+"""What a card says of all calls, as far as they have the columns."""
 
 # Colours are inherited, so the card suits light and dark notebooks.
 _STYLE = (
@@ -72,26 +75,26 @@ def card(usage: Shown) -> str:
 
 def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
     columns = set(usage.columns)
-    calls = len(usage)
-    if calls and "create_time" in columns:
-        yield "Period", _period(usage)
-    if calls and "status" in columns:
-        rate = usage.breakdown((), ("success_rate",))["success_rate"][0]
-        yield "Calls", f"{wording.count(calls)}, {wording.percent(rate)} successful"
-    else:
+    if not (calls := len(usage)):
         yield "Calls", wording.count(calls)
-    if calls and "total_price" in columns:
-        yield from _costs(usage.breakdown((), ("cost", "coverage")))
-    if calls and "model_name" in columns:
+        return
+    answered = tuple(name for name in _HEADLINES if set(measure(name).needs) <= columns)
+    headlines = usage.breakdown((), answered)
+    row = headlines.row(0, named=True)
+    if "create_time" in columns:
+        yield "Period", _period(usage)
+    successful = f", {wording.percent(row['success_rate'])} successful" if "success_rate" in row else ""
+    yield "Calls", f"{wording.count(calls)}{successful}"
+    if "coverage" in row:
+        yield "Cost", _cost(row, headlines.currencies)
+    if "model_name" in columns:
         yield "Models", _models(usage.breakdown("model_name", ("calls",)), calls)
-    if calls and (unknown := list(_unknown(usage, columns))):
+    if unknown := list(_unknown(row)):
         yield "Not known", ", ".join(unknown)
 
 
-def _unknown(usage: Shown, columns: Collection[str]) -> Iterator[str]:
+def _unknown(row: Mapping[str, Any]) -> Iterator[str]:
     """What the calls do not tell, so that nobody looks for it in empty pictures."""
-    measures = tuple(_KNOWN[word] for word in _KNOWN if set(measure(_KNOWN[word]).needs) <= set(columns))
-    row = usage.breakdown((), ("calls", *measures)).row(0, named=True)
     for word, name in _KNOWN.items():
         known = row.get(name, 0)
         share = known / row["calls"] if isinstance(known, int) else known
@@ -107,12 +110,10 @@ def _period(usage: Shown) -> str:
     return f"{first} to {last} ({usage.tz})"
 
 
-def _costs(costs: Breakdown) -> Iterator[tuple[str, str]]:
-    (row,) = costs.to_dicts()
-    amounts = [
-        wording.money(row[column], currency) for currency, column in money_columns("cost", costs.currencies).items()
-    ]
-    yield "Cost", f"{' and '.join(amounts) or 'unknown'}; {wording.percent(row['coverage'])} of the calls have a price"
+def _cost(row: Mapping[str, Any], currencies: Sequence[str]) -> str:
+    columns = money_columns("cost", currencies)
+    amounts = [wording.money(row[column], currency) for currency, column in columns.items()]
+    return f"{' and '.join(amounts) or 'unknown'}; {wording.percent(row['coverage'])} of the calls have a price"
 
 
 def _models(models: Breakdown, calls: int) -> str:
