@@ -228,14 +228,8 @@ class Breakdown(pl.DataFrame):
         # Pictures are drawn from any small frame and know nothing of analyses; only this word leads to them.
         from mofa_usage.plots import draw
 
-        colored = self._categories()
+        colored = self.roles.categories  # names are what is told apart by colour
         if styles is None and self.styles_of is not None and len(colored) == 1:
             styles = self.styles_of(self.roles.dimensions[colored[0]].name)
         figure: Figure = draw(self, kind, theme=theme, styles=styles, **options)
         return figure
-
-    def _categories(self) -> list[str]:
-        """The columns of names that are drawn in colours: categories but for currencies."""
-        return [
-            name for name, entry in self.roles.dimensions.items() if entry.kind == "category" and name != "currency"
-        ]

@@ -68,13 +68,12 @@ class Told:
     @cached_property
     def currency(self) -> str | None:
         """The dimension of currencies, where the rows are kept apart by it."""
-        return next((name for name, one in self.roles.dimensions.items() if one.name == "currency"), None)
+        return self.roles.by_currency
 
     @cached_property
     def category(self) -> str | None:
         """The first dimension of names."""
-        dimensions = self.roles.dimensions.items()
-        return next((name for name, one in dimensions if one.kind == "category" and one.name != "currency"), None)
+        return next(iter(self.roles.categories), None)
 
     @cached_property
     def time(self) -> str | None:

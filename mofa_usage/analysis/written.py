@@ -61,7 +61,8 @@ def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFr
     end = [_ALL if name == frame.columns[0] else ""] if whole else []
     if name in roles.dimensions:
         entry = roles.dimensions[name]
-        is_other = frame[OTHER_MARK].to_list() if name == _folded(frame, roles) else [False] * len(values)
+        is_folded = OTHER_MARK in frame.columns and roles.categories[:1] == [name]
+        is_other = frame[OTHER_MARK].to_list() if is_folded else [False] * len(values)
         texts = [wording.dimension_text(value, entry) for value in values]
         aside = [value is None or bool(other) for value, other in zip(values, is_other, strict=True)]
         title = entry.title if name == entry.name else name
@@ -86,14 +87,6 @@ def _text(value: object) -> str:
     return wording.dimension_text(value.replace(microsecond=0) if isinstance(value, datetime) else value, _PLAIN)
 
 
-def _folded(frame: pl.DataFrame, roles: Roles) -> str | None:
-    """The dimension of which the rest is one group."""
-    if OTHER_MARK not in frame.columns:
-        return None
-    names = (name for name, entry in roles.dimensions.items() if entry.kind == "category" and entry.name != "currency")
-    return next(names, None)
-
-
 def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
     column = roles.measures[name]
     values, currencies, same = frame[name].to_list(), _currencies(frame, column.currency, roles), None
@@ -112,7 +105,7 @@ def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataF
 
 def _currencies(frame: pl.DataFrame, apart: str | None, roles: Roles) -> list[str | None]:
     """The currency of the amount in each row; `apart` is that of a column of one of several."""
-    said = next((name for name, entry in roles.dimensions.items() if entry.name == "currency"), None)
+    said = roles.by_currency
     if apart is None and said is not None:
         return frame[said].to_list()
     return [apart or next(iter(roles.currencies), None)] * frame.height

@@ -77,6 +77,17 @@ class Roles:
             measures={names.get(name, name): column for name, column in self.measures.items()},
         )
 
+    @property
+    def categories(self) -> list[str]:
+        """The columns of names: categories but for currencies."""
+        found = self.dimensions.items()
+        return [name for name, entry in found if entry.kind == "category" and entry.name != "currency"]
+
+    @property
+    def by_currency(self) -> str | None:
+        """The dimension of currencies, where the rows are kept apart by it."""
+        return next((name for name, entry in self.dimensions.items() if entry.name == "currency"), None)
+
     def within(self, columns: Collection[str]) -> "Roles":
         """The roles of those columns that are left of the answer."""
         measures = {name: column for name, column in self.measures.items() if name in columns}
