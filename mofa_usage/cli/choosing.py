@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from mofa_usage.cli.options import Calls, Which, database_url
+from mofa_usage.cli.options import Calls, Which, database_url, pairs_of
 from mofa_usage.cli.periods import period
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mofa_usage.records import QueryFilter
     from mofa_usage.usage import UsageFrame
 
-__all__ = ["Chosen", "chosen", "labels_of", "load", "nothing"]
+__all__ = ["Chosen", "chosen", "load", "nothing"]
 
 _NAMED = {
     "agent": ("agent_id", "agent_id", ("agent_name", "agent_code")),
@@ -109,29 +109,11 @@ def chosen(which: Which, start: datetime | None = None, end: datetime | None = N
             asked.append(Named(option, given, (column,)))
         else:
             named.append(Named(option, given, names, (column, text_uuid(column, given))))
-    for name, value in labels_of(which.label).items():
+    for name, value in pairs_of("--label", which.label, "NAME", prefix="labels.").items():
         named.append(Named(f"label {name}", value, dimension(f"labels.{name}").needs))
     query = QueryFilter(**equal)
     own = (which.condition or ()) if isinstance(which, Calls) else ()
     return Chosen(None if query == QueryFilter() else query, start, end, tuple(named), tuple(asked), tuple(own))
-
-
-def labels_of(pairs: Sequence[str] | None) -> dict[str, str]:
-    """What `--label` says, by the names.
-
-    Raises:
-        UsageError: one is not NAME=VALUE, or a name is there twice.
-    """
-    found: dict[str, str] = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        name = name.strip().removeprefix("labels.")
-        if not name or not equals:
-            raise UsageError(f"--label takes NAME=VALUE, not {pair!r}")
-        if name in found:
-            raise UsageError(f"--label: {name} is given twice")
-        found[name] = value
-    return found
 
 
 def _uuid(text: str) -> UUID | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mofa_usage.cli.options import Printed, Url, database_url
+from mofa_usage.cli.options import Printed, Url, database_url, pairs_of
 from mofa_usage.cli.output import console, print_record
 from mofa_usage.errors import UsageError
 
@@ -107,8 +107,8 @@ def import_(
             _lasting(database_url(url)),
             [_file(source) for source in sources],
             sql=sql,
-            mapping={field: column or None for field, column in _pairs("--map", mapping).items()},
-            defaults=_pairs("--default", defaults),
+            mapping={field: column or None for field, column in pairs_of("--map", mapping, "FIELD").items()},
+            defaults=pairs_of("--default", defaults, "FIELD"),
             format=file_format,
             tz=tz,
             tokens=tokens,
@@ -168,17 +168,3 @@ async def _import(url: str, sources: Sequence[str | Path], **options: Any) -> "I
 
     async with connect(url) as store:
         return await import_calls(store, sources, **options)
-
-
-def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
-    """`["a=b"]` as a dict; what is after the `=` may be empty and may hold another `=`."""
-    found: dict[str, str] = {}
-    for pair in pairs or ():
-        field, equals, value = pair.partition("=")
-        field = field.strip()
-        if not field or not equals:
-            raise UsageError(f"{option} takes FIELD=VALUE, not {pair!r}")
-        if field in found:
-            raise UsageError(f"{option}: {field} is given twice")
-        found[field] = value
-    return found

@@ -1,5 +1,6 @@
 """The options that commands share, each written once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
@@ -21,6 +22,7 @@ __all__ = [
     "Which",
     "Yes",
     "database_url",
+    "pairs_of",
     "settings",
 ]
 
@@ -141,3 +143,23 @@ def database_url(url: str | None) -> str:
     if not url or not url.strip():
         raise UsageError("which database? Give --url, for example --url sqlite:usage.db, or set DATABASE_URL")
     return url.strip()
+
+
+def pairs_of(option: str, given: Sequence[str] | None, what: str, prefix: str = "") -> dict[str, str]:
+    """What an option says that takes `what=VALUE`, by its names; a name may be written with the prefix.
+
+    What is after the `=` may be empty and may hold another `=`.
+
+    Raises:
+        UsageError: one is no such pair, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        name = name.strip().removeprefix(prefix)
+        if not name or not equals:
+            raise UsageError(f"{option} takes {what}=VALUE, not {pair!r}")
+        if name in found:
+            raise UsageError(f"{option}: {name} is given twice")
+        found[name] = value
+    return found
