@@ -19,7 +19,9 @@ from typing import TypeGuard
 from mofa_usage.measures import Dimension, MeasureColumn, Quantity
 
 __all__ = [
+    "ENDED",
     "NONE",
+    "WEEKDAYS",
     "column_texts",
     "compact",
     "count",
@@ -38,11 +40,19 @@ __all__ = [
     "visible",
 ]
 
+ENDED = {
+    "failed": "failed",
+    "timeout": "timed out",
+    "rate_limited": "rate limited",
+    "cancelled": "cancelled by the user",
+}
+"""How calls that did not succeed ended, in words, by their status."""
+
 NONE = "(none)"
 """What stands for no name: the row of the calls that have none."""
 
 _DASH = "–"  # noqa: RUF001 (a dash for "no value")
-_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("January", "February", "March", "April", "May", "June",
            "July", "August", "September", "October", "November", "December")  # fmt: skip
 
@@ -237,7 +247,7 @@ def dimension_text(value: object, dimension: Dimension) -> str:
     if isinstance(value, date):
         return f"{_MONTHS[value.month - 1]} {value.year}" if dimension.name == "month" else value.isoformat()
     if isinstance(value, int) and dimension.name == "weekday" and 1 <= value <= 7:
-        return _WEEKDAYS[value - 1]
+        return WEEKDAYS[value - 1]
     if isinstance(value, int) and dimension.name == "hour_of_day":
         return f"{value:02}:00"
     text = str(value).lower() if isinstance(value, bool) else str(value)

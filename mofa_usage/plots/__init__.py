@@ -47,7 +47,7 @@ from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.ranges import percentiles_by
 from mofa_usage.plots.rows import by_dimension, cost_by
 from mofa_usage.plots.series import (
-    FAILURES,
+    COUNTS,
     cost_over_time,
     measures_over_time,
     over_time,
@@ -278,7 +278,7 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
-_FAILED = {"success_rate", *(f"{status}_count" for status in FAILURES)}
+_FAILED = {"success_rate", *COUNTS.values()}
 
 _FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go.Figure], Callable[..., go.Figure]]] = {
     "cost": (lambda names: "cost" in names, cost_over_time, cost_by),

@@ -28,8 +28,6 @@ Styles: TypeAlias = Mapping[str, look.Style]
 Measures: TypeAlias = Mapping[str, Measure]
 """Measures by name; rows have their values under these names."""
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
 ALL_LABEL = "all calls"
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from mofa_usage import wording
 from mofa_usage.measures import Dimension, Measure
-from mofa_usage.plots.answers import WEEKDAYS, Answer
+from mofa_usage.plots.answers import Answer
 
 _DAY = 86_400_000.0
 _WIDTHS = {"minute": 60_000.0, "hour": 3_600_000.0, "day": _DAY, "week": 7 * _DAY, "month": 28 * _DAY}
@@ -62,7 +62,7 @@ class BucketAxis:
         """The period in words, for hover texts; with its zone, so that the repeated autumn hour differs."""
         value = self.local(key)
         if self.name == "weekday":
-            return WEEKDAYS[value - 1]
+            return wording.WEEKDAYS[value - 1]
         if self.name == "hour_of_day":
             return f"{value:02d}:00-{value:02d}:59"
         if self.name == "month":
@@ -83,7 +83,7 @@ class BucketAxis:
     def axis(self, values: Sequence[Any]) -> dict[str, Any]:
         """Layout of the axis for these keys (sorted, at least one): a lone period is not as wide as the figure."""
         if self.name == "weekday":
-            return {"tickvals": list(range(1, 8)), "ticktext": WEEKDAYS, "range": [0.4, 7.6]}
+            return {"tickvals": list(range(1, 8)), "ticktext": wording.WEEKDAYS, "range": [0.4, 7.6]}
         if self.name == "hour_of_day":
             ticks = list(range(0, 24, 3))
             return {"tickvals": ticks, "ticktext": [f"{hour:02d}:00" for hour in ticks], "range": [-0.7, 23.7]}

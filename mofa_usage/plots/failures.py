@@ -1,6 +1,6 @@
 """Calls that did not succeed, by a dimension: bars stacked by status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import polars as pl
@@ -13,10 +13,7 @@ from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room
 from mofa_usage.plots.panels import pattern
 from mofa_usage.plots.rows import BAR, CUT, FIGURE_SPACE, cut, label, name_rows, of_top, panels, share_text
-from mofa_usage.plots.series import FAILURES, STATUS_WORDS, TOLD
-
-COUNTS: Mapping[str, str] = {status: f"{status}_count" for status in FAILURES}
-"""The measure that counts the calls of a status."""
+from mofa_usage.plots.series import COUNTS, TOLD
 
 
 def failures_by(
@@ -58,7 +55,7 @@ def failures_by(
     end = cut(figure, 1, groups, lengths)
     # A bar that is cut shows its parts all the same, in what is left of it.
     scales = [end / length if end and length > end else 1 for length in lengths]
-    for status in FAILURES:
+    for status in COUNTS:
         if total(rows, COUNTS[status]):
             _bars(figure, groups, rows, status, columns.measures, scales)
     cancelled = total(columns.rows, COUNTS["cancelled"]) or 0
@@ -98,7 +95,7 @@ def _bars(
         "<br>".join(
             [
                 f"<b>{wording.hover_text(group.label)}</b>",
-                f"{STATUS_WORDS[status]}: {wording.count(row[COUNTS[status]])}",
+                f"{wording.ENDED[status]}: {wording.count(row[COUNTS[status]])}",
                 *details(row, measures, None, skip=[COUNTS[status]]),
             ]
         )
@@ -112,7 +109,7 @@ def _bars(
         customdata=[group.name for group in groups],
         width=BAR,
         marker={"color": style.color, "pattern": pattern(style)},
-        name=STATUS_WORDS[status],
+        name=wording.ENDED[status],
         hovertext=hover,
         hoverinfo="text",
     )

@@ -15,7 +15,6 @@ from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
 from mofa_usage.plots.answers import (
-    WEEKDAYS,
     Answer,
     Facet,
     Measures,
@@ -143,9 +142,9 @@ def _grid(axes: set[str], rows: Sequence[Row]) -> Grid:
     if axes == {"hour_of_day", "weekday"}:
         return Grid(
             columns=_hours(),
-            rows=WEEKDAYS,
+            rows=wording.WEEKDAYS,
             place=lambda row: (row["hour_of_day"], row["weekday"] - 1),
-            name=lambda row: f"{WEEKDAYS[row['weekday'] - 1]} {_hour(row)}",
+            name=lambda row: f"{wording.WEEKDAYS[row['weekday'] - 1]} {_hour(row)}",
             cell=26,
         )
     if "day" in axes and "hour_of_day" not in axes:
@@ -163,9 +162,9 @@ def _grid(axes: set[str], rows: Sequence[Row]) -> Grid:
         )
     return Grid(
         columns=_dates(time, periods),
-        rows=WEEKDAYS,
+        rows=wording.WEEKDAYS,
         place=lambda row: (places[row[time]], row["weekday"] - 1),
-        name=lambda row: f"{WEEKDAYS[row['weekday'] - 1]}, {_period(time, row[time])}",
+        name=lambda row: f"{wording.WEEKDAYS[row['weekday'] - 1]}, {_period(time, row[time])}",
         cell=26,
     )
 
@@ -213,9 +212,9 @@ def _calendar(days: Sequence[date]) -> Grid:
         return _period("day", row["day"])
 
     if len(mondays) > WALL_WEEKS:
-        return Grid([_month(monday) for monday in mondays], WEEKDAYS, place, name, cell=24)
+        return Grid([_month(monday) for monday in mondays], wording.WEEKDAYS, place, name, cell=24)
     weeks = [f"{monday.day} {monday:%b}" for monday in mondays]
-    return Grid(WEEKDAYS, weeks, lambda row: place(row)[::-1], name, cell=44, written=True)
+    return Grid(wording.WEEKDAYS, weeks, lambda row: place(row)[::-1], name, cell=44, written=True)
 
 
 def _month(monday: date) -> str:

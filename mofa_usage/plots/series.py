@@ -44,10 +44,10 @@ from mofa_usage.plots.timeline import (
     timeline,
 )
 
-FAILURES = ("failed", "timeout", "rate_limited", "cancelled")
-"""The statuses that are no success, each counted by the measure `<status>_count`."""
+COUNTS = {status: f"{status}_count" for status in wording.ENDED}
+"""The measures that count the calls of each status that is no success."""
 
-TOLD = ("calls", "success_rate", "success_count", "error_count", *(f"{status}_count" for status in FAILURES))
+TOLD = ("calls", "success_rate", "success_count", "error_count", *COUNTS.values())
 """The measures that figures of failures draw or write."""
 
 
@@ -177,7 +177,7 @@ def success_over_time(
     """
     how = "usage.success_rate(by=['day'])"
     columns = read(frame)
-    need(columns, ["success_rate", *(f"{status}_count" for status in FAILURES)], how)
+    need(columns, ["success_rate", *COUNTS.values()], how)
     rate = columns.measures["success_rate"]
     time, dimensions = roles(columns, rate, None)
     title = f"Success and failures {per(time)}"
@@ -205,9 +205,9 @@ def _failures(panels: Panels, part: Facet, time: Dimension) -> str:
     """Draw the counts by status into the lower panel; how many there are, users' cancellations apart."""
     count = MEASURES["error_count"]
     groups = []
-    for status in FAILURES:
-        rows = [{time.name: row[time.name], count.name: row[f"{status}_count"]} for row in part.rows]
-        word = STATUS_WORDS[status]
+    for status in COUNTS:
+        rows = [{time.name: row[time.name], count.name: row[COUNTS[status]]} for row in part.rows]
+        word = wording.ENDED[status]
         groups.append(Group(status, word, rows, short=word))
     whole = [row for group in groups for row in group.rows]
     numbers = {group.name: total(group.rows, count.name) or 0 for group in groups}
@@ -215,15 +215,6 @@ def _failures(panels: Panels, part: Facet, time: Dimension) -> str:
     panels.stack(2, Facet(None, whole), groups, count, styles=look.STATUS_STYLES, title="Unsuccessful calls")
     cancelled = numbers.pop("cancelled")
     return f"{sum(numbers.values()):,} errors, {cancelled:,} cancelled by users"
-
-
-STATUS_WORDS = {
-    "failed": "failed",
-    "timeout": "timed out",
-    "rate_limited": "rate limited",
-    "cancelled": "cancelled by the user",
-}
-"""How a call that did not succeed ended, in words."""
 
 
 def _rate_text(part: Facet, columns: Answer) -> str | None:

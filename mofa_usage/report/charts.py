@@ -13,7 +13,6 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.measures import MEASURES, Measure, Roles
-from mofa_usage.plots.series import STATUS_WORDS
 from mofa_usage.theme import PERCENTILE_STYLES, STATUS_STYLES, Style
 
 HEIGHT, HEIGHT_OF_TWO = 320, 400
@@ -92,12 +91,12 @@ def _success(timeline: Timeline, rows: pl.DataFrame) -> Chart:
     rate = _trace("scatter", "success rate", rows["success_rate"], "%{y:.1%}", STATUS_STYLES["success"])
     counts = [
         _trace("bar", word, rows[f"{status}_count"], "%{y:,}", STATUS_STYLES[status], "y2")
-        for status, word in STATUS_WORDS.items()
+        for status, word in wording.ENDED.items()
         if rows[f"{status}_count"].sum()
     ]
     bottom = 0.9 if lowest is None or lowest == 1 else max(0.0, lowest - 0.12 * (1 - lowest))
     above = {"domain": [0.56, 1], "range": [bottom, 1.005], "tickformat": ".1~%", "title": {"text": "Success rate"}}
-    stacked = rows.select(pl.sum_horizontal(f"{status}_count" for status in STATUS_WORDS)).to_series()
+    stacked = rows.select(pl.sum_horizontal(f"{status}_count" for status in wording.ENDED)).to_series()
     below = {"domain": [0, 0.44], "title": {"text": "Unsuccessful"}, **_from_zero(stacked)}
     if not counts:
         return _chart(f"Success rate per {timeline.bucket}", HEIGHT, [rate], {"yaxis": {**above, "domain": [0, 1]}})

@@ -69,7 +69,7 @@ def pages(usage: "UsageFrame", found: Answers) -> Iterator[Page]:
                 names[name],
                 place_of(dimension),
                 DIMENSIONS[dimension].title,
-                "(none)" if name is None else name,
+                wording.NONE if name is None else name,
                 _text(found, dimension, rank, whole["calls"].item()),
                 list(tiles(whole, of("now", dimension), of("before", dimension))),
                 list(_charts(found, dimension, name, styles)),

@@ -9,7 +9,6 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
 from mofa_usage.measures import DIMENSIONS, MeasureColumn
-from mofa_usage.plots.series import STATUS_WORDS
 from mofa_usage.report.headlines import FREE, Figures
 from mofa_usage.theme import OTHER, STATUS_STYLES, Style
 
@@ -51,7 +50,7 @@ def _names(values: Iterable[object]) -> dict[object, str]:
     """How names are shown, by name: different ones differ, and calls without a name are told from an empty one."""
     values = list(values)
     shown = wording.shortened((str(value) for value in values if value is not None), LONGEST_NAME)
-    return {value: "(none)" if value is None else shown[str(value)] or "(empty)" for value in values}
+    return {value: wording.NONE if value is None else shown[str(value)] or "(empty)" for value in values}
 
 
 def costs(
@@ -172,7 +171,7 @@ def failures(failed: pl.DataFrame, calls: int, *, id: str) -> Table | None:  # n
     codes = _names(found["error_code"]) if "error_code" in by else {}
     rows = [
         [
-            Cell(STATUS_WORDS.get(row["status"], row["status"]), STATUS_STYLES.get(row["status"])),
+            Cell(wording.ENDED.get(row["status"], row["status"]), STATUS_STYLES.get(row["status"])),
             *(Cell(codes[row[name]]) for name in by[1:]),
             Cell(wording.count(row["calls"])),
             Cell(wording.percent(row["calls"] / count)),
