@@ -40,11 +40,14 @@ from tests.servers import Server, mariadb_server, postgres_server
 
 T = TypeVar("T")
 MOST_PROCESSES = 4
+"""Beyond that the servers, two for each process, cost more than they save."""
+
+# A test that tries hundreds of times has as much more time before it counts as one that hangs.
+_PROOF_SECONDS = 1200
 
 # How fast a machine makes examples up, which may do other things meanwhile, is not what a property is about.
 settings.register_profile("mofa_usage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mofa_usage")
-"""Beyond that the servers, two for each process, cost more than they save."""
 
 
 class Databases(Protocol):
@@ -225,6 +228,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--proof"):
         os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--proof"):
+        for item in items:
+            if item.get_closest_marker("proof"):
+                item.add_marker(pytest.mark.timeout(_PROOF_SECONDS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

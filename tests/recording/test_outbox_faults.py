@@ -68,7 +68,6 @@ def killing(url: str, folder: Path) -> Iterator[Callable[[int, float, int], list
 
 @pytest.mark.proof
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a hundred kills in all
 @pytest.mark.parametrize(("size", "kills"), [(2000, trials(2, 60)), (LARGE, trials(2, 40))], ids=["small", "large"])
 def test_what_killed_processes_had_accepted_is_delivered_once(url: str, folder: Path, size: int, kills: int) -> None:
     randomness = random.Random(8)

@@ -119,7 +119,6 @@ def check(url: str, server: ModelServer, said: list[str]) -> None:
 
 @pytest.mark.proof
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", SIZES)
 def test_what_was_answered_and_accepted_is_there_once(kind: str, folder: Path, url: str) -> None:
     chats, kills = SIZES[kind]
