@@ -30,6 +30,8 @@ LAYERS: tuple[set[str], ...] = (
     {"stores", "theme"},
     {"demo", "importing", "plots", "reading", "recording"},
     {"analysis"},
+    {"repricing"},
+    {"audit", "changes", "efficiency", "service"},
     {"warehouse"},
     {"usage"},
     {"report"},
@@ -52,7 +54,22 @@ WRITE_PATH = {
     "stores",
     "tokens",
 }
-READ_PATH = {"analysis", "measures", "plots", "reading", "report", "theme", "usage", "warehouse", "wording"}
+READ_PATH = {
+    "analysis",
+    "audit",
+    "changes",
+    "efficiency",
+    "measures",
+    "plots",
+    "reading",
+    "report",
+    "repricing",
+    "service",
+    "theme",
+    "usage",
+    "warehouse",
+    "wording",
+}
 # Pictures are drawn from small frames that a test can write by hand, whoever computed them.
 KNOWN_TO_PLOTS = {"errors", "measures", "theme", "wording"}
 HEAVY = ("adbc_driver_manager", "connectorx", "duckdb", "narwhals", "numpy", "pandas", "plotly", "polars", "pyarrow")

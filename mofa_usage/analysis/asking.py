@@ -22,6 +22,7 @@ from mofa_usage.measures import (
     DimensionName,
     Measure,
     MeasureName,
+    Reckoned,
     Rolling,
     Share,
     dimension,
@@ -308,7 +309,9 @@ def _check_columns(names: Sequence[str], dimensions: Sequence[Dimension]) -> Non
 
 
 def _check_meaning(wanted: Measure) -> None:
-    """Refuse a measure of the asker's own that cannot be told from one that there is."""
+    """Refuse what no breakdown computes, and a measure of the asker's own that cannot be told from one that there is."""
+    if isinstance(wanted.formula, Reckoned):
+        raise UsageError(f"the measure {wanted.name!r} is one of {wanted.formula.question}, not of a breakdown")
     known = known_measure(wanted.name)
     if known is not None and known.formula != wanted.formula:
         raise UsageError(f"a measure is called {wanted.name!r} already, and means something else; choose another name")

@@ -22,6 +22,8 @@ Decimal with ten places, in the currency of its call: **amounts of different cur
 answer has several, a measure of kind `money` is a column for each of them, see `money_columns`. Token details
 (cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
 
+- A `Reckoned` measure is what another question than a breakdown computes; `answers` knows those.
+
 - `formulas` has the parts, `catalogue` every measure that has a name of its own, `percentiles` those that a number
   names, `derived` shares and the like, and every measure by its name, `dimensions` every dimension, `columns` the names
   of the columns of money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near
@@ -42,6 +44,7 @@ mofa_usage.errors.UsageError: no measure is called 'latncy_p95'; near it: latenc
 {'EUR': 'cost_EUR', 'USD': 'cost_USD'}
 """
 
+from mofa_usage.measures.answers import ANSWERS
 from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
 from mofa_usage.measures.derived import cumulative, measure, rolling, share
@@ -55,12 +58,14 @@ from mofa_usage.measures.formulas import (
     Quantity,
     Quotient,
     Ratio,
+    Reckoned,
     Rolling,
     Share,
 )
 from mofa_usage.measures.roles import MeasureColumn, Roles
 
 __all__ = [
+    "ANSWERS",
     "DIMENSIONS",
     "LABEL_COLUMNS",
     "MEASURES",
@@ -76,6 +81,7 @@ __all__ = [
     "Quantity",
     "Quotient",
     "Ratio",
+    "Reckoned",
     "Roles",
     "Rolling",
     "Share",

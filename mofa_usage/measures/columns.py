@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 
 from mofa_usage.errors import UsageError
+from mofa_usage.measures.answers import ANSWERS
 from mofa_usage.measures.derived import known_measure
 from mofa_usage.measures.formulas import Measure, Share
 
@@ -56,6 +57,6 @@ def _ends_in_currency(found: Measure) -> bool:
 
 def _known(name: str) -> Measure | None:
     try:
-        return known_measure(name)
+        return known_measure(name) or ANSWERS.get(name)
     except UsageError:
         return None

@@ -20,6 +20,7 @@ __all__ = [
     "Quantity",
     "Quotient",
     "Ratio",
+    "Reckoned",
     "Rolling",
     "Share",
 ]
@@ -163,6 +164,23 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class Reckoned:
+    """What a question of its own computes, such as a part of a change; no breakdown asks an engine for it."""
+
+    question: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """No column: it is no number about the calls of one group alone."""
+        return ()
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """No column."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Derived:
     """What is made of another measure: a share, a sum so far, or a rolling measure."""
 
@@ -226,7 +244,7 @@ class Rolling(Derived):
             raise UsageError(f"a rolling {self.measure.name!r} is over {limits}, not {self.buckets!r}")
 
 
-Formula: TypeAlias = Aggregate | Ratio | Derived
+Formula: TypeAlias = Aggregate | Ratio | Derived | Reckoned
 
 _FROM_FORMULA: Any = None
 
@@ -256,7 +274,7 @@ class Measure:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise UsageError(f"a measure is called {self.name!r}; its name is a text, and not empty")
-        if not isinstance(self.formula, Aggregate | Ratio | Derived):
+        if not isinstance(self.formula, Aggregate | Ratio | Derived | Reckoned):
             given = "no formula" if self.formula is None else f"a formula that is a {type(self.formula).__name__}"
             raise UsageError(f"the measure {self.name!r} has {given}; give an Aggregate or a Ratio")
         if self.kind is not None and self.kind not in get_args(Quantity):
@@ -331,6 +349,8 @@ def _kind(formula: Formula) -> Quantity:
     """How a number is written that nothing is said about, by the column that it is made of."""
     if isinstance(formula, Derived):
         return "rate" if isinstance(formula, Share) else formula.measure.kind
+    if isinstance(formula, Reckoned):
+        return "count"
     if isinstance(formula, Ratio):
         above, below = _kind(formula.numerator), _kind(formula.denominator)
         return "rate" if above == below else above

@@ -278,6 +278,9 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
+_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({})
+"""The figure of each question that is no breakdown, by `Roles.question`."""
+
 _FAILED = {"success_rate", *COUNTS.values()}
 
 _FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go.Figure], Callable[..., go.Figure]]] = {
@@ -292,6 +295,8 @@ _FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go
 
 def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
     """The figure of what was asked, or of what the columns look like."""
+    if answer.question in _OWN:
+        return _OWN[answer.question]
     if "bin_start" in answer.columns:
         return latency_distribution
     if any(axes <= answer.dimensions.keys() for axes in GRIDS):

@@ -55,6 +55,7 @@ from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation  # noqa: E4
 from mofa_usage.usage.looks import Looks  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
 from mofa_usage.usage.queries import answered, tables  # noqa: E402
+from mofa_usage.usage.reasons import Reasons  # noqa: E402
 from mofa_usage.warehouse import ExportOptions, ExportSummary, export_parquet  # noqa: E402
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ async def load_usage_async(
     return await asyncio.to_thread(load_usage, source, filter, **options)
 
 
-class UsageFrame:
+class UsageFrame(Reasons):
     """Calls, with the time zone in which their days are counted.
 
     Get one from `load_usage`. The analyses return small Polars frames that can be drawn: `usage.cost().draw()`. They

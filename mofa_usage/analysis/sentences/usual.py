@@ -1,4 +1,4 @@
-"""What an answer says, as one or two plain sentences made of its numbers.
+"""What breakdowns say, as one or two plain sentences made of their numbers.
 
 What adds up is told as a total, with who has most of it and, in a course of time, the highest bucket and whether the
 later half differs from the earlier. What does not (rates, percentiles, means) is told by its highest and lowest value,
@@ -16,9 +16,9 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
 from mofa_usage.analysis.told import Told
-from mofa_usage.measures import Cumulative, Derived, Dimension, Measure, Quantity, Roles, Share
+from mofa_usage.measures import Cumulative, Derived, Dimension, Measure, Quantity, Share
 
-__all__ = ["sentence"]
+__all__ = ["USUAL", "breakdown", "distribution"]
 
 _FEW = 100
 """A rate or percentile of fewer calls says of how many."""
@@ -26,19 +26,6 @@ _ENOUGH = 20
 """Of fewer calls no success rate is called the lowest."""
 _BUCKETS, _CHANGE = 6, 0.1
 """From so many buckets on a change of so much between the halves is told."""
-
-Whole = tuple[pl.DataFrame, Roles] | None
-
-
-def sentence(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
-    """What an answer with those roles says; `whole` is the row of all calls, where it is known."""
-    told = Told.of(frame, roles, None if whole is None else Told.of(*whole))
-    if not frame.height or told.total("calls") == 0:
-        return "There are no calls."
-    is_spread = {"bin_start", "bin_end"} <= set(frame.columns)
-    tell = _distribution if is_spread else _QUESTIONS.get(roles.question, _breakdown)
-    sentences = list(tell(told)) or list(_breakdown(told))
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences) or f"There are {frame.height:,} rows."
 
 
 def _cost(told: Told) -> Iterator[str]:
@@ -269,7 +256,7 @@ def _lowest(told: Told, calls: pl.Series, successes: pl.Series) -> Iterator[str]
         yield f"it was lowest for {told.name(dimension, key)} ({wording.percent(rate)} of {wording.count(number)})"
 
 
-def _distribution(told: Told) -> Iterator[str]:
+def distribution(told: Told) -> Iterator[str]:
     """Below what half of the calls and 95% of them lie, as far as the bins tell; of prices in each currency."""
     calls = told.column("calls")
     if calls is None:
@@ -305,7 +292,7 @@ def _summary(told: Told) -> Iterator[str]:
         yield from _latency(told)
 
 
-def _breakdown(told: Told) -> Iterator[str]:
+def breakdown(told: Told) -> Iterator[str]:
     """The first measure, and what the calls cost."""
     names = list(told.roles.measures)
     first = list(_about(told, names[0])) if names else []
@@ -360,7 +347,7 @@ _ENDED = {
     "rate_limited_count": "were rate limited",
     "cancelled_count": "were cancelled",
 }
-_QUESTIONS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
+USUAL: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
     {
         "cost": _cost,
         "latency": _latency,

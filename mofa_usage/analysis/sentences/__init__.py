@@ -1,0 +1,33 @@
+"""What an answer says, as one or two plain sentences made of its numbers.
+
+Each question has its teller, which reads the answer as a `Told` and gives sentences without their full stops: those of
+breakdowns are in `usual.py`. Names that come from the calls are as they are, so what is made of a sentence must escape
+it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+import polars as pl
+
+from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
+from mofa_usage.analysis.told import Told
+from mofa_usage.measures import Roles
+
+__all__ = ["sentence"]
+
+Whole = tuple[pl.DataFrame, Roles] | None
+
+_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL})
+"""By `Roles.question`; of every other question it is `breakdown`."""
+
+
+def sentence(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
+    """What an answer with those roles says; `whole` is the row of all calls, where it is known."""
+    told = Told.of(frame, roles, None if whole is None else Told.of(*whole))
+    if not frame.height or told.total("calls") == 0:
+        return "There are no calls."
+    is_spread = {"bin_start", "bin_end"} <= set(frame.columns)
+    tell = distribution if is_spread else _TELLERS.get(roles.question, breakdown)
+    sentences = list(tell(told)) or list(breakdown(told))
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences) or f"There are {frame.height:,} rows."

@@ -1,0 +1,1 @@
+"""How well calls are served: shares within limits, error budgets, concurrency, throughput."""

@@ -1,0 +1,23 @@
+"""Questions beyond breakdowns: prices, reasons of changes, waste, service levels, completeness.
+
+`UsageFrame` has them as methods. Each hands its calls to the function that knows the answer, and styles what it gets.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mofa_usage.analysis import Breakdown, By
+    from mofa_usage.usage.held import HeldCalls
+
+__all__ = ["Reasons"]
+
+
+class Reasons:
+    """What can be asked of the calls of a usage, which has them and says in which zone their days are counted."""
+
+    tz: str
+    _held: "HeldCalls"
+
+    def _style(self, answer: "Breakdown", by: "By | None") -> None:
+        """Let an answer know how the names in its dimensions look."""
+        raise NotImplementedError
