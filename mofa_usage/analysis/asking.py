@@ -309,7 +309,7 @@ def _check_columns(names: Sequence[str], dimensions: Sequence[Dimension]) -> Non
 
 
 def _check_meaning(wanted: Measure) -> None:
-    """Refuse what no breakdown computes, and a measure of the asker's own that cannot be told from one that there is."""
+    """Refuse what no breakdown computes, and a measure of somebody's own that cannot be told from one that there is."""
     if isinstance(wanted.formula, Reckoned):
         raise UsageError(f"the measure {wanted.name!r} is one of {wanted.formula.question}, not of a breakdown")
     known = known_measure(wanted.name)
