@@ -200,6 +200,13 @@ class UsageFrame(Reasons):
         """The columns that the calls have."""
         return self._held.columns
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The calls to whatever speaks the Arrow PyCapsule interface: `pyarrow.table(usage)`, `polars.DataFrame(usage)`.
+
+        Lazy calls are read batch by batch. Answers speak it, too.
+        """
+        return self._held.stream(requested_schema)
+
     def sql(self, query: str, **frames: Any) -> pl.DataFrame:
         """The answer of DuckDB to a query over the table `calls`, and over frames of yours by their names.
 

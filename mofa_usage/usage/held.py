@@ -24,6 +24,7 @@ from mofa_usage.analysis.predicates import Predicate, checked, filtered_frame, f
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension
 from mofa_usage.reading.columns import quoted
+from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, as_calls, clocked_cursor, told
 from mofa_usage.reading.selection import Selection
 
@@ -78,6 +79,10 @@ class HeldCalls(Protocol):
 
     def loaded(self) -> "HeldFrame":
         """All of them in memory."""
+        ...
+
+    def stream(self, requested_schema: object | None) -> object:
+        """A capsule of an Arrow stream of them, with the columns of `CALL_SCHEMA` in Arrow's types."""
         ...
 
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
@@ -149,6 +154,10 @@ class HeldFrame:
     def loaded(self) -> "HeldFrame":
         """See `HeldCalls`."""
         return self
+
+    def stream(self, requested_schema: object | None) -> object:
+        """See `HeldCalls`."""
+        return self.frame.__arrow_c_stream__(requested_schema)
 
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are counted now, because the frame may be gone when they are wanted."""
@@ -232,6 +241,11 @@ class HeldRelation:
         """See `HeldCalls`."""
         with told():
             return HeldFrame(as_calls(self.relation("UTC").to_arrow_table()))
+
+    def stream(self, requested_schema: object | None) -> object:
+        """See `HeldCalls`. Batch by batch, as they are taken."""
+        with told():
+            return self.relation("UTC").to_arrow_reader(BATCH).__arrow_c_stream__(requested_schema)
 
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are looked for when they are wanted: that may read a whole column of many files."""
