@@ -201,7 +201,7 @@ class UsageFrame(Reasons):
         return self._held.columns
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The calls to whatever speaks the Arrow PyCapsule interface: `pyarrow.table(usage)`, `polars.DataFrame(usage)`.
+        """The calls to what speaks the Arrow PyCapsule interface: `pyarrow.table(usage)`, `polars.DataFrame(usage)`.
 
         Lazy calls are read batch by batch. Answers speak it, too.
         """
