@@ -37,10 +37,15 @@ def usage(request: pytest.FixtureRequest, tmp_path: Path) -> UsageFrame:
     return load_usage(tmp_path / "calls.parquet", tz="Europe/Berlin")
 
 
+def taken_by_duckdb(given: Any) -> pl.DataFrame:
+    with duckdb.connect(config={"TimeZone": "UTC"}) as database:
+        return pl.DataFrame(database.query("FROM given").to_arrow_table())
+
+
 TAKERS: dict[str, Callable[[Any], pl.DataFrame]] = {
     "pyarrow": lambda given: pl.DataFrame(pl.from_arrow(pa.table(given))),
     "polars": pl.DataFrame,
-    "duckdb": lambda given: pl.DataFrame(duckdb.sql("SET TimeZone = 'UTC'; FROM given").to_arrow_table()),
+    "duckdb": taken_by_duckdb,
 }
 
 
