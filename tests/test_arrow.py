@@ -38,8 +38,10 @@ def usage(request: pytest.FixtureRequest, tmp_path: Path) -> UsageFrame:
 
 
 def taken_by_duckdb(given: Any) -> pl.DataFrame:
-    with duckdb.connect(config={"TimeZone": "UTC"}) as database:
-        return pl.DataFrame(database.query("FROM given").to_arrow_table())
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        database.register("given", given)
+        return pl.DataFrame(database.table("given").to_arrow_table())
 
 
 TAKERS: dict[str, Callable[[Any], pl.DataFrame]] = {
