@@ -51,8 +51,8 @@ class Period:
         inner, outer = first.date() + _DAY, last.date()
         weeks, rest = divmod(max((outer - inner).days, 0), 7)
         found = [Fraction(weeks)] * 7
-        for day in range(rest):
-            found[(inner + day * _DAY).weekday()] += 1
+        for number in range(rest):
+            found[(inner + number * _DAY).weekday()] += 1
         for day in {first.date(), last.date()}:
             found[day.weekday()] += self._part_of(day)
         return tuple(found)
