@@ -5,6 +5,7 @@ everybody asks for. All of them run on Polars frames and on DuckDB relations wit
 written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
 nothing) is done here, on integers before they group and on the small frame after it.
 
+- `intervals` says how sure a rate or percentile of so many calls is, in plain Python.
 - `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
   `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
   group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
