@@ -124,7 +124,7 @@ async def test_rows_that_the_database_refuses_are_singled_out(tmp_path: Path) ->
         ("a.csv", b"\n\n", {}, "is empty"),
         ("a.jsonl", b" \n", {}, "is empty"),
         ("a.zip", b"PK\x03\x04", {}, "is a zip archive; unpack it"),
-        (".", None, {}, "is a folder; import its files"),
+        (".", None, {}, "holds no file of a format that is recognised"),
         ("a", b"\0\1\2,\3", {}, "nor does what is inside; say it: one of csv, jsonl, parquet"),
         ("a.csv", "a,b".encode("utf-16"), {}, "is UTF-16 text"),
         ("a.csv", b"caf\xe9,b\n", {}, "the header is not UTF-8"),

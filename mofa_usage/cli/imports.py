@@ -1,6 +1,8 @@
 """The command `import`: calls out of files into a database."""
 
 import asyncio
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mofa_usage.cli.options import Printed, Url, database_url, pairs_of
+from mofa_usage.cli.options import Printed, Url, pairs_of
 from mofa_usage.cli.output import console, print_record
 from mofa_usage.errors import UsageError
 
@@ -21,8 +23,8 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE...",
-        help="CSV, JSON or Parquet, text also as .gz, .bz2, .xz or .zst; - is standard input; "
-        "sample:azure-code is one we ship.",
+        help="CSV, JSON, Parquet or logs of tools, text also as .gz, .bz2, .xz or .zst; a folder: the logs below it; "
+        "- is standard input; sample:azure-code is one we ship.",
     ),
 ]
 Mapped = Annotated[
@@ -66,6 +68,9 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rows per tr
 RoundPrices = Annotated[
     bool, typer.Option("--round-prices", help="Round prices with more than 10 decimals instead of refusing them.")
 ]
+_OWN = "sqlite:usage.db"
+"""Where calls go when no database is named: who tries the program out has none."""
+
 TextIds = Annotated[bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")]
 
 
@@ -90,7 +95,10 @@ def import_(
     What columns and counts of tokens mean is known of the usual providers and tools: OpenAI, Anthropic, Gemini,
     Bedrock, OpenTelemetry, LiteLLM, Langfuse and others, and of what this program exports. Rows that are no calls are
     refused with their line numbers, the others are stored; doing it twice stores them once. The exit code is 1 when
-    nothing was stored, because every row was refused or there is none.
+    nothing was stored, because every row was refused or there is none. Without a database, usage.db in the current
+    folder is taken.
+
+    [bold]mofa-usage import ~/.claude/projects[/bold]
 
     [bold]mofa-usage import sample:azure-code --url sqlite:usage.db[/bold]
 
@@ -102,9 +110,10 @@ def import_(
 
     [bold]mofa-usage import usage.csv --sql "SELECT *, seconds * 1000 AS latency_ms FROM calls"[/bold]
     """
+    database = _lasting(url.strip() if url and url.strip() else _OWN)
     result = asyncio.run(
         _import(
-            _lasting(database_url(url)),
+            database,
             [_file(source) for source in sources],
             sql=sql,
             mapping={field: column or None for field, column in pairs_of("--map", mapping, "FIELD").items()},
@@ -125,8 +134,21 @@ def import_(
         from mofa_usage.cli.tables import import_summary
 
         console().print(import_summary(result))
+        if result.rejected < result.rows:
+            console().print(f"\nsee them: mofa-usage summary{_where(database)}", style="bold", soft_wrap=True)
     if result.rejected == result.rows:
         raise typer.Exit(1)
+
+
+def _where(database: str) -> str:
+    """The options that name a database, for a command that can be copied; no password is shown."""
+    from mofa_usage.urls import parse_url
+
+    if database == os.environ.get("DATABASE_URL", "").strip():
+        return ""
+    backend, url = parse_url(database)
+    shown = database if backend == "sqlite" else url.render_as_string(hide_password=True)
+    return f" --url {shlex.quote(shown)}"
 
 
 def _record(result: "ImportResult") -> dict[str, Any]:
@@ -134,7 +156,7 @@ def _record(result: "ImportResult") -> dict[str, Any]:
     record = {entry.name: getattr(result, entry.name) for entry in fields(result)}
     reasons = [{"reason": one.reason, "count": one.count, "where": one.where, "example": one.example}
                for one in result.reasons]  # fmt: skip
-    return record | {"columns": dict(result.columns), "reasons": reasons}
+    return record | {"columns": dict(result.columns), "left_out": dict(result.left_out), "reasons": reasons}
 
 
 def _lasting(url: str) -> str:
@@ -156,7 +178,7 @@ def _file(source: str) -> str | Path:
         from mofa_usage.demo.sample import sample_path
 
         return sample_path(name)
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.exists():
         raise UsageError(f"there is no file {source}")
     return path

@@ -11,37 +11,37 @@ result = await import_calls(
 print(result)  # 10,000 rows: 9,998 stored, 2 refused ...
 ```
 
-A source gives rows (`source.py`; files are `files.py` and the readers that it names, frames and SQL are `tables.py`).
+A source gives rows (`source.py`; files are `files.py` and the readers that it names, frames and SQL are `tables.py`,
+tools' own logs are `logs/`; what is what says `opening.py`).
 Columns are found by the mapping or by their names (`columns.py`, `mofa_usage.names`), values are read exactly
 (`values.py`, `fields.py`: money never passes through a float), and what is missing is completed (`rows.py`). A row that
 is no valid call is refused with its line number and the reason (`rejects.py`); the others are stored, batch by batch,
 each batch in one transaction (`job.py`).
 
 What tokens mean is known to `mofa_usage.tokens`, how a call ended to `mofa_usage.outcomes`. How the counts of a source
-are to be read, and which spans of a trace repeat others, only all of its rows can say: so a source is read twice, a
-table whose columns leave no such question once.
+are to be read, which spans of a trace repeat others (`spans.py`) and which lines of a log repeat a call (`repeats.py`),
+only all rows can say: so a source is read twice, a table whose columns leave no such question once.
 
 Importing is idempotent: rows without an id get one that follows from what they say (`identity.py`), so an import that
 was killed is simply run again. Memory stays bounded however long a file is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mofa_usage.errors import UsageError
-from mofa_usage.importing.content import STANDARD_INPUT
 from mofa_usage.importing.fields import Fields
-from mofa_usage.importing.files import open_file
 from mofa_usage.importing.job import Job, Tally
+from mofa_usage.importing.opening import Opened, names_of, open_all
 from mofa_usage.importing.rejects import Rejections, RejectReason
+from mofa_usage.importing.repeats import Repeats
 from mofa_usage.importing.rows import CallBuilder, Contradictions
-from mofa_usage.importing.source import RowSource
 from mofa_usage.importing.spans import Spans
 from mofa_usage.importing.summary import ImportResult
-from mofa_usage.importing.tables import QueryRows, Table, TableRows, is_table
+from mofa_usage.importing.tables import Table
 from mofa_usage.progress import progress_bar
 from mofa_usage.tokens import Readings, TokensOption
 from mofa_usage.zones import zone
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["ImportResult", "RejectReason", "import_calls"]
 
 Source = str | PathLike[str]
-"""A file, or `-` for standard input."""
+"""A file, a folder, or `-` for standard input; `~` is the home folder."""
 
 
 async def import_calls(
@@ -76,11 +76,12 @@ async def import_calls(
 
     Args:
         store: where to, any store; it stays open.
-        source: a CSV with a header, JSON (an object on every line, or a document that holds calls), or a Parquet file
-            (needs the extra `analysis`); `-` is standard input; several are read as if one after another had been
-            imported. Text may be compressed with gzip, bzip2, xz or Zstandard (which needs the extra, too). Or a
-            table: a Polars frame or lazy frame, a DuckDB relation, a pandas frame, or anything else that speaks the
-            Arrow PyCapsule interface.
+        source: a folder, which stands for the files below it whose format is recognised, such as `~/.claude/projects`;
+            or files: logs of tools in their own formats (`logs/`), a CSV with a header, JSON (an object on every line,
+            or a document that holds calls), or a Parquet file (needs the extra `analysis`); `-` is standard input;
+            several are read as if one after another had been imported. Text may be compressed with gzip, bzip2, xz or
+            Zstandard (which needs the extra, too). Or a table: a Polars frame or lazy frame, a DuckDB relation, a
+            pandas frame, or anything else that speaks the Arrow PyCapsule interface.
         sql: a query that DuckDB runs over the source, which is its table `calls`; what is stored is its answer. For
             sums of columns, units, fallbacks, filters, odd times: `tables.py` has an example. Needs the extra.
         mapping: field -> column, where the column's name does not tell; a column may be a path into nested JSON
@@ -110,16 +111,17 @@ async def import_calls(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-    names = _names(source)
+    names = names_of(source)
     fields, tally = Fields(zone(tz), round_prices=round_prices, text_ids=text_ids), Tally()
     fixed = fields.defaults(defaults or {})
-    with ExitStack() as opened:
-        spans = opened.enter_context(closing(Spans()))
-        refused = opened.enter_context(closing(Rejections(None if rejects is None else Path(rejects), names)))
+    with ExitStack() as stack:
+        spans, repeats = stack.enter_context(closing(Spans())), stack.enter_context(closing(Repeats()))
+        refused = stack.enter_context(closing(Rejections(None if rejects is None else Path(rejects), names)))
+        opened = open_all(source, names, sql=sql, file_format=format, tz=tz, is_mapped=bool(mapping))
+        for rows in opened.sources:
+            stack.callback(rows.close)
         jobs = []
-        for rows in _rows(source, names, sql, format, tz):
-            opened.callback(rows.close)
-            rows.pause()  # there may be more files than can be open at once
+        for rows in opened.sources:
             builder = CallBuilder(
                 rows.columns,
                 mapping=mapping or {},
@@ -130,48 +132,24 @@ async def import_calls(
                 contradictions=contradictions,
                 is_text=rows.is_text,
             )
-            jobs.append(Job(store, rows, builder, refused, tally))
+            jobs.append(Job(store, rows, builder, repeats=repeats, refused=refused, tally=tally))
         for job in jobs:
             with progress_bar(f"Looking through {Path(job.name).name}", job.size, progress) as advance:
                 await job.survey(advance)
         for job in jobs:
             with progress_bar(f"Importing {Path(job.name).name}", job.size, progress) as advance:
                 await job.store(batch_size, advance)
-        return _result(jobs, tally, fields, refused, tz)
+        return _result(opened, jobs, tally, fields, refused, tz)
 
 
-def _names(source: Any) -> list[str | Path]:
-    """The files that are named; none where the source is a table."""
-    if is_table(source):
-        return []
-    try:
-        paths = [source] if isinstance(source, str | PathLike) else list(source)
-        names = [path if path == STANDARD_INPUT else Path(path) for path in paths]
-    except TypeError:
-        raise UsageError(f"a {type(source).__name__} is nothing to import; give files, a frame or a relation") from None
-    if not names:
-        raise UsageError("there is nothing to import: no file is named")
-    return names
-
-
-def _rows(
-    source: Any, names: Sequence[str | Path], sql: str | None, file_format: str | None, tz: str
-) -> Iterator[RowSource]:
-    """What is read, one source after the other."""
-    if sql is not None:
-        yield QueryRows(names or source, sql, file_format=file_format, tz=tz)
-    elif not names:
-        yield TableRows(source)
-    for name in names if sql is None else ():
-        yield open_file(name, file_format)
-
-
-def _result(jobs: Sequence[Job], tally: Tally, fields: Fields, refused: Rejections, tz: str) -> ImportResult:
+def _result(
+    opened: Opened, jobs: Sequence[Job], tally: Tally, fields: Fields, refused: Rejections, tz: str
+) -> ImportResult:
     columns: dict[str, str] = {}
     for job in jobs:
         columns = {**job.columns_by_field, **columns}
     return ImportResult(
-        sources=tuple(job.name for job in jobs),
+        sources=opened.names,
         format=", ".join(dict.fromkeys(job.format for job in jobs)),
         rows=tally.stored + tally.replaced + refused.total,
         stored=tally.stored,
@@ -189,4 +167,6 @@ def _result(jobs: Sequence[Job], tally: Tally, fields: Fields, refused: Rejectio
         tokens_read=tuple(dict.fromkeys(sentence for job in jobs for sentence in job.tokens_read())),
         unknown_tokens=tally.unknown_tokens,
         rounded_prices=fields.rounded_prices,
+        left_out=dict(sorted(tally.left_out.items())),
+        unrecognised=opened.unrecognised,
     )

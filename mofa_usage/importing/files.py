@@ -15,7 +15,7 @@ from mofa_usage.importing.json_rows import JsonSource
 from mofa_usage.importing.parquet_rows import ParquetSource
 from mofa_usage.importing.source import RowSource
 
-__all__ = ["detect_format", "open_file"]
+__all__ = ["detect_format", "has_known_name", "open_file"]
 
 FORMATS = ("csv", "jsonl", "parquet")
 _SUFFIXES = {
@@ -41,12 +41,20 @@ def detect_format(content: Content, wanted: str | None = None) -> str:
         if wanted not in (*FORMATS, "json"):
             raise UsageError(f"there is no format {wanted!r}; the formats are {', '.join(FORMATS)}")
         return "jsonl" if wanted == "json" else wanted  # one reader tells lines from a document
-    suffixes = [suffix.lower() for suffix in content.path.suffixes] if content.path else []
+    named = _told_by_name(content.path) if content.path else None
+    return _told_by_content(content) if named is None else named
+
+
+def has_known_name(path: Path) -> bool:
+    """Whether the name of a file tells its format."""
+    return _told_by_name(path) is not None
+
+
+def _told_by_name(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()
-    if suffixes and suffixes[-1] in _SUFFIXES:
-        return _SUFFIXES[suffixes[-1]]
-    return _told_by_content(content)
+    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
 def _told_by_content(content: Content) -> str:

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-__all__ = ["DerivedIds"]
+__all__ = ["DerivedIds", "named_id"]
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/imported-call")
 _CACHE_KIB = 32 * 1024
@@ -24,6 +24,11 @@ _CACHE_KIB = 32 * 1024
 _COUNT = """
     INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times
 """
+
+
+def named_id(key: str, tenant_id: UUID) -> UUID:
+    """The id of the call of a tenant that a log calls `key`."""
+    return uuid5(_NAMESPACE, f"{key}@{tenant_id}")
 
 
 class DerivedIds:

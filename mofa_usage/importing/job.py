@@ -8,6 +8,7 @@ written again: it is read and compared, which may take as long as writing did.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from mofa_usage.errors import ConstraintError, SerializationError
 from mofa_usage.importing.columns import look_up
 from mofa_usage.importing.content import DamagedError
-from mofa_usage.importing.identity import DerivedIds
+from mofa_usage.importing.identity import DerivedIds, named_id
 from mofa_usage.importing.rejects import Rejections
+from mofa_usage.importing.repeats import SAID_AGAIN, Repeats
 from mofa_usage.importing.rows import CallBuilder, RowRefusedError
-from mofa_usage.importing.source import RowSource, SourceRow
+from mofa_usage.importing.source import Identity, RowSource, SourceRow
 from mofa_usage.records import LLMApiCall
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Tally:
         self.replaced = 0
         self.unchanged = 0
         self.unknown_tokens = 0
+        self.left_out: Counter[str] = Counter()
         self.start: datetime | None = None
         self.end: datetime | None = None
 
@@ -69,7 +72,14 @@ class Job:
     """The import of one source; what it finds out is shared with those of the other ones."""
 
     def __init__(
-        self, store: "Store", source: RowSource, builder: CallBuilder, refused: Rejections, tally: Tally
+        self,
+        store: "Store",
+        source: RowSource,
+        builder: CallBuilder,
+        *,
+        repeats: Repeats,
+        refused: Rejections,
+        tally: Tally,
     ) -> None:
         self.name = source.name
         self.format = source.format
@@ -77,6 +87,7 @@ class Job:
         self._store = store
         self._source = source
         self._builder = builder
+        self._repeats = repeats
         self._refused = refused
         self._tally = tally
         self._unread: Iterator[SourceRow] = iter(())
@@ -97,8 +108,11 @@ class Job:
         try:
             for row in rows:
                 any_read = True
-                if row.values is not None and row.problem is None:
-                    self._builder.survey(row.values)
+                if row.values is None or row.problem is not None or row.left_out is not None:
+                    continue
+                if row.identity is not None:
+                    self._repeats.add(row, row.identity)
+                self._builder.survey(row.values)
         except DamagedError:
             return False  # what is before the damage is stored; then the second pass says it
         return any_read
@@ -121,18 +135,34 @@ class Job:
         any_read = False
         for row in islice(self._unread, size):
             any_read = True
+            if row.left_out is not None:
+                self._tally.left_out[row.left_out] += 1
+                continue
             if row.values is None or row.problem is not None:
                 self._refused.add(self._source, row, row.problem or "", row.problem or "")
                 continue
             self._look_at(row.values)
             try:
-                accepted.append(_Accepted(row, self._call(row.values, ids)))
+                call = self._call(row, ids) if row.identity is None else self._named_call(row, row.identity)
             except RowRefusedError as refusal:
                 self._refused.add(self._source, row, refusal.kind, str(refusal))
+                continue
+            if call is None:
+                self._tally.left_out[SAID_AGAIN] += 1
+            else:
+                accepted.append(_Accepted(row, call))
         return accepted if any_read else None
 
-    def _call(self, values: Mapping[str, Any], ids: DerivedIds) -> LLMApiCall:
+    def _call(self, row: SourceRow, ids: DerivedIds) -> LLMApiCall:
+        values = row.values or {}
         return self._builder.build(values, lambda tenant_id: ids.id_of(values, tenant_id))
+
+    def _named_call(self, row: SourceRow, identity: Identity) -> LLMApiCall | None:
+        """The call of a row that says which one it is; None where another row says more of it."""
+        if (began := self._repeats.began(row, identity)) is None:
+            return None
+        values = {**(row.values or {}), "create_time": began} if began else row.values or {}
+        return self._builder.build(values, lambda tenant_id: named_id(identity.key, tenant_id))
 
     def _look_at(self, values: Mapping[str, Any]) -> None:
         """Note which columns have values."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mofa_usage.errors import UsageError
 from mofa_usage.importing.content import LONGEST, SHOWN, Content, CutLine, TextSource
-from mofa_usage.importing.source import SourceRow
+from mofa_usage.importing.source import NO_CALL, SourceRow
 from mofa_usage.values import STRICT_JSON
 
 __all__ = ["NOT_UTF8", "TOO_LONG", "JsonSource", "is_utf8"]
@@ -40,11 +40,15 @@ def is_utf8(text: str) -> bool:
 
 
 class JsonSource(TextSource):
-    """JSON lines or a JSON document; `holds_a_call` tells an object that is a call from one that holds calls."""
+    """JSON lines or a JSON document; `holds_a_call` tells an object that is a call from one that holds calls.
+
+    Whole lines without any of the texts in `marks`, if there are any, are passed over without being parsed.
+    """
 
     format = "jsonl"
     is_text = False
     columns: tuple[str, ...] | None = None
+    marks: tuple[str, ...] = ()
 
     def __init__(self, content: Content, holds_a_call: Callable[[Mapping[str, Any]], bool]) -> None:
         super().__init__(content)
@@ -74,6 +78,9 @@ class JsonSource(TextSource):
             if type(line) is CutLine:
                 yield SourceRow(number, None, line.rstrip, TOO_LONG)
             elif text := line.strip().strip(_BOM):
+                if self.marks and text[0] == "{" and text[-1] == "}" and not any(mark in text for mark in self.marks):
+                    yield SourceRow(number, None, line.rstrip, left_out=NO_CALL)
+                    continue
                 values, problem = _parsed(text)
                 yield SourceRow(number, values, line.rstrip, problem)
 

@@ -66,8 +66,8 @@ class Rejections:
 
     Args:
         path: the file to write.
-        sources: the files that are read, which must not be overwritten. With several of them the written rows say
-            which one they are from.
+        sources: the files that are read, which must not be overwritten. With several of them, or a folder, the written
+            rows say which one they are from.
 
     Raises:
         UsageError: the name of `path` tells neither format, it is a source itself, or it cannot be written.
@@ -76,7 +76,7 @@ class Rejections:
     def __init__(self, path: Path | None, sources: Sequence[str | Path]) -> None:
         self.path = path
         self.total = 0
-        self._names_source = len(sources) > 1
+        self._names_source = len(sources) > 1 or any(Path(source).is_dir() for source in sources)
         self._tallies: dict[str, _Tally] = {}
         self._file: IO[str] | None = None
         self._write_row: Callable[[Mapping[str, object]], object] = lambda row: None
@@ -106,13 +106,14 @@ class Rejections:
         if kind not in self._tallies and len(self._tallies) >= _MOST_REASONS:
             kind = _OTHER
         tally = self._tallies.setdefault(kind, _Tally(reason))
+        name = row.file or source.name
         tally.count += 1
         if len(tally.lines) < _LINES_SHOWN:
             tally.lines.append(row.line)
-            where = f"{source.name} " if self._names_source else ""
+            where = f"{name} " if self._names_source else ""
             tally.places.append(f"{where}{source.unit} {row.line}")
         if self._file is not None:
-            named = {"source": source.name} if self._names_source else {}
+            named = {"source": name} if self._names_source else {}
             self._write_row({**named, "line": row.line, "reason": reason, "row": row.raw()})
 
     def reasons(self) -> tuple[RejectReason, ...]:

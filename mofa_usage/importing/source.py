@@ -8,7 +8,23 @@ reading: it is handed on with what is wrong about it. Only what cannot be read o
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["RowSource", "SourceRow"]
+__all__ = ["NO_CALL", "Identity", "RowSource", "SourceRow"]
+
+NO_CALL = "lines that are no calls"
+"""Why most lines of a log are left out."""
+
+
+class Identity(NamedTuple):
+    """Which call a row of a log is about, where a log says the same call in several rows.
+
+    `key` is the same text in all of them, in every file and every import. The row with the greatest `weight` says most;
+    of equal ones the one with the earliest `time` counts, then the first by file and line. `time` sorts as text, and
+    the earliest one of all rows is when the call began.
+    """
+
+    key: str
+    weight: int = 0
+    time: str = ""
 
 
 class SourceRow(NamedTuple):
@@ -16,13 +32,17 @@ class SourceRow(NamedTuple):
 
     `line` counts from 1, in the source's `unit`: the line on which the row begins, or the number of the row. `values`
     are its values by column name, None when the row is malformed; then `problem` says why. `raw` gives the row as it
-    stands in the source (JSON where it is no text).
+    stands in the source (JSON where it is no text). Of a tool's own log, `left_out` says why a row is none of the calls
+    and no mistake either, and `identity` which call it is. `file` is the one it stands in, where a source is several.
     """
 
     line: int
     values: Mapping[str, Any] | None
     raw: Callable[[], str]
     problem: str | None = None
+    left_out: str | None = None
+    identity: Identity | None = None
+    file: str | None = None
 
 
 class RowSource(Protocol):

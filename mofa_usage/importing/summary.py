@@ -10,6 +10,9 @@ from mofa_usage.names import DURATIONS, plain_name
 
 __all__ = ["ImportResult"]
 
+_PLAIN = {"csv", "jsonl", "parquet", "table", "sql"}
+_FILES_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
@@ -17,7 +20,8 @@ class ImportResult:
 
     Attributes:
         sources: the files, in their order; standard input is `standard input`.
-        format: csv, jsonl, parquet, table or sql (the answer of a query); several, joined by commas, where they differ.
+        format: csv, jsonl, parquet, table, sql (the answer of a query) or the name of a tool's logs
+            (`Claude Code session logs`); several, joined by commas, where they differ.
         rows: how many rows were read; `stored + replaced + rejected`.
         stored: how many new calls were stored.
         replaced: how many calls there were already, by their ids: in the store, or in a row before.
@@ -33,6 +37,9 @@ class ImportResult:
         tokens_read: how token counts were read where their names could mean two things, a sentence each.
         unknown_tokens: how many calls have token counts that are not known.
         rounded_prices: how many prices were rounded to ten decimal places.
+        left_out: how many rows of tools' logs are none of the calls, and no mistake either, by what they are. They are
+            not among `rows`.
+        unrecognised: the files of folders that are of no known format and were not read.
     """
 
     sources: tuple[str, ...]
@@ -53,6 +60,8 @@ class ImportResult:
     tokens_read: tuple[str, ...]
     unknown_tokens: int
     rounded_prices: int
+    left_out: Mapping[str, int]
+    unrecognised: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join((self.headline, *self.notes(), *map(str, self.reasons), *self.rejects_note()))
@@ -71,11 +80,18 @@ class ImportResult:
 
     def notes(self) -> Iterator[str]:
         """What else is worth knowing, a sentence each; the options named are those of the command line."""
+        if not set(self.format.split(", ")) <= _PLAIN:
+            yield f"read as {self.format}"
         if self.start and self.end:
             yield f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
         if self.zoneless_times:
             was = "was" if self.zoneless_times == 1 else "were"
             yield f"{_count(self.zoneless_times, 'time')} had no zone and {was} read as {self.tz} (--tz says another)"
+        if self.left_out:
+            yield f"left out: {', '.join(f'{what} ({number:,})' for what, number in self.left_out.items())}"
+        if self.unrecognised:
+            shown = ", ".join(self.unrecognised[:_FILES_SHOWN]) + (", ..." if self.unrecognised[_FILES_SHOWN:] else "")
+            yield f"{_count(len(self.unrecognised), 'file')} of no known format, not read: {shown}"
         for sentence in self.tokens_read:
             yield f"{sentence} (--tokens says otherwise)"
         if self.unknown_tokens:

@@ -1,0 +1,63 @@
+"""Logs that say a call again: the row that says most of it counts.
+
+A coding agent writes an answer to its log as it streams in, so that one call stands there several times with growing
+counts, and copies all of it to another file when a session is resumed. Rows of one call have the same `Identity`
+(`source.py`); which of them counts only all files of an import can say. They are kept in a private SQLite database
+without a name, which holds a bounded part of itself in memory and the rest in a temporary file that is gone with the
+process.
+"""
+
+import sqlite3
+from hashlib import blake2b
+
+from mofa_usage.importing.source import Identity, SourceRow
+
+__all__ = ["SAID_AGAIN", "Repeats"]
+
+_CACHE_KIB = 16 * 1024
+SAID_AGAIN = "rows that say a call again"
+_FIRST = "(-excluded.weight, excluded.time, excluded.place) < (-weight, time, place)"
+_ADD = f"""
+    INSERT INTO call VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    weight = CASE WHEN {_FIRST} THEN excluded.weight ELSE weight END,
+    time = CASE WHEN {_FIRST} THEN excluded.time ELSE time END,
+    place = CASE WHEN {_FIRST} THEN excluded.place ELSE place END,
+    began = min(began, excluded.began)
+"""  # noqa: S608  (nothing in it comes from outside)
+
+
+class Repeats:
+    """The calls of one import that may be said several times; used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._calls = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._calls.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._calls.execute("PRAGMA journal_mode = OFF")
+        self._calls.execute(
+            "CREATE TABLE call (key BLOB PRIMARY KEY, weight INTEGER, time TEXT, place TEXT, began TEXT) WITHOUT ROWID"
+        )
+        self._calls.execute("BEGIN")
+
+    def add(self, row: SourceRow, identity: Identity) -> None:
+        """Take note of a row of this identity."""
+        self._calls.execute(_ADD, (_digest(identity), identity.weight, identity.time, _place(row), identity.time))
+
+    def began(self, row: SourceRow, identity: Identity) -> str | None:
+        """When the call of a row began, as its earliest row says it; None when another row is the one that counts.
+
+        All rows must have been added.
+        """
+        found = self._calls.execute("SELECT place, began FROM call WHERE key = ?", (_digest(identity),)).fetchone()
+        return found[1] if found is not None and found[0] == _place(row) else None
+
+    def close(self) -> None:
+        """Forget the calls."""
+        self._calls.close()
+
+
+def _digest(identity: Identity) -> bytes:
+    return blake2b(identity.key.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _place(row: SourceRow) -> str:
+    return f"{row.file or ''}\0{row.line:012d}"
