@@ -7,11 +7,22 @@ frame that somebody wrote by hand. What computes them is the question that their
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mofa_usage.measures.formulas import Measure
+from mofa_usage.measures.formulas import Measure, Reckoned
 
 __all__ = ["ANSWERS"]
 
-_ANSWERS: tuple[Measure, ...] = ()
+_WASTE = (
+    Measure(
+        "waste_share",
+        "Share of all cost",
+        "rate",
+        description="Cost of these wasted calls / cost of all calls of the period.",
+        formula=Reckoned("waste"),
+        additive=True,
+    ),
+)
+
+_ANSWERS: tuple[Measure, ...] = (*_WASTE,)
 
 ANSWERS: Mapping[str, Measure] = MappingProxyType({entry.name: entry for entry in _ANSWERS})
 """By name, the measures that only a question of its own has."""

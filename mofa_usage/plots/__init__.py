@@ -54,6 +54,7 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
+from mofa_usage.plots.waste import waste_by
 
 __all__ = [
     "by_dimension",
@@ -74,6 +75,7 @@ __all__ = [
     "token_rate",
     "ttft_distribution",
     "ttft_over_time",
+    "waste_by",
 ]
 
 
@@ -244,6 +246,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "token_rate": token_rate,
         "ttft_distribution": ttft_distribution,
         "ttft_over_time": ttft_over_time,
+        "waste_by": waste_by,
     }
 )
 """The figures that `draw` knows, by name."""
@@ -278,7 +281,7 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
-_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({})
+_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({"waste": waste_by})
 """The figure of each question that is no breakdown, by `Roles.question`."""
 
 _FAILED = {"success_rate", *COUNTS.values()}

@@ -3,10 +3,14 @@
 `UsageFrame` has them as methods. Each hands its calls to the function that knows the answer, and styles what it gets.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
+
+from mofa_usage import efficiency
+from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
+    from mofa_usage.efficiency import WasteOptions
     from mofa_usage.usage.held import HeldCalls
 
 __all__ = ["Reasons"]
@@ -21,3 +25,10 @@ class Reasons:
     def _style(self, answer: "Breakdown", by: "By | None") -> None:
         """Let an answer know how the names in its dimensions look."""
         raise NotImplementedError
+
+    def waste(self, by: "By | None" = None, **options: "Unpack[WasteOptions]") -> "Breakdown":
+        """What was paid for nothing, by kind: see `mofa_usage.efficiency.waste`."""
+        with told():
+            answer = efficiency.waste(self._held.relation(self.tz), by, tz=self.tz, **options)
+        self._style(answer, by)
+        return answer

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import polars as pl
 
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
+from mofa_usage.analysis.sentences.waste import waste
 from mofa_usage.analysis.told import Told
 from mofa_usage.measures import Roles
 
@@ -18,15 +19,18 @@ __all__ = ["sentence"]
 
 Whole = tuple[pl.DataFrame, Roles] | None
 
-_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL})
+_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL, "waste": waste})
 """By `Roles.question`; of every other question it is `breakdown`."""
+
+_OF_NOTHING: Mapping[str, str] = MappingProxyType({"waste": "Nothing was wasted."})
+"""What an answer without rows says, by `Roles.question`, where it does not mean that there are no calls."""
 
 
 def sentence(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
     """What an answer with those roles says; `whole` is the row of all calls, where it is known."""
     told = Told.of(frame, roles, None if whole is None else Told.of(*whole))
     if not frame.height or told.total("calls") == 0:
-        return "There are no calls."
+        return _OF_NOTHING.get(roles.question, "There are no calls.")
     is_spread = {"bin_start", "bin_end"} <= set(frame.columns)
     tell = distribution if is_spread else _TELLERS.get(roles.question, breakdown)
     sentences = list(tell(told)) or list(breakdown(told))

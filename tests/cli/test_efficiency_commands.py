@@ -1,0 +1,29 @@
+"""`mofa-usage waste`: what it prints for people and for programs."""
+
+import json
+from decimal import Decimal
+
+from tests.cli.shell import Shell, query
+
+
+def test_waste_counts_right(demo: tuple[Shell, str]) -> None:
+    shell, _ = demo
+    url = "sqlite:try/usage.db"
+    rows = json.loads(shell.output("waste", "--json", "--url", url), parse_float=Decimal)
+    [(calls, cost)] = query(
+        shell.folder / "try/usage.db",
+        "select count(*), sum(cast(round(total_price * 1e10) as integer)) from entity_llm_api_call"
+        " where status <> 'success' or json_extract(labels, '$.retried') is not null",
+    )
+    assert sum(row["calls"] for row in rows) == calls
+    assert sum(row["cost"] or 0 for row in rows) == Decimal(cost).scaleb(-10)
+    printed = shell.output("waste", "--by", "agent_name", "--top", "3", "--url", url)
+    assert "was wasted on" in printed
+    assert "other" in printed
+
+
+def test_no_calls_are_explained(demo: tuple[Shell, str]) -> None:
+    shell, _ = demo
+    done = shell.run("waste", "--url", "sqlite:try/usage.db", "--model", "gpt-41", "--csv")
+    assert (done.returncode, done.stdout) == (1, "model_name,waste\n")
+    assert "no calls of model 'gpt-41'" in done.stderr
