@@ -21,9 +21,11 @@ import polars as pl
 from mofa_usage.analysis.currencies import currency_of
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.analysis.grouping_sets import Undivided
+from mofa_usage.analysis.intervals import wilson
+from mofa_usage.analysis.ordered import Picked
 from mofa_usage.analysis.quantiles import Ranked, fraction, places
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import Aggregate, Condition, Dimension, Measure, Quotient, Ratio
+from mofa_usage.measures import Aggregate, Bound, Condition, Dimension, Measure, Quotient, Ratio
 from mofa_usage.reading.columns import MONEY, NIL
 
 __all__ = ["Plan", "key", "measured", "readable"]
@@ -141,6 +143,16 @@ class Plan:
         asked = {name: [aggregate.quantile for aggregate in group] for name, group in quantiles.items()}
         return values, Undivided(asked, list(distinct))
 
+    def ordered(self) -> tuple[dict[str, nw.Expr], list[Picked]]:
+        """The values of which ends of intervals are asked for, by column, and what to pick of them in order."""
+        values: dict[str, nw.Expr] = {}
+        picked: list[Picked] = []
+        for of, group in self._bounded().items():
+            column = f"{self._names[group[0]]}_values"
+            values[column] = self._masked(of)
+            picked += (Picked(self._names[one], column, one.quantile, one.bound) for one in group)
+        return values, picked
+
     def unpacked(self, result: pl.DataFrame) -> pl.DataFrame:
         """The engine's result with a column for each aggregate."""
         columns = [
@@ -157,12 +169,26 @@ class Plan:
         return list(self._names.values())
 
     def _quantiles(self, *, money: bool) -> list[list[Aggregate]]:
-        """The quantiles of money, or of other things, that are asked for: together when they are of the same values."""
+        """The quantiles of money, or of other things, that are asked for: together when they are of the same values.
+
+        Those that are picked of values in order are not among them.
+        """
         groups: dict[Aggregate, list[Aggregate]] = {}
+        elsewhere = {aggregate for group in self._bounded().values() for aggregate in group}
         for aggregate in self._names:
-            if aggregate.function == "quantile" and (self._dtype(aggregate) == MONEY) is money:
-                groups.setdefault(replace(aggregate, quantile=0.0), []).append(aggregate)
+            is_asked = aggregate.function == "quantile" and aggregate not in elsewhere
+            if is_asked and (self._dtype(aggregate) == MONEY) is money:
+                groups.setdefault(_values_of(aggregate), []).append(aggregate)
         return list(groups.values())
+
+    def _bounded(self) -> dict[Aggregate, list[Aggregate]]:
+        """The ends of intervals, by the values that they are of, with the quantiles of these if they are no money."""
+        ends = {_values_of(aggregate): list[Aggregate]() for aggregate in self._names if aggregate.bound is not None}
+        for aggregate in self._names:
+            is_picked = aggregate.bound is not None or self._dtype(aggregate) != MONEY
+            if aggregate.function == "quantile" and is_picked and _values_of(aggregate) in ends:
+                ends[_values_of(aggregate)].append(aggregate)
+        return ends
 
     def value(self, aggregate: Aggregate, result: pl.DataFrame) -> pl.Series:
         """An aggregate in the engine's result, one value per row, with the type it has whatever the engine."""
@@ -181,6 +207,8 @@ class Plan:
 
     def _quantile(self, aggregate: Aggregate, result: pl.DataFrame) -> pl.Series:
         exact, name = fraction(aggregate.quantile), self._names[aggregate]
+        if aggregate.bound is not None:
+            return result[name].cast(MONEY if self._dtype(aggregate) == MONEY else pl.Float64)
         if self._dtype(aggregate) == MONEY:
             return Ranked.value(name, exact, result)
         # Between whole numbers a whole percentile is a multiple of 0.01, whatever an engine's last bit says.
@@ -241,8 +269,19 @@ def measured(measure: Measure, plan: Plan, result: pl.DataFrame) -> pl.Series:
     numerator, denominator = plan.value(formula.numerator, result), plan.value(formula.denominator, result)
     if measure.base.kind == "money":
         return _money_ratio(numerator, denominator, formula.scale)
+    if formula.bound is not None:
+        return _ends_of_rates(numerator, denominator, formula.bound)
     quotient = numerator.cast(pl.Float64) / denominator.cast(pl.Float64) * formula.scale
     return quotient.set(denominator == 0, None)
+
+
+def _ends_of_rates(numerator: pl.Series, denominator: pl.Series, bound: Bound) -> pl.Series:
+    """One end of the interval of each rate; null of no calls, and where more meet it than there are, which is none."""
+    ends = [
+        wilson(meeting, calls, bound.level)[bound.is_upper] if meeting <= calls else None
+        for meeting, calls in zip(numerator, denominator, strict=True)
+    ]
+    return pl.Series(ends, dtype=pl.Float64)
 
 
 def _money_ratio(numerator: pl.Series, denominator: pl.Series, scale: int) -> pl.Series:
@@ -312,6 +351,11 @@ def _quotient(quotient: Quotient) -> nw.Expr:
 def _met(condition: Condition, column: nw.Expr | None = None) -> nw.Expr:
     """Whether a call meets a condition on a column, by default the one that it names."""
     return _COMPARED[condition.operator](nw.col(condition.column) if column is None else column, condition.value)
+
+
+def _values_of(quantile: Aggregate) -> Aggregate:
+    """What all quantiles of the same values have in common."""
+    return replace(quantile, quantile=0.0, bound=None)
 
 
 def _counts_for(aggregate: Aggregate) -> Iterator[Aggregate]:

@@ -27,6 +27,7 @@ from mofa_usage.measures import (
     Share,
     dimension,
     measure,
+    with_bounds,
 )
 from mofa_usage.measures.derived import known_measure
 from mofa_usage.zones import Moment, time_range
@@ -94,12 +95,14 @@ class QuestionOptions(PeriodOptions, total=False):
     """As `breakdown` takes them.
 
     `fill_gaps` adds the buckets of time in which nothing was called, `top` keeps that many names and makes the rest one
-    group, `totals` answers for each level above, too.
+    group, `totals` answers for each level above, too, `intervals` is the level of the intervals of rates and
+    percentiles.
     """
 
     fill_gaps: bool
     top: int | None
     totals: bool
+    intervals: float | None
 
 
 class ZonedOptions(QuestionOptions, total=False):
@@ -119,6 +122,7 @@ class Question:
     fill_gaps: bool = False
     top: int | None = None
     totals: bool = False
+    intervals: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,8 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     asked = _measures(BREAKDOWN if question.measures is None else question.measures, calls)
     if not asked:
         raise UsageError("no measure was asked for")
+    if question.intervals is not None:
+        asked = tuple(dict.fromkeys(end for entry in asked for end in with_bounds(entry, question.intervals)))
     usual: By = "model_name" if "model_name" in calls.schema else ()
     dimensions = found(usual if question.by is None else question.by, calls)
     start, end = time_range(question.start, question.end, tz)

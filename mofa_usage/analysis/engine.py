@@ -5,7 +5,7 @@ reach, engines differ by an entry in the table `_ENGINES`, and nowhere else:
 
 - the microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection;
 - whether several quantiles of one column may be asked for at once, which saves an SQL engine a quarter of its time;
-- grouping the same calls by several sets of keys.
+- grouping the same calls by several sets of keys, and gathering the values of each group.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,10 +20,11 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.grouping_sets import Undivided, duckdb_sets, polars_sets
+from mofa_usage.analysis.ordered import duckdb_lists, polars_lists
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 
-__all__ = ["MOMENT", "LazyCalls", "Native", "collect", "grouping_sets", "open_calls"]
+__all__ = ["MOMENT", "LazyCalls", "Native", "collect", "grouping_sets", "lists", "open_calls"]
 
 Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
 """What holds the calls: a frame or relation with the columns of `reading.columns.CALL_SCHEMA`, or some of them."""
@@ -50,18 +51,24 @@ class Engine:
 
     `microseconds` adds columns to a native frame that count the microseconds since the epoch of others (new name ->
     column of instants). `quantile_lists`: Narwhals hands a list of quantiles through to it, and it returns a list.
-    `grouping_sets` groups a native frame by several sets of keys, see `mofa_usage.analysis.grouping_sets`.
+    `grouping_sets` groups a native frame by several sets of keys, see `mofa_usage.analysis.grouping_sets`; `lists`
+    gathers the values of each group, see `mofa_usage.analysis.ordered`.
     """
 
     microseconds: Callable[[Any, Mapping[str, str]], Any]
     quantile_lists: bool
     grouping_sets: Callable[[Any, Sequence[Sequence[str]], Undivided], list[pl.DataFrame]]
+    lists: Callable[[Any, Sequence[str], Sequence[str]], pl.DataFrame]
 
 
 _ENGINES: Mapping[nw.Implementation, Engine] = MappingProxyType(
     {
-        nw.Implementation.POLARS: Engine(_polars_microseconds, quantile_lists=False, grouping_sets=polars_sets),
-        nw.Implementation.DUCKDB: Engine(_duckdb_microseconds, quantile_lists=True, grouping_sets=duckdb_sets),
+        nw.Implementation.POLARS: Engine(
+            _polars_microseconds, quantile_lists=False, grouping_sets=polars_sets, lists=polars_lists
+        ),
+        nw.Implementation.DUCKDB: Engine(
+            _duckdb_microseconds, quantile_lists=True, grouping_sets=duckdb_sets, lists=duckdb_lists
+        ),
     }
 )
 
@@ -159,6 +166,11 @@ def sentence(error: Exception) -> str:
 def grouping_sets(frame: nw.LazyFrame[Any], sets: Sequence[Sequence[str]], asked: Undivided) -> list[pl.DataFrame]:
     """The groups by each set of keys, with what is asked of all values of each; the first set has all keys."""
     return _ENGINES[frame.implementation].grouping_sets(frame.to_native(), sets, asked)
+
+
+def lists(frame: nw.LazyFrame[Any], keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    """The groups by the keys, with the values of each in lists: in any order, without nulls."""
+    return _ENGINES[frame.implementation].lists(frame.to_native(), keys, columns)
 
 
 def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:

@@ -49,6 +49,7 @@ def breakdown(
     fill_gaps: bool = False,
     top: int | None = None,
     totals: bool = False,
+    intervals: float | None = None,
 ) -> Breakdown:
     """Measures of the calls, by dimensions.
 
@@ -72,6 +73,9 @@ def breakdown(
         top: keep so many values of the first category in `by`, currencies apart: the heaviest by the first measure over
             the whole answer, or by calls where values of that do not add up. All other calls are one group, "other".
         totals: answer the question also by all dimensions but the last, by all but the last two, ..., and the whole.
+        intervals: a level such as 0.95: how sure each rate and percentile is that many calls say it of, by
+            `mofa_usage.analysis.intervals`, which take calls as independent. Those of one session or one bad minute are
+            not, so the intervals are too narrow.
 
     Returns:
         One row per combination of dimensions that occurs (one row in all without dimensions), the columns being the
@@ -82,6 +86,11 @@ def breakdown(
         each such measure for each currency (`cost_EUR`, `cost_USD`): of the calls in that currency and those without a
         price. With `currency` in `by` there is a row for each currency, and one, null, for calls without a price. All
         other measures are of all calls.
+
+        With `intervals` each rate of calls (`success_rate`, `request_success_rate`, and such ratios of your own) and
+        each percentile, rolling ones too, is followed by the ends of its interval, `success_rate_low` and
+        `success_rate_high`, of the same type. Null is an end that so few calls cannot say: of the p95 and p99 of 50
+        calls and the p99 of 200 it is the upper one.
 
         With `top` a last column `is_other` (Boolean) marks the rows of the group "other", which come after the others.
         `totals` of the answer are those of the levels above, the whole last: each is what the question without those
@@ -94,10 +103,11 @@ def breakdown(
 
     Raises:
         UsageError: an unknown measure, dimension or zone, a time without zone, a column that the frame lacks, `top`
-            below 1 or without a category, a rolling measure or sum so far without one bucket of time in `by`; a measure
-            of your own over what is no number or under a name that means something else, two columns of one name.
+            below 1 or without a category, `intervals` that are not between 0 and 1, a rolling measure or sum so far
+            without one bucket of time in `by`; a measure of your own over what is no number or under a name that means
+            something else, two columns of one name.
     """
-    return breakdowns(native, [Question(by, measures, start, end, fill_gaps, top, totals)], tz=tz)[0]
+    return breakdowns(native, [Question(by, measures, start, end, fill_gaps, top, totals, intervals)], tz=tz)[0]
 
 
 def breakdowns(native: Native, questions: Sequence[Question], *, tz: str = "UTC") -> list[Breakdown]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["Undivided", "duckdb_sets", "polars_sets"]
+__all__ = ["Undivided", "duckdb_sets", "interpolated", "polars_sets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,13 @@ def polars_sets(frame: pl.LazyFrame, sets: Sequence[Sequence[str]], asked: Undiv
 
 def _picked(column: str, quantiles: Sequence[float]) -> pl.Expr:
     """Quantiles of lists of values in order, as Polars interpolates: nulls for an empty list."""
+    return pl.concat_list(interpolated(column, quantile) for quantile in quantiles)
+
+
+def interpolated(column: str, quantile: float) -> pl.Expr:
+    """A quantile of each list of values in order; null for an empty one."""
     values = pl.col(column)
-    last = values.list.len().cast(pl.Int64) - 1
-    return pl.concat_list(_between(values, last.cast(pl.Float64) * quantile) for quantile in quantiles)
-
-
-def _between(values: pl.Expr, place: pl.Expr) -> pl.Expr:
+    place = (values.list.len().cast(pl.Int64) - 1).cast(pl.Float64) * quantile
     low, high = (
         values.list.get(end.cast(pl.Int64), null_on_oob=True).cast(pl.Float64) for end in (place.floor(), place.ceil())
     )

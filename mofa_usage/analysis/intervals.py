@@ -36,25 +36,15 @@ from statistics import NormalDist
 from typing import TypeAlias
 
 from mofa_usage.errors import UsageError
+from mofa_usage.measures.formulas import checked_level
 
-__all__ = ["Interval", "checked_level", "newcombe", "order_ranks", "wilson"]
+__all__ = ["Interval", "newcombe", "order_ranks", "wilson"]
 
 Interval: TypeAlias = tuple[float, float] | tuple[None, None]
 """The lower and the upper end; None and None of no calls."""
 
 _NOTHING = 1e-17
 """A part of a sum so small that a float does not see it."""
-
-
-def checked_level(level: float) -> float:
-    """The level of an interval.
-
-    Raises:
-        UsageError: it is not between 0 and 1.
-    """
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
-        raise UsageError(f"the level of an interval is {level!r}; it is between 0 and 1, such as 0.95")
-    return level
 
 
 def wilson(successes: int, n: int, level: float) -> Interval:

@@ -1,7 +1,8 @@
 """The groups of calls by all dimensions, and those of each level above: by all but the last one, ..., the whole.
 
 One level is one pass over the calls. For several, what adds up is computed for the smallest groups and added; what
-does not add up is asked of the engine for all levels at once.
+does not add up is asked of the engine for all levels at once. What needs the values of the groups in order is a pass
+of its own, see `ordered`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ import polars as pl
 from mofa_usage.analysis.aggregates import Plan, key
 from mofa_usage.analysis.asking import OTHER_MARK, Asked
 from mofa_usage.analysis.buckets import BUCKETS, Clock
-from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets
+from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets, lists
 from mofa_usage.analysis.folding import Fold, Keys
+from mofa_usage.analysis.ordered import picked
 
 __all__ = ["keys_of", "labels", "levels"]
 
@@ -52,6 +54,10 @@ def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> d
         found = [_grouped(plan.ranked(selected, names[0]), names[0], expressions)]
     else:
         found = _several(selected, names, plan)
+    values, wanted = plan.ordered()
+    if wanted:
+        gathered = lists(selected.select(*names[0], **values), names[0], list(values))
+        found = _all_beside(found, picked(gathered, names, wanted), names)
     return dict(zip(depths, map(plan.unpacked, found), strict=True))
 
 
@@ -65,12 +71,20 @@ def _several(selected: nw.LazyFrame[Any], sets: Sequence[list[str]], plan: Plan)
     if amounts := plan.amounts():
         parts.append([_grouped(plan.ranked(selected, names), names, amounts) for names in sets])
     for part in parts:
-        found = [_beside(groups, more, names) for groups, more, names in zip(found, part, sets, strict=True)]
+        found = _all_beside(found, part, sets)
     return found
 
 
 def _grouped(selected: nw.LazyFrame[Any], names: Sequence[str], expressions: Mapping[str, nw.Expr]) -> pl.DataFrame:
+    if not names and not expressions:
+        return pl.DataFrame()
     return collect((selected.group_by(*names).agg if names else selected.select)(**expressions))
+
+
+def _all_beside(
+    found: Sequence[pl.DataFrame], more: Sequence[pl.DataFrame], sets: Sequence[list[str]]
+) -> list[pl.DataFrame]:
+    return [_beside(groups, further, names) for groups, further, names in zip(found, more, sets, strict=True)]
 
 
 def _beside(groups: pl.DataFrame, more: pl.DataFrame, names: list[str]) -> pl.DataFrame:

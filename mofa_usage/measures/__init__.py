@@ -22,10 +22,12 @@ Decimal with ten places, in the currency of its call: **amounts of different cur
 answer has several, a measure of kind `money` is a column for each of them, see `money_columns`. Token details
 (cached, reasoning) are subsets of prompt and completion tokens and are never added to them.
 
+- A rate or percentile with a `Bound` is one end of its interval: how sure a number of so many calls is.
 - A `Reckoned` measure is what another question than a breakdown computes; `answers` knows those.
 
 - `formulas` has the parts, `catalogue` every measure that has a name of its own, `percentiles` those that a number
-  names, `derived` shares and the like, and every measure by its name, `dimensions` every dimension, `columns` the names
+  names, `derived` shares and the like, and every measure by its name, `bounds` the ends of
+  intervals, `dimensions` every dimension, `columns` the names
   of the columns of money, `roles` what the columns of an answer are, `spelling` tells who mistypes a name what is near
   it.
 
@@ -45,12 +47,14 @@ mofa_usage.errors.UsageError: no measure is called 'latncy_p95'; near it: latenc
 """
 
 from mofa_usage.measures.answers import ANSWERS
+from mofa_usage.measures.bounds import low_and_high, with_bounds
 from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
 from mofa_usage.measures.derived import cumulative, measure, rolling, share
 from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
 from mofa_usage.measures.formulas import (
     Aggregate,
+    Bound,
     Condition,
     Cumulative,
     Derived,
@@ -70,6 +74,7 @@ __all__ = [
     "LABEL_COLUMNS",
     "MEASURES",
     "Aggregate",
+    "Bound",
     "Condition",
     "Cumulative",
     "Derived",
@@ -87,9 +92,11 @@ __all__ = [
     "Share",
     "cumulative",
     "dimension",
+    "low_and_high",
     "measure",
     "measure_of_column",
     "money_columns",
     "rolling",
     "share",
+    "with_bounds",
 ]

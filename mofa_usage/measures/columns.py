@@ -7,8 +7,8 @@ last column `currency` says which. Where they are in several, there is a column 
 ({'EUR': 'cost'}, {'EUR': 'cost_EUR', 'USD': 'cost_USD'})
 >>> measure_of_column("cost_per_call_EUR"), measure_of_column("cost"), measure_of_column("model_name")
 (('cost_per_call', 'EUR'), ('cost', None), None)
->>> measure_of_column("cost_p95_EUR"), measure_of_column("cost_share_of_day_EUR")
-(('cost_p95', 'EUR'), ('cost_share_of_day', 'EUR'))
+>>> measure_of_column("cost_p95_low_EUR"), measure_of_column("cost_share_of_day_EUR")
+(('cost_p95_low', 'EUR'), ('cost_share_of_day', 'EUR'))
 """
 
 import re
@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 from mofa_usage.errors import UsageError
 from mofa_usage.measures.answers import ANSWERS
+from mofa_usage.measures.bounds import bound_of, named_bound
 from mofa_usage.measures.derived import known_measure
 from mofa_usage.measures.formulas import Measure, Share
 
-__all__ = ["measure_of_column", "money_columns"]
+__all__ = ["measure_in", "measure_of_column", "money_columns"]
 
 
 def money_columns(measure: str, currencies: Sequence[str]) -> dict[str, str]:
@@ -38,14 +39,20 @@ def measure_of_column(name: str) -> tuple[str, str | None] | None:
 
     None for a column that holds no measure that `measure` knows, such as a dimension.
     """
-    parts = name.split("_")
+    found = measure_in(name)
+    return None if found is None else (found[0].name, found[1])
+
+
+def measure_in(column: str) -> tuple[Measure, str | None] | None:
+    """The same, the measure itself in place of its name."""
+    parts = column.split("_")
     for length in range(len(parts), 0, -1):
-        found, currency = _known("_".join(parts[:length])), "_".join(parts[length:])
+        found, currency = _called("_".join(parts[:length])), "_".join(parts[length:])
         if found is None or (length == len(parts) and _ends_in_currency(found)):
             continue
         if not currency and length == len(parts):
-            return found.name, None
-        return (found.name, currency) if found.of_money else None
+            return found, None
+        return (found, currency) if found.of_money else None
     return None
 
 
@@ -55,8 +62,12 @@ def _ends_in_currency(found: Measure) -> bool:
     return of is not None and found.of_money and re.search("_[A-Z]{3}$", of) is not None
 
 
-def _known(name: str) -> Measure | None:
+def _called(name: str) -> Measure | None:
+    """The measure of that name, also one that only a question of its own has, or an end of an interval."""
+    base = named_bound(name)
     try:
-        return known_measure(name) or ANSWERS.get(name)
+        found = known_measure(name) or ANSWERS.get(name)
+        of = known_measure(base) if found is None and base is not None else None
     except UsageError:
         return None
+    return found if of is None else bound_of(of, name)

@@ -13,6 +13,7 @@ from mofa_usage.errors import UsageError
 
 __all__ = [
     "Aggregate",
+    "Bound",
     "Condition",
     "Cumulative",
     "Derived",
@@ -23,6 +24,7 @@ __all__ = [
     "Reckoned",
     "Rolling",
     "Share",
+    "checked_level",
 ]
 
 Quantity: TypeAlias = Literal["money", "count", "tokens", "ms", "rate", "tokens/s"]
@@ -94,17 +96,45 @@ class Quotient:
         return () if self.recorded is None else (self.recorded,)
 
 
+def checked_level(level: float) -> float:
+    """The level of an interval.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise UsageError(f"the level of an interval is {level!r}; it is between 0 and 1, such as 0.95")
+    return level
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of an interval around a rate or percentile, at a level such as 0.95.
+
+    Raises:
+        UsageError: the level is not between 0 and 1.
+    """
+
+    level: float
+    is_upper: bool
+
+    def __post_init__(self) -> None:
+        checked_level(self.level)
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """One number per group, computed by the engine.
 
     `count` counts the calls (those that have `value`, when one is given); `distinct` the different values,
     the nil UUID not among them, since it stands for "none"; `quantile` is exact, with linear interpolation
-    (numpy's default). A sum of which no call has a value is null; with `zero_of_nothing` it is 0 where there are no
-    calls at all that meet the conditions.
+    (numpy's default); with a `bound` it is that end of its interval instead, which is one of the values. A sum of which
+    no call has a value is null; with `zero_of_nothing` it is 0 where there are no calls at all that meet the
+    conditions.
 
     Raises:
-        UsageError: there is no such function, it needs a value and has none, or the quantile is not from 0 to 1.
+        UsageError: there is no such function, it needs a value and has none, the quantile is not from 0 to 1, or what
+            has a bound is no quantile.
     """
 
     function: Function
@@ -112,6 +142,7 @@ class Aggregate:
     where: tuple[Condition, ...] = ()
     quantile: float = 0.0
     zero_of_nothing: bool = False
+    bound: Bound | None = None
 
     def __post_init__(self) -> None:
         if self.function not in get_args(Function):
@@ -122,6 +153,8 @@ class Aggregate:
             raise UsageError(f"where = {self.where!r}; it is a tuple of Conditions")
         if not 0 <= self.quantile <= 1:
             raise UsageError(f"quantile = {self.quantile!r}; it is from 0 to 1, such as 0.95")
+        if self.bound is not None and self.function != "quantile":
+            raise UsageError(f"the aggregate {self.function!r} has no interval; a quantile has")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -139,18 +172,28 @@ class Aggregate:
 class Ratio:
     """`numerator / denominator * scale`, null when the denominator is 0 or either is null.
 
+    With a `bound` it is that end of the interval of a rate: how many of some calls meet something.
+
     Raises:
-        UsageError: one of them is no aggregate.
+        UsageError: one of them is no aggregate, or what has a bound is no rate of calls.
     """
 
     numerator: Aggregate
     denominator: Aggregate
     scale: int = 1
+    bound: Bound | None = None
 
     def __post_init__(self) -> None:
         for part in (self.numerator, self.denominator):
             if not isinstance(part, Aggregate):
                 raise UsageError(f"a ratio is of two Aggregates, not of {part!r}")
+        if self.bound is not None and not self.is_proportion:
+            raise UsageError("a ratio has an interval where it is of two counts, with a scale of 1")
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether it says how many of some calls meet something."""
+        return self.numerator.function == self.denominator.function == "count" and self.scale == 1
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -14,10 +14,8 @@ frame that somebody wrote by hand it is read from the names of the columns.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from mofa_usage.measures.answers import ANSWERS
 from mofa_usage.measures.catalogue import MEASURES
-from mofa_usage.measures.columns import measure_of_column
-from mofa_usage.measures.derived import measure
+from mofa_usage.measures.columns import measure_in
 from mofa_usage.measures.dimensions import DIMENSIONS, Dimension
 from mofa_usage.measures.formulas import Measure
 
@@ -63,8 +61,8 @@ class Roles:
         for name in columns:
             if name in DIMENSIONS:
                 dimensions[name] = DIMENSIONS[name]
-            elif (found := measure_of_column(name)) is not None and (name in MEASURES or name in numeric):
-                measures[name] = MeasureColumn(ANSWERS.get(found[0]) or measure(found[0]), found[1])
+            elif (found := measure_in(name)) is not None and (name in MEASURES or name in numeric):
+                measures[name] = MeasureColumn(*found)
             elif name in text:
                 dimensions[name] = Dimension(name, name, "category", f"The column {name}.", (name,))
         apart = (column.currency for column in measures.values() if column.currency is not None)
