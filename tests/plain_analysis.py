@@ -286,6 +286,11 @@ _PER_CALL: dict[str, Callable[[list[Row]], list[Any]]] = {
 """What percentiles by name are of, but for money."""
 
 
+def per_call(of: str) -> Callable[[list[Row]], list[Any]]:
+    """The values of which there are percentiles, by the beginning of their names."""
+    return partial(_values, column="total_price") if of == "cost" else _PER_CALL[of]
+
+
 def money_quantile(amounts: Sequence[Decimal], quantile: Fraction) -> Decimal | None:
     """Between its two neighbours, in fractions."""
     if not amounts:

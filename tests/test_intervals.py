@@ -2,13 +2,14 @@
 
 import math
 from fractions import Fraction
-from itertools import accumulate, product
+from itertools import product
 
 import numpy as np
 import pytest
 
 from mofa_usage.analysis.intervals import newcombe, order_ranks, wilson
 from mofa_usage.errors import UsageError
+from tests.plain_intervals import chances, exact_ranks
 from tests.proofs import trials
 
 SIZES, QUANTILES = (50, 200, 1000), (0.5, 0.95, 0.99)
@@ -61,22 +62,6 @@ def test_nothing_is_said_of_no_calls() -> None:
     assert wilson(0, 0, 0.95) == (None, None)
     assert newcombe((0, 0), (1, 2), 0.95) == newcombe((1, 2), (0, 0), 0.95) == (None, None)
     assert all(order_ranks(0, quantile, 0.95) == (None, None) for quantile in (0, 0.5, 1))
-
-
-def chances(n: int, quantile: Fraction) -> list[Fraction]:
-    """How likely it is that 0, 1, ..., n of n values lie below the quantile."""
-    return [math.comb(n, k) * quantile**k * (1 - quantile) ** (n - k) for k in range(n + 1)]
-
-
-def exact_ranks(n: int, quantile: Fraction, level: Fraction) -> tuple[int | None, int | None]:
-    """The ranks by their definition, in fractions."""
-    below, tail, place = list(accumulate(chances(n, quantile))), (1 - level) / 2, 1 + (n - 1) * quantile
-    low = [rank for rank in range(1, n + 1) if below[rank - 1] <= tail]
-    high = [rank for rank in range(1, n + 1) if 1 - below[rank - 1] <= tail]
-    return (
-        min(max(low), math.floor(place)) if low else None,
-        max(min(high), math.ceil(place)) if high else None,
-    )
 
 
 @pytest.mark.parametrize("level", ["0.5", "0.9", "0.95", "0.999"])

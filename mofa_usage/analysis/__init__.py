@@ -5,7 +5,8 @@ everybody asks for. All of them run on Polars frames and on DuckDB relations wit
 written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
 nothing) is done here, on integers before they group and on the small frame after it.
 
-- `intervals` says how sure a rate or percentile of so many calls is, in plain Python.
+- `intervals` says how sure a rate or percentile of so many calls is, in plain Python, and `ordered` picks the values
+  of the calls that are the ends of those of percentiles.
 - `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
   `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
   group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
@@ -18,7 +19,14 @@ from mofa_usage.errors import require
 for _module in ("polars", "narwhals", "duckdb"):
     require(_module, extra="analysis")
 
-from mofa_usage.analysis.asking import By, Measures, PeriodOptions, Question, QuestionOptions  # noqa: E402
+from mofa_usage.analysis.asking import (  # noqa: E402
+    By,
+    Measures,
+    PeriodOptions,
+    Question,
+    QuestionOptions,
+    SummaryOptions,
+)
 from mofa_usage.analysis.engine import Native  # noqa: E402
 from mofa_usage.analysis.grouping import breakdown, breakdowns  # noqa: E402
 from mofa_usage.analysis.questions import cost, latency, success_rate, summary, token_rate  # noqa: E402
@@ -34,6 +42,7 @@ __all__ = [
     "PeriodOptions",
     "Question",
     "QuestionOptions",
+    "SummaryOptions",
     "breakdown",
     "breakdowns",
     "cost",

@@ -41,6 +41,7 @@ __all__ = [
     "PeriodOptions",
     "Question",
     "QuestionOptions",
+    "SummaryOptions",
     "Usual",
     "ZonedOptions",
     "checked",
@@ -91,18 +92,22 @@ class PeriodOptions(TypedDict, total=False):
     end: Moment | None
 
 
-class QuestionOptions(PeriodOptions, total=False):
+class SummaryOptions(PeriodOptions, total=False):
+    """As `summary` takes them: `intervals` is the level of the intervals of rates and percentiles, such as 0.95."""
+
+    intervals: float | None
+
+
+class QuestionOptions(SummaryOptions, total=False):
     """As `breakdown` takes them.
 
     `fill_gaps` adds the buckets of time in which nothing was called, `top` keeps that many names and makes the rest one
-    group, `totals` answers for each level above, too, `intervals` is the level of the intervals of rates and
-    percentiles.
+    group, `totals` answers for each level above, too.
     """
 
     fill_gaps: bool
     top: int | None
     totals: bool
-    intervals: float | None
 
 
 class ZonedOptions(QuestionOptions, total=False):

@@ -148,13 +148,21 @@ def success_rate(native: Native, by: By | None = None, **options: Unpack[ZonedOp
     return breakdown(native, by, SUCCESS_RATE, **options)
 
 
-def summary(native: Native, *, tz: str = "UTC", start: Moment | None = None, end: Moment | None = None) -> Breakdown:
+def summary(
+    native: Native,
+    *,
+    tz: str = "UTC",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    intervals: float | None = None,
+) -> Breakdown:
     """The headline figures, in one row.
 
-    Columns: first_call and last_call (Datetime in `tz`; null without calls), then the measures of `SUMMARY`, money as
-    `breakdown` has it. What the frame lacks the columns for is left out. Errors are those of `breakdown`.
+    Columns: first_call and last_call (Datetime in `tz`; null without calls), then the measures of `SUMMARY`, money and
+    `intervals` as `breakdown` has them. What the frame lacks the columns for is left out. Errors are those of
+    `breakdown`.
     """
-    figures = breakdown(native, (), SUMMARY, tz=tz, start=start, end=end)
+    figures = breakdown(native, (), SUMMARY, tz=tz, start=start, end=end, intervals=intervals)
     calls = open_calls(native)
     if "create_time" not in calls.schema:
         return figures

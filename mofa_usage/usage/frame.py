@@ -38,9 +38,9 @@ from mofa_usage.analysis import (  # noqa: E402
     Breakdown,
     By,
     Measures,
-    PeriodOptions,
     Question,
     QuestionOptions,
+    SummaryOptions,
 )
 from mofa_usage.analysis.predicates import Expression  # noqa: E402
 from mofa_usage.analysis.predicates import predicates as asked_of  # noqa: E402
@@ -319,7 +319,7 @@ class UsageFrame(Reasons):
         """How many calls took how long, or cost how much: see `mofa_usage.analysis.distribution`."""
         return self._ask(analysis.distribution, by, **options)
 
-    def summary(self, **options: Unpack[PeriodOptions]) -> Breakdown:
+    def summary(self, **options: Unpack[SummaryOptions]) -> Breakdown:
         """The headline figures, in one row: see `mofa_usage.analysis.summary`."""
         with told():
             return analysis.summary(self._held.native(self.tz), tz=self.tz, **options)
