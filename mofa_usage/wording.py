@@ -22,6 +22,7 @@ __all__ = [
     "ENDED",
     "NONE",
     "WEEKDAYS",
+    "between",
     "column_texts",
     "compact",
     "count",
@@ -29,6 +30,8 @@ __all__ = [
     "duration",
     "heading",
     "hover_text",
+    "interval_name",
+    "interval_text",
     "label_text",
     "money",
     "money_texts",
@@ -130,6 +133,32 @@ def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
     if number is not None and kind == "tokens/s":
         return f"{number:,.1f} tokens/s"
     return f"{count(number)} tokens" if number is not None and kind == "tokens" else count(number)
+
+
+def interval_text(low: object, high: object, kind: Quantity, currency: str = "USD") -> str:
+    """An interval with the units of its ends; one that is not known is left open, and of two nothing is said.
+
+    >>> interval_text(0.7, 0.95, "rate"), interval_text(790, None, "ms"), interval_text(None, 5, "ms")
+    ('70.0% to 95.0%', 'at least 790 ms', 'at most 5 ms')
+    """
+    texts = [None if end is None else value_text(end, kind, currency) for end in (low, high)]
+    return between(*texts)
+
+
+def between(low: str | None, high: str | None) -> str:
+    """From one text to another, either of which may be unknown."""
+    if low is None or high is None:
+        return f"at least {low}" if low is not None else "" if high is None else f"at most {high}"
+    return f"{low} to {high}"
+
+
+def interval_name(level: float | None) -> str:
+    """What intervals at a level are called: `95% interval`."""
+    return (
+        "interval"
+        if level is None
+        else f"{Decimal(str(level * 100)).quantize(Decimal('1e-9')).normalize():f}% interval"
+    )
 
 
 # Columns of numbers ---------------------------------------------------------------------------------------------------

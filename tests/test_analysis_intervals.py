@@ -224,3 +224,38 @@ def test_what_has_no_interval_says_so() -> None:
     mine = Measure("success_rate_low", formula=Aggregate("max", "latency_ms"))
     with pytest.raises(UsageError, match="two columns of the answer would be called 'success_rate_low'"):
         breakdown(polars_frame([]), (), ["success_rate", mine], intervals=0.95)
+
+
+def test_tables_show_intervals_beside_their_value() -> None:
+    asked = ["calls", "success_rate", "latency_p50", "latency_p99", "cost_p50"]
+    answer = breakdown(polars_frame(sample(50, 5)), "model_name", asked, intervals=0.95, totals=True)
+    head, row, whole, beside = str(answer).split("\n")[1:]
+    assert "success_rate   _low to _high  latency_p50 (ms)  _low to _high (ms)" in head
+    assert "90.0%  78.6% to 95.7%" in row
+    assert "26            18 to 33" in row
+    assert whole.startswith("All")
+    assert beside == "and latency_p99, latency_p99_low, latency_p99_high, cost_p50, cost_p50_low, cost_p50_high"
+    one = str(answer.totals[0]).split("\n")
+    assert one[1:3] == ["success_rate  90.0% (78.6% to 95.7%)", "latency_p50   26 ms (18 to 33 ms)"]
+    assert one[3:] == ["latency_p99   50 ms (at least 48 ms)", "cost_p50      $0.0255 ($0.018 to $0.033)"]
+    page = answer._repr_html_()
+    assert page.count("95% interval") == 8
+    assert "at least 48</td>" in page
+    # An end that is left alone is a column like others.
+    assert "latency_p50_low (ms)" in str(answer.drop("latency_p50_high"))
+
+
+def test_sentences_say_how_sure_a_rate_of_few_calls_is() -> None:
+    rows = sample(16, 1)
+    usage = load_usage(polars_frame(rows))
+    assert usage.success_rate((), intervals=0.95).sentence == (
+        "93.8% of 16 calls succeeded (95% interval 71.7% to 98.9%). The others: 1 failed."
+    )
+    assert "interval" not in usage.success_rate(()).sentence
+    assert "interval" not in load_usage(polars_frame(sample(100, 1))).success_rate((), intervals=0.95).sentence
+    rows += [row | {"model_name": "b", "status": "success"} for row in rows[:3]]
+    asked = ["request_success_rate", "calls"]
+    sentence = breakdown(polars_frame(rows), "model_name", asked, intervals=0.9, totals=True).sentence
+    assert "highest for b (100% of 3 calls, 90% interval 52.6% to 100%)" in sentence
+    slow = breakdown(polars_frame(rows), "model_name", ["latency_p50", "calls"], intervals=0.9).sentence
+    assert "highest for m (8.5 ms of 16 calls, 90% interval 5 ms to 12 ms), lowest for b (2 ms of 3 calls)" in slow

@@ -8,7 +8,7 @@ are inherited, so that it suits light and dark notebooks, and everything that ca
 import shutil
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 
 import polars as pl
 
@@ -58,13 +58,19 @@ def _figures(columns: Sequence[Written]) -> str:
     """One row as a list: what it is, and how much."""
     return "".join(
         f'<tr style="background:none"><th scope="row" style="{_CELL};text-align:left;font-weight:normal;opacity:.7">'
-        f'{escape(column.heading)}</th><td style="{_CELL};text-align:left">{escape(_figure(column))}</td></tr>'
-        for column in columns
+        f'{escape(column.heading)}</th><td style="{_CELL};text-align:left">{escape(figure)}</td></tr>'
+        for column, figure in _told(columns)
     )
 
 
-def _figure(column: Written) -> str:
-    return f"{column.texts[0]} {column.unit}" if column.unit else column.texts[0]
+def _told(columns: Sequence[Written]) -> Iterator[tuple[Written, str]]:
+    """The columns of one row with their values, an interval behind the value that it is of."""
+    for column, following in zip_longest(columns, columns[1:]):
+        figure = f"{column.texts[0]} {column.unit}".rstrip()
+        if following is not None and following.is_interval and following.texts[0] != wording.count(None):
+            figure += f" ({following.texts[0]}{f' {following.unit}'.rstrip()})"
+        if not column.is_interval:
+            yield column, figure
 
 
 def _rows(columns: Sequence[Written], first: int, more: int, *, is_total: bool) -> str:
@@ -106,8 +112,9 @@ def text_table(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
     shown = pl.concat([frame.head(first), frame.tail(last)])
     columns = written(shown, roles, whole)
     if frame.height == 1 and not roles.dimensions:
-        widest = max(len(column.name) for column in columns)
-        return "\n".join(f"{column.name:{widest}}{_GAP}{wording.visible(_figure(column))}" for column in columns)
+        told = list(_told(columns))
+        widest = max(len(column.name) for column, _ in told)
+        return "\n".join(f"{column.name:{widest}}{_GAP}{wording.visible(figure)}" for column, figure in told)
     texts = [_lined_up(column) for column in columns]
     room = shutil.get_terminal_size((100, 24)).columns
     widths = accumulate(len(column[0]) + len(_GAP) for column in texts)
@@ -122,7 +129,8 @@ def text_table(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
 def _lined_up(column: Written) -> list[str]:
     """Head and cells of a column in one width."""
     labels = wording.shortened(column.texts, _TEXT_NAME) if column.is_name else {}
-    head = f"{column.name} ({column.unit})" if column.unit else column.name
+    name = "_low to _high" if column.is_interval else column.name
+    head = f"{name} ({column.unit})" if column.unit else name
     cells = [wording.visible(text) for text in (head, *(labels.get(text, text) for text in column.texts))]
     width = max(map(len, cells))
     return [cell.rjust(width) if column.is_number else cell.ljust(width) for cell in cells]

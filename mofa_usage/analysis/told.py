@@ -49,6 +49,24 @@ class Told:
             return None if name is None else self.frame[name][0]
         return None if self.whole is None else self.whole.only(measure)
 
+    def interval(self, column: str, row: int) -> str:
+        """The interval of a value in words, "95% interval 71% to 93%"; empty where there is none."""
+        ends = self.roles.intervals.get(column)
+        if ends is None:
+            return ""
+        entry, (low, high) = self.roles.measures[column], (self.frame[end][row] for end in ends)
+        said = None if self.currency is None else self.frame[self.currency][row]
+        code = entry.currency or said or next(iter(self.roles.currencies), "USD")
+        text = wording.interval_text(low, high, entry.measure.kind, code)
+        return f"{wording.interval_name(self.roles.level)} {text}" if text else ""
+
+    def interval_of_all(self, measure: str) -> str:
+        """The interval of a measure of all calls, as far as a row tells it."""
+        if self.frame.height == 1:
+            name = self.column(measure)
+            return "" if name is None else self.interval(name, 0)
+        return "" if self.whole is None else self.whole.interval_of_all(measure)
+
     def amounts(self, measure: str) -> dict[str | None, pl.Series]:
         """The amounts of a measure of money in each row, by currency."""
         columns = {

@@ -14,6 +14,7 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
 from mofa_usage.measures import Dimension, Roles
+from mofa_usage.measures.bounds import level_of
 from mofa_usage.measures.percentiles import PER_CALL
 
 __all__ = ["Written", "written"]
@@ -37,6 +38,7 @@ class Written:
         aside: Which of them are no names: "(none)", and "other" for the rest of a group.
         is_name: Whether they are names, which may be cut.
         is_number: Whether they are numbers.
+        is_interval: Whether they are the intervals of the column before.
     """
 
     name: str
@@ -46,12 +48,21 @@ class Written:
     unit: str = ""
     is_name: bool = False
     is_number: bool = False
+    is_interval: bool = False
 
 
 def written(frame: pl.DataFrame, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None = None) -> list[Written]:
     """The columns of an answer whose columns have those roles, in its order, and of the row of the whole."""
     hidden = {OTHER_MARK} | ({"currency"} if "currency" not in roles.dimensions and roles.measures else set())
-    return [_column(frame, name, roles, whole) for name in frame.columns if name not in hidden]
+    intervals = {name: ends for name, ends in roles.intervals.items() if name in frame.columns}
+    hidden.update(end for ends in intervals.values() for end in ends)
+    found = []
+    for name in frame.columns:
+        if name not in hidden:
+            found.append(_column(frame, name, roles, whole))
+        if name in intervals:
+            found.append(_interval(frame, intervals[name], roles, whole))
+    return found
 
 
 def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
@@ -88,19 +99,43 @@ def _text(value: object) -> str:
 
 
 def _measure(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None) -> Written:
-    column = roles.measures[name]
-    values, currencies, same = frame[name].to_list(), _currencies(frame, column.currency, roles), None
+    column, (values, currencies, is_whole) = roles.measures[name], _numbers(frame, name, roles, whole)
+    unit, texts = wording.column_texts(values, column.measure.kind, currencies)
+    if not is_whole:
+        texts[-1] = ""  # it tells currencies apart that are rows here
+    usual = column.measure.name if column.currency is None else f"{column.measure.name}_{column.currency}"
+    title = wording.heading(column) if name == usual else name
+    return Written(name, title, texts, [False] * len(texts), unit, is_number=frame.schema[name].is_numeric())
+
+
+def _numbers(
+    frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFrame, Roles] | None
+) -> tuple[list[object], list[str | None], bool]:
+    """The values of a column and their currencies, then those of the whole, if the whole has them."""
+    column, same = roles.measures[name], None
+    values, currencies = frame[name].to_list(), _currencies(frame, column.currency, roles)
     if whole is not None:
         above, its = whole
         same = next((there for there, other in its.measures.items() if other == column), None)
         values.append(None if same is None else above[same][0])
         currencies.append(column.currency or next(iter(its.currencies), None))
-    unit, texts = wording.column_texts(values, column.measure.kind, currencies)
-    if whole is not None and same is None:
-        texts[-1] = ""  # it tells currencies apart that are rows here
-    usual = column.measure.name if column.currency is None else f"{column.measure.name}_{column.currency}"
-    title = wording.heading(column) if name == usual else name
-    return Written(name, title, texts, [False] * len(texts), unit, is_number=frame.schema[name].is_numeric())
+    return values, currencies, whole is None or same is not None
+
+
+def _interval(
+    frame: pl.DataFrame, ends: tuple[str, str], roles: Roles, whole: tuple[pl.DataFrame, Roles] | None
+) -> Written:
+    """Both ends of the intervals in one column; where neither is known a dash."""
+    column = roles.measures[ends[0]]
+    (lows, currencies, is_whole), (highs, _, _) = (_numbers(frame, end, roles, whole) for end in ends)
+    unit, texts = wording.column_texts([*lows, *highs], column.measure.kind, currencies * 2)
+    known = [text if value is not None else None for text, value in zip(texts, [*lows, *highs], strict=True)]
+    rows = zip(known[: len(lows)], known[len(lows) :], strict=True)
+    shown = [wording.between(*row) or wording.count(None) for row in rows]
+    if not is_whole:
+        shown[-1] = ""
+    name, title = ", ".join(ends), wording.interval_name(level_of(column.measure))
+    return Written(name, title, shown, [False] * len(shown), unit, is_number=True, is_interval=True)
 
 
 def _currencies(frame: pl.DataFrame, apart: str | None, roles: Roles) -> list[str | None]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from mofa_usage.measures.formulas import Aggregate, Bound, Formula, Measure, Ratio, Reckoned, Rolling
 
-__all__ = ["bound_of", "low_and_high", "named_bound", "with_bounds"]
+__all__ = ["bound_of", "level_of", "low_and_high", "named_bound", "with_bounds"]
 
 _ENDS = ("low", "high")
 _KNOWLEDGE = frozenset({"coverage", "token_coverage"})
@@ -38,6 +38,12 @@ def with_bounds(measure: Measure, level: float) -> tuple[Measure, ...]:
     """
     ends = (_end(measure, Bound(level, is_upper=is_upper)) for is_upper in (False, True))
     return measure, *(end for end in ends if end is not None)
+
+
+def level_of(end: Measure) -> float | None:
+    """The level of the interval that a measure is an end of; None where nobody knows it."""
+    formula = end.base.formula
+    return formula.bound.level if isinstance(formula, Aggregate | Ratio) and formula.bound is not None else None
 
 
 def named_bound(name: str) -> str | None:

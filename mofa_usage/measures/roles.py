@@ -14,6 +14,7 @@ frame that somebody wrote by hand it is read from the names of the columns.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from mofa_usage.measures.bounds import level_of, low_and_high
 from mofa_usage.measures.catalogue import MEASURES
 from mofa_usage.measures.columns import measure_in
 from mofa_usage.measures.dimensions import DIMENSIONS, Dimension
@@ -86,6 +87,23 @@ class Roles:
     def by_currency(self) -> str | None:
         """The dimension of currencies, where the rows are kept apart by it."""
         return next((name for name, entry in self.dimensions.items() if entry.name == "currency"), None)
+
+    @property
+    def intervals(self) -> dict[str, tuple[str, str]]:
+        """The columns of the lower and the upper ends of intervals, by the column that they are beside."""
+        by_measure = {(column.measure.name, column.currency): name for name, column in self.measures.items()}
+        found = {}
+        for name, column in self.measures.items():
+            ends = [by_measure.get((end, column.currency)) for end in low_and_high(column.measure.name)]
+            if ends[0] is not None and ends[1] is not None:
+                found[name] = ends[0], ends[1]
+        return found
+
+    @property
+    def level(self) -> float | None:
+        """The level of the intervals; None where there are none, or nobody knows it."""
+        ends = (self.measures[low].measure for low, _ in self.intervals.values())
+        return next(map(level_of, ends), None)
 
     def within(self, columns: Collection[str]) -> "Roles":
         """The roles of those columns that are left of the answer."""

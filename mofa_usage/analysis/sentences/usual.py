@@ -16,7 +16,7 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
 from mofa_usage.analysis.told import Told
-from mofa_usage.measures import Cumulative, Derived, Dimension, Measure, Quantity, Share
+from mofa_usage.measures import Cumulative, Derived, Dimension, Quantity, Share
 
 __all__ = ["USUAL", "breakdown", "distribution"]
 
@@ -178,7 +178,7 @@ def _ends(told: Told, name: str, rows: pl.DataFrame, currency: str) -> Iterator[
     if not told.roles.dimensions:
         yield " to ".join(text.values())
     elif len(found) == 1:
-        yield f"{text[most]}{_of_few(told, measure, high)} for {told.label(high)}"
+        yield f"{text[most]}{_of_few(told, name, high)} for {told.label(high)}"
     elif least == most:
         yield f"{text[most]} throughout"
     else:
@@ -186,16 +186,18 @@ def _ends(told: Told, name: str, rows: pl.DataFrame, currency: str) -> Iterator[
         if overall is not None and not isinstance(measure.formula, Share):  # of all calls it is everything
             yield f"{wording.value_text(overall, measure.kind, currency)} for all calls"
         for end, row, value in (("highest", high, most), ("lowest", low, least)):
-            yield f"{end} for {told.label(row)} ({text[value]}{_of_few(told, measure, row)})"
+            yield f"{end} for {told.label(row)} ({text[value]}{_of_few(told, name, row)})"
 
 
-def _of_few(told: Told, measure: Measure, row: int) -> str:
-    """Of how many calls a value is, where they are few and it is of the calls of the row alone."""
-    calls = told.column("calls")
+def _of_few(told: Told, name: str, row: int) -> str:
+    """Of how many calls a value is, and how sure, where they are few and it is of the calls of the row alone."""
+    calls, measure = told.column("calls"), told.roles.measures[name].measure
     if calls is None or measure.kind == "count" or isinstance(measure.formula, Derived):
         return ""
     number = told.frame[calls][row]
-    return "" if number is None or number >= _FEW else f" of {_calls(number)}"
+    if number is None or number >= _FEW:
+        return ""
+    return ", ".join(filter(None, [f" of {_calls(number)}", told.interval(name, row)]))
 
 
 def _latency(told: Told) -> Iterator[str]:
@@ -221,12 +223,14 @@ def _success(told: Told) -> Iterator[str]:
     if calls is None or successes is None:
         return
     total, good = int(calls.sum()), int(successes.sum())
+    interval = told.interval_of_all("success_rate") if total < _FEW else ""
+    sure = f" ({interval})" if interval else ""
     if total == 1:
         yield "the only call succeeded" if good else "the only call did not succeed"
     elif good in (0, total):
-        yield f"{'all' if good else 'none of the'} {_calls(total)} succeeded"
+        yield f"{'all' if good else 'none of the'} {_calls(total)} succeeded{sure}"
     else:
-        start = f"{wording.percent(good / total)} of {_calls(total)} succeeded"
+        start = f"{wording.percent(good / total)} of {_calls(total)} succeeded{sure}"
         yield "; ".join([start, *_lowest(told, calls, successes)])
     ended = [f"{wording.count(number)} {text}" for name, text in _ENDED.items() if (number := told.total(name))]
     if ended and total > 1:
