@@ -20,7 +20,7 @@ from mofa_usage.importing.content import DamagedError
 from mofa_usage.importing.identity import DerivedIds, named_id
 from mofa_usage.importing.rejects import Rejections
 from mofa_usage.importing.repeats import SAID_AGAIN, Repeats
-from mofa_usage.importing.rows import CallBuilder, RowRefusedError
+from mofa_usage.importing.rows import CallBuilder, NoCallError, RowRefusedError
 from mofa_usage.importing.source import Identity, RowSource, SourceRow
 from mofa_usage.records import LLMApiCall
 
@@ -108,7 +108,7 @@ class Job:
         try:
             for row in rows:
                 any_read = True
-                if row.values is None or row.problem is not None or row.left_out is not None:
+                if row.values is None or row.problem is not None:
                     continue
                 if row.identity is not None:
                     self._repeats.add(row, row.identity)
@@ -141,9 +141,13 @@ class Job:
             if row.values is None or row.problem is not None:
                 self._refused.add(self._source, row, row.problem or "", row.problem or "")
                 continue
-            self._look_at(row.values)
+            if row.file is None:
+                self._look_at(row.values)
             try:
                 call = self._call(row, ids) if row.identity is None else self._named_call(row, row.identity)
+            except NoCallError as refusal:
+                self._leave_out(row, refusal)
+                continue
             except RowRefusedError as refusal:
                 self._refused.add(self._source, row, refusal.kind, str(refusal))
                 continue
@@ -152,6 +156,13 @@ class Job:
             else:
                 accepted.append(_Accepted(row, call))
         return accepted if any_read else None
+
+    def _leave_out(self, row: SourceRow, refusal: NoCallError) -> None:
+        """In a tool's log there is more than calls; in a file that somebody says holds calls it is a mistake."""
+        if row.file is None:
+            self._refused.add(self._source, row, refusal.kind, str(refusal))
+        else:
+            self._tally.left_out[refusal.kind] += 1
 
     def _call(self, row: SourceRow, ids: DerivedIds) -> LLMApiCall:
         values = row.values or {}

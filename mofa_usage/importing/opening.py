@@ -74,7 +74,8 @@ def open_all(
         return Opened((query,), (query.name,))
     if not names:
         table = TableRows(source)
-        return Opened((table,), (table.name,))
+        log = None if is_mapped else recognised(sample_of(table, None))
+        return Opened((table if log is None else LogFiles(log, [LogFile(table, None)]),), (table.name,))
     with ExitStack() as opened:
         gathered = _Gathered(file_format, is_mapped, opened)
         for name in names:

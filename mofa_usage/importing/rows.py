@@ -47,7 +47,7 @@ from mofa_usage.outcomes import used_nothing
 from mofa_usage.records import NIL_UUID, LLMApiCall
 from mofa_usage.tokens import Readings, ReportedUsage, TokenValueError, count_tokens, find_usage, token_columns
 
-__all__ = ["CallBuilder", "Contradictions", "RowRefusedError"]
+__all__ = ["CallBuilder", "Contradictions", "NoCallError", "RowRefusedError"]
 
 Contradictions = Literal["refuse", "keep"]
 
@@ -84,6 +84,10 @@ class RowRefusedError(Exception):
     def __init__(self, kind: str, reason: str | None = None) -> None:
         super().__init__(reason or kind)
         self.kind = kind
+
+
+class NoCallError(RowRefusedError):
+    """A row that is something else: another span of a trace, another line of a log."""
 
 
 class _Binding(NamedTuple):
@@ -153,7 +157,7 @@ class CallBuilder:
             row = {**row, "id": None, "response_id": row["id"]}
         said = self._said(row)
         if (reason := why_no_call(said)) is not None:
-            raise RowRefusedError(reason)
+            raise NoCallError(reason)
         data = self._fields_of(said)
         self._add_ending(data, said)
         self._add_tokens(data, said, row)
@@ -303,7 +307,7 @@ class CallBuilder:
             raise RowRefusedError(error.kind, str(error)) from None
         self._check_span(said, usage)
         if usage is None and not said.keys() & _SAYS_A_CALL:
-            raise RowRefusedError("no call: it says neither a model nor tokens, a price or an error")
+            raise NoCallError("no call: it says neither a model nor tokens, a price or an error")
         counts = None
         if usage is not None:
             self._note_tokens(usage)
@@ -339,7 +343,7 @@ class CallBuilder:
     def _check_span(self, said: Mapping[str, Any], usage: ReportedUsage | None) -> None:
         tokens = _raw_tokens(usage)
         if "span.id" in said and tokens is not None and self._spans.is_roll_up(said["span.id"], tokens):
-            raise RowRefusedError(ROLL_UP)
+            raise NoCallError(ROLL_UP)
 
     def _own_details(self, row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         """The details of tokens as the row has them under our own names, or those that they are mapped to."""

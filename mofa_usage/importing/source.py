@@ -33,7 +33,8 @@ class SourceRow(NamedTuple):
     `line` counts from 1, in the source's `unit`: the line on which the row begins, or the number of the row. `values`
     are its values by column name, None when the row is malformed; then `problem` says why. `raw` gives the row as it
     stands in the source (JSON where it is no text). Of a tool's own log, `left_out` says why a row is none of the calls
-    and no mistake either, and `identity` which call it is. `file` is the one it stands in, where a source is several.
+    and no mistake either (its `values` may still say what is around the calls), and `identity` which call it is. `file`
+    is the one it stands in, where a source is several.
     """
 
     line: int

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.importing.logs import LogFormat, Sample
+from mofa_usage.importing.logs.parts import project_of
 from mofa_usage.importing.source import NO_CALL, Identity, SourceRow
 
 __all__ = ["CLAUDE_CODE"]
@@ -22,7 +23,6 @@ __all__ = ["CLAUDE_CODE"]
 _OWN_WORDS = "answers that Claude Code wrote itself"
 _TYPES = {"user", "assistant", "system", "summary", "progress", "attachment", "file-history-snapshot"}
 _HTTP = re.compile(r"API Error:? \(?(\d{3})\b")
-_HOME = re.compile(r"^(?:/home/[^/]+|/Users/[^/]+|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]+)(?=[\\/]|$)")
 _SELLERS = {"msg_bdrk_": "aws", "msg_vrtx_": "gcp.vertex_ai", "msg_0": "anthropic"}
 _USUAL = (("speed", "standard"), ("inference_geo", ""), ("inference_geo", "not_available"))
 _LONGEST_MESSAGE = 1_000  # characters of an error
@@ -101,7 +101,7 @@ class _Session:
         """The project is where the session began: its working folder may change."""
         if not self._has_cwd and isinstance(cwd := record.get("cwd"), str) and cwd:
             self._has_cwd = True
-            self._project = _HOME.sub("~", cwd)
+            self._project = project_of(cwd)
 
 
 def _folder_of(path: Path) -> str | None:

@@ -1,0 +1,38 @@
+"""What rows of logs are made of: objects written as text, times of a known zone, folders of projects."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mofa_usage.values import read_json
+
+__all__ = ["as_object", "as_utc", "project_of"]
+
+_HOME = re.compile(r"^(?:/home/[^/]+|/Users/[^/]+|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]+)(?=[\\/]|$)")
+_ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d|UTC|GMT)\s*$", re.IGNORECASE)
+_DATED = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """A JSON object, from itself or from its text; empty where it is none."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = read_json(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_utc(value: Any) -> Any:
+    """A time that a tool writes without its zone, which is UTC; everything else as it is."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    if isinstance(value, str) and _DATED.match(value) and not _ZONED.search(value):
+        return f"{value.strip()}+00:00"
+    return value
+
+
+def project_of(folder: Any) -> str | None:
+    """A working folder as the name of a project: the user's home folder is `~`, whoever the user is."""
+    return _HOME.sub("~", folder) if isinstance(folder, str) and folder else None

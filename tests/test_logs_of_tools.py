@@ -1,0 +1,280 @@
+"""LiteLLM, Langfuse, OpenTelemetry and Phoenix: what they write, in each of their ways of writing it."""
+
+import copy
+import json
+import math
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mofa_usage.records import LLMApiCall
+from tests.imports import imported, imported_one, write_jsonl
+from tests.logs import FOLDER
+
+
+def told(call: LLMApiCall) -> tuple[Any, ...]:
+    cached = None if call.prompt_tokens_details is None else call.prompt_tokens_details.cached_tokens
+    price = None if call.total_price is None else call.total_price.normalize()
+    counts = (call.prompt_tokens, call.completion_tokens, cached)
+    return (call.model_name, call.status, *counts, price, call.latency_ms, call.time_to_first_token_ms, call.error_code)
+
+
+SAMPLES: dict[str, tuple[str, list[str], dict[str, int], list[tuple[Any, ...]]]] = {
+    "litellm": (
+        "LiteLLM spend logs",
+        ["spend_logs.json", "LiteLLM_SpendLogs.csv"],
+        {},
+        [
+            ("gpt-4o-mini-2024-07-18", "success", 1163, 50, 1000, Decimal("0.00012945"), 1250, 400, None),
+            ("self-hosted-llama", "success", 40, 50, None, None, 2000, None, None),
+            ("gpt-4o-mini-2024-07-18", "success", 1163, 50, None, 0, 10, None, None),  # out of the proxy's cache
+            ("gpt-4o-mini-2024-07-18", "rate_limited", 0, 0, None, None, 200, None, "429"),
+            ("gpt-4o-mini-2024-07-18", "timeout", 0, 0, None, None, 60000, None, "Timeout"),
+            ("text-embedding-3-small", "success", 1000, 0, None, Decimal("0.00002"), 300, None, None),
+        ],
+    ),
+    "langfuse": (
+        "Langfuse observations",
+        ["observations.json", "observations_v2.jsonl", "observations.csv"],
+        {"observations that are no generations": 1},
+        [
+            ("claude-sonnet-4-5", "success", 22140, 159, 22137, Decimal("0.0090351"), 1245, 300, None),
+            ("in-house", "success", 40, 50, None, None, 1000, None, None),
+            ("claude-sonnet-4-5", "failed", 0, 0, None, None, 1000, None, None),
+            ("text-embedding-3-small", "success", 1000, 0, None, Decimal("0.00002"), 100, None, None),
+        ],
+    ),
+    "opentelemetry": (
+        "OpenTelemetry traces (OTLP JSON)",
+        ["traces.jsonl", "trace.json"],
+        {"no call of a model but a span of kind invoke_agent": 1, "spans that are no calls of a model": 3},
+        [
+            ("gpt-4o", "success", 1163, 50, 1000, None, 2000, 250, None),
+            ("gpt-4o", "success", 400, 40, None, None, 1000, None, None),
+            ("gpt-4o", "rate_limited", 0, 0, None, None, 1000, None, "RateLimitError"),
+            ("gpt-4o-mini", "success", 30, 7, 10, None, 2000, 500, None),
+        ],
+    ),
+    "phoenix": (
+        "Phoenix spans",
+        ["spans.csv", "spans.json"],
+        {
+            "a roll-up of its children: its tokens are those of the spans beneath it": 1,
+            "spans that are no calls of a model": 2,
+        },
+        [
+            ("gpt-4o", "success", 1476, 50, 1024, Decimal("0.00319"), 1500, 400, None),
+            ("gpt-4o", "timeout", 0, 0, None, None, 1000, None, "APITimeoutError"),
+            ("text-embedding-3-small", "success", 7, 0, None, None, 100, None, None),
+        ],
+    ),
+}
+FILES = [FOLDER / tool / name for tool, (_, names, _, _) in SAMPLES.items() for name in names]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+async def test_the_samples(path: Path) -> None:
+    name, _, left_out, expected = SAMPLES[path.parent.name]
+    result, calls = await imported(path)
+    assert (result.format, result.left_out, result.rejected, result.ignored) == (name, left_out, 0, ())
+    assert [told(call) for call in calls] == expected
+    assert result.zoneless_times == 0
+
+
+@pytest.mark.parametrize("tool", SAMPLES)
+async def test_each_way_to_write_it_gives_the_same_calls(tool: str) -> None:
+    """So an import of one export after another changes nothing."""
+    ids = {tuple(call.id for call in (await imported(FOLDER / tool / name))[1]) for name in SAMPLES[tool][1]}
+    assert len(ids) == 1
+
+
+async def test_phoenix_spans_in_parquet_and_as_a_frame(tmp_path: Path) -> None:
+    """As pandas writes them: numbers that may be missing are doubles, events are structs."""
+    rows = pl.read_csv(FOLDER / "phoenix" / "spans.csv", infer_schema_length=None).to_dicts()
+    for row in rows:
+        row["events"] = json.loads(row["events"])
+        row["start_time"] = datetime.fromisoformat(row["start_time"])
+        row["attributes.llm.token_count.prompt"] = float(row["attributes.llm.token_count.prompt"] or math.nan)
+    frame = pa.Table.from_pylist(rows)
+    pq.write_table(frame, tmp_path / "spans.parquet")
+    for source in (tmp_path / "spans.parquet", frame):
+        result, calls = await imported(source)
+        assert (result.format, [told(call) for call in calls]) == ("Phoenix spans", SAMPLES["phoenix"][3])
+
+
+# LiteLLM
+
+
+async def test_what_a_spend_log_says() -> None:
+    _, calls = await imported(FOLDER / "litellm" / "spend_logs.json")
+    first = calls[0]
+    assert first.labels == {
+        **{"api_key": "shop-backend", "model_group": "small", "provider": "openai", "request_id": "chatcmpl-A1"},
+        **{"tags": "checkout, User-Agent: openai", "team": "Shop", "team_id": "team-7", "user": "dana"},
+    }
+    assert first.price_details is not None
+    assert first.price_details.input_price == Decimal("0.00009945")
+    assert first.api_response_id == "chatcmpl-A1"
+    assert calls[2].labels["cache_hit"] == "true"
+    assert [call.token_source for call in calls] == [*["provider"] * 4, "none", "provider"]
+    assert calls[5].labels["operation"] == "embeddings"
+
+
+async def test_sums_over_days_are_no_calls() -> None:
+    result, calls = await imported(FOLDER / "litellm" / "by_day.json")
+    assert (calls, result.rejected) == ([], 0)
+    assert result.left_out == {"sums over days (summarize=false gives the requests)": 1}
+
+
+def spend(**more: Any) -> dict[str, Any]:
+    times = dict.fromkeys(("startTime", "endTime"), "2026-05-07T10:00:00")
+    return {"request_id": "r", "call_type": "acompletion", "spend": 0, "model": "m", **times, **more}
+
+
+@pytest.mark.parametrize(
+    ("row", "price"),
+    [
+        ({"spend": 0.5, "prompt_tokens": 1, "completion_tokens": 1}, Decimal("0.5")),
+        ({"spend": 0.0, "prompt_tokens": 1, "completion_tokens": 1}, None),
+        ({"spend": "0", "prompt_tokens": 1, "completion_tokens": 1}, None),
+        ({"spend": 0.0, "cache_hit": "True", "prompt_tokens": 1, "completion_tokens": 1}, Decimal(0)),
+        ({"metadata": {"cost_breakdown": {"total_cost": 0.0}}, "prompt_tokens": 1, "completion_tokens": 1}, Decimal(0)),
+        ({"metadata": "not json", "request_tags": "{a,b}", "prompt_tokens": 1, "completion_tokens": 1}, None),
+    ],
+)
+async def test_what_a_cost_of_nothing_means(tmp_path: Path, row: dict[str, Any], price: Decimal | None) -> None:
+    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", spend(**row)))
+    assert call.total_price == price
+
+
+async def test_anthropics_cache_in_a_spend_log(tmp_path: Path) -> None:
+    usage = {"cache_read_input_tokens": 1000, "cache_creation_input_tokens": 100, "prompt_tokens": 1163}
+    row = spend(
+        prompt_tokens=1163, completion_tokens=50, total_tokens=1213, metadata={"additional_usage_values": usage}
+    )
+    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", row))
+    assert call.prompt_tokens_details is not None
+    assert (call.prompt_tokens, call.prompt_tokens_details.cached_tokens) == (1163, 1000)
+    assert call.prompt_tokens_details.cache_write_tokens == 100
+
+
+async def test_broken_rows_are_refused(tmp_path: Path) -> None:
+    good, bad = spend(prompt_tokens=1, completion_tokens=1), spend(request_id="b", prompt_tokens=-1, startTime="soon")
+    result, calls = await imported(write_jsonl(tmp_path / "a.jsonl", good, bad, {"startTime": "2026-05-07"}, 7))
+    assert (len(calls), result.rejected, sum(result.left_out.values())) == (1, 3 - 1, 1)
+
+
+# Langfuse
+
+
+async def test_what_an_observation_says() -> None:
+    _, calls = await imported(FOLDER / "langfuse" / "observations.json", text_ids=True)
+    first, slow, failed, embedding = calls
+    assert first.labels == {
+        **{"environment": "production", "generation": "answer", "session": "ticket-7"},
+        **{"trace": "support", "user": "dana"},
+    }
+    assert first.user_id.int != 0
+    assert (slow.error_message, failed.error_message, failed.token_source) == (None, "overloaded", "none")
+    assert embedding.labels["operation"] == "embeddings"
+
+
+def observation(**more: Any) -> dict[str, Any]:
+    base = {"id": "o", "traceId": "t", "type": "GENERATION", "parentObservationId": None, "model": "m"}
+    return base | {"startTime": "2026-05-08T10:00:00Z", "endTime": None} | more
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"input": 3, "input_cached_tokens": 7, "output": 2, "output_reasoning_tokens": 4, "total": 16}, (10, 6, 7, 4)),
+        ({"input": 3, "cache_read_input_tokens": 7, "output": 2, "total": 12}, (10, 2, 7, None)),
+        ({"input": 3, "input_cache_creation": 5, "input_audio": 1, "output": 2, "total": 11}, (9, 2, None, None)),
+        ({"input": 10, "input_cached_tokens": 7, "output": 2, "total": 12}, (10, 2, 7, None)),  # a part, not beside
+        ({"input": 10, "output": 2, "total": 12}, (10, 2, None, None)),
+        ({"input": 10, "output": 2}, (10, 2, None, None)),
+        ({"input": 10, "total": 12}, (10, 2, None, None)),
+    ],
+)
+async def test_parts_of_tokens(tmp_path: Path, usage: dict[str, int], expected: tuple[Any, ...]) -> None:
+    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", observation(usageDetails=usage)))
+    prompt, completion = call.prompt_tokens_details, call.completion_tokens_details
+    details = (prompt and prompt.cached_tokens, completion and completion.reasoning_tokens)
+    assert (call.prompt_tokens, call.completion_tokens, *details) == expected
+
+
+# Traces
+
+
+def otlp(*spans: dict[str, Any], resource: Any = None) -> dict[str, Any]:
+    return {"resourceSpans": [{"resource": resource or {}, "scopeSpans": [{"spans": list(spans)}]}]}
+
+
+def span(name: str, parent: str = "", **more: Any) -> dict[str, Any]:
+    pairs: dict[str, Any] = {
+        "gen_ai.request.model": {"stringValue": "m"},
+        "gen_ai.usage.input_tokens": {"intValue": "10"},
+    }
+    pairs |= {"gen_ai.usage.output_tokens": {"intValue": 2}}
+    start = {"startTimeUnixNano": "1778320800000000000", "endTimeUnixNano": "1778320801500000000"}
+    attributes = [{"key": key, "value": value} for key, value in pairs.items()]
+    return {"traceId": "t", "spanId": name, "parentSpanId": parent, "attributes": attributes, **start, **more}
+
+
+async def test_a_framework_above_the_client_reports_the_same_call(tmp_path: Path) -> None:
+    """Also where what lies between them is in another export."""
+    between = {"traceId": "t", "spanId": "b", "parentSpanId": "a", "name": "step", "startTimeUnixNano": "1"}
+    result, calls = await imported(
+        write_jsonl(tmp_path / "a.jsonl", otlp(span("a")), otlp(between), otlp(span("c", "b")))
+    )
+    assert (len(calls), calls[0].latency_ms) == (1, 1500)
+    assert result.left_out["a roll-up of its children: its tokens are those of the spans beneath it"] == 1
+
+
+async def test_names_and_values_of_other_writers(tmp_path: Path) -> None:
+    """Snake case, attributes as an object, statuses by name, lists and objects as values."""
+    attributes: dict[str, Any] = {
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 2,
+    }
+    snake = {
+        **{"trace_id": "t", "span_id": "s", "start_time_unix_nano": 1778320800000000000, "attributes": attributes},
+        **{"end_time_unix_nano": 1778320801000000000, "status": {"code": "STATUS_CODE_ERROR", "message": "gone"}},
+    }
+    resource = {
+        "attributes": [
+            {"key": "service.name", "value": {"string_value": "shop"}},
+            {
+                "key": "process.args",
+                "value": {
+                    "arrayValue": {
+                        "values": [{"kvlistValue": {"values": [{"key": "a", "value": {"boolValue": True}}]}}]
+                    }
+                },
+            },
+        ]
+    }
+    row = {"resource_spans": [{"resource": resource, "scope_spans": [{"spans": [snake, "odd"]}]}, "odd"]}
+    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", row))
+    assert (call.status, call.error_message, call.latency_ms, call.total_tokens) == ("failed", "gone", 1000, 3)
+    assert call.labels["service"] == "shop"
+
+
+async def test_lines_of_other_signals_are_left_out(tmp_path: Path) -> None:
+    result, calls = await imported(write_jsonl(tmp_path / "a.jsonl", otlp(span("a")), {"resourceLogs": []}, "odd"))
+    assert (len(calls), result.left_out, result.rejected) == (1, {"lines that are no calls": 1}, 1)
+
+
+async def test_a_long_trace_in_one_document_is_read_by_resources(tmp_path: Path) -> None:
+    whole = otlp(span("a"))
+    whole["resourceSpans"] += copy.deepcopy(otlp(span("b"))["resourceSpans"])
+    (tmp_path / "trace.json").write_text(json.dumps(whole, indent=1))
+    result, calls = await imported(tmp_path / "trace.json")
+    assert (len(calls), result.format) == (2, "OpenTelemetry traces (OTLP JSON)")
