@@ -54,6 +54,7 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
+from mofa_usage.plots.service import in_flight_over_time, service_burn, service_by
 from mofa_usage.plots.waste import waste_by
 
 __all__ = [
@@ -64,11 +65,14 @@ __all__ = [
     "failures_by",
     "headlines",
     "heatmap",
+    "in_flight_over_time",
     "latency_distribution",
     "latency_over_time",
     "measures_by",
     "measures_over_time",
     "over_time",
+    "service_burn",
+    "service_by",
     "speed_by",
     "speed_over_time",
     "success_over_time",
@@ -235,11 +239,14 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "failures_by": failures_by,
         "headlines": headlines,
         "heatmap": heatmap,
+        "in_flight_over_time": in_flight_over_time,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
+        "service_burn": service_burn,
+        "service_by": service_by,
         "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
@@ -281,7 +288,14 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
-_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({"waste": waste_by})
+_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
+    {
+        "burn": service_burn,
+        "service_level": service_by,
+        "service_over_time": in_flight_over_time,
+        "waste": waste_by,
+    }
+)
 """The figure of each question that is no breakdown, by `Roles.question`."""
 
 _FAILED = {"success_rate", *COUNTS.values()}

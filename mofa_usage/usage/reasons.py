@@ -5,12 +5,13 @@
 
 from typing import TYPE_CHECKING, Unpack
 
-from mofa_usage import efficiency
+from mofa_usage import efficiency, service
 from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
     from mofa_usage.efficiency import WasteOptions
+    from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
 
 __all__ = ["Reasons"]
@@ -31,4 +32,11 @@ class Reasons:
         with told():
             answer = efficiency.waste(self._held.relation(self.tz), by, tz=self.tz, **options)
         self._style(answer, by)
+        return answer
+
+    def service_level(self, by: "By | None" = None, **options: "Unpack[ServiceOptions]") -> "ServiceLevel":
+        """How many calls were within limits, error budgets, calls in flight: see `mofa_usage.service.service_level`."""
+        with told():
+            answer = service.service_level(self._held.relation(self.tz), by, tz=self.tz, **options)
+        self._style(answer.level, by)
         return answer

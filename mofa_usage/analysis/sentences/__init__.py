@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from mofa_usage.analysis.sentences.service import SERVICE
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
 from mofa_usage.analysis.sentences.waste import waste
 from mofa_usage.analysis.told import Told
@@ -19,7 +20,7 @@ __all__ = ["sentence"]
 
 Whole = tuple[pl.DataFrame, Roles] | None
 
-_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL, "waste": waste})
+_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL, **SERVICE, "waste": waste})
 """By `Roles.question`; of every other question it is `breakdown`."""
 
 _OF_NOTHING: Mapping[str, str] = MappingProxyType({"waste": "Nothing was wasted."})
