@@ -45,6 +45,7 @@ from mofa_usage.plots.headlines import headlines
 from mofa_usage.plots.heat import GRIDS, heatmap
 from mofa_usage.plots.percentiles import families
 from mofa_usage.plots.ranges import percentiles_by
+from mofa_usage.plots.reconciled import billed_and_recorded
 from mofa_usage.plots.rows import by_dimension, cost_by
 from mofa_usage.plots.series import (
     COUNTS,
@@ -54,10 +55,10 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
-from mofa_usage.plots.service import in_flight_over_time, service_burn, service_by
 from mofa_usage.plots.waste import waste_by
 
 __all__ = [
+    "billed_and_recorded",
     "by_dimension",
     "cost_by",
     "cost_over_time",
@@ -65,14 +66,11 @@ __all__ = [
     "failures_by",
     "headlines",
     "heatmap",
-    "in_flight_over_time",
     "latency_distribution",
     "latency_over_time",
     "measures_by",
     "measures_over_time",
     "over_time",
-    "service_burn",
-    "service_by",
     "speed_by",
     "speed_over_time",
     "success_over_time",
@@ -233,20 +231,18 @@ def _timed(answer: Answer) -> bool:
 
 KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
+        "billed_and_recorded": billed_and_recorded,
         "by_dimension": by_dimension,
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
         "failures_by": failures_by,
         "headlines": headlines,
         "heatmap": heatmap,
-        "in_flight_over_time": in_flight_over_time,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
-        "service_burn": service_burn,
-        "service_by": service_by,
         "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
@@ -288,14 +284,7 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
-_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
-    {
-        "burn": service_burn,
-        "service_level": service_by,
-        "service_over_time": in_flight_over_time,
-        "waste": waste_by,
-    }
-)
+_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({"reconcile": billed_and_recorded, "waste": waste_by})
 """The figure of each question that is no breakdown, by `Roles.question`."""
 
 _FAILED = {"success_rate", *COUNTS.values()}

@@ -3,15 +3,16 @@
 `UsageFrame` has them as methods. Each hands its calls to the function that knows the answer, and styles what it gets.
 """
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from mofa_usage import efficiency, service
+from mofa_usage import efficiency
+from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
 from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
     from mofa_usage.efficiency import WasteOptions
-    from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
 
 __all__ = ["Reasons"]
@@ -21,6 +22,8 @@ class Reasons:
     """What can be asked of the calls of a usage, which has them and says in which zone their days are counted."""
 
     tz: str
+    start: datetime | None
+    end: datetime | None
     _held: "HeldCalls"
 
     def _style(self, answer: "Breakdown", by: "By | None") -> None:
@@ -34,9 +37,16 @@ class Reasons:
         self._style(answer, by)
         return answer
 
-    def service_level(self, by: "By | None" = None, **options: "Unpack[ServiceOptions]") -> "ServiceLevel":
-        """How many calls were within limits, error budgets, calls in flight: see `mofa_usage.service.service_level`."""
+    def reconcile(self, bill: BillSource) -> Reconciliation:
+        """Compare the providers' own reports of usage and costs with these calls: is it all here?
+
+        `usage.reconcile("bills/may").findings` is empty where both sides agree. See `mofa_usage.audit.bills.reconcile`
+        for what a bill is and how it is compared; days are those of UTC, whatever the zone of this usage.
+
+        Raises:
+            UsageError: no such file, or a file that is no report of usage or costs; the message names it.
+        """
         with told():
-            answer = service.service_level(self._held.relation(self.tz), by, tz=self.tz, **options)
-        self._style(answer.level, by)
-        return answer
+            found = reconcile(self._held.relation("UTC"), bill, start=self.start, end=self.end)
+        self._style(found.comparison, ["model_name"])
+        return found

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from mofa_usage.analysis.sentences.service import SERVICE
+from mofa_usage.analysis.sentences.reconciled import findings, reconciled
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
 from mofa_usage.analysis.sentences.waste import waste
 from mofa_usage.analysis.told import Told
@@ -20,10 +20,18 @@ __all__ = ["sentence"]
 
 Whole = tuple[pl.DataFrame, Roles] | None
 
-_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType({**USUAL, **SERVICE, "waste": waste})
+_TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
+    {**USUAL, "reconcile": reconciled, "reconcile_findings": findings, "waste": waste}
+)
 """By `Roles.question`; of every other question it is `breakdown`."""
 
-_OF_NOTHING: Mapping[str, str] = MappingProxyType({"waste": "Nothing was wasted."})
+_OF_NOTHING: Mapping[str, str] = MappingProxyType(
+    {
+        "reconcile": "No day and no model of the bill could be compared.",
+        "reconcile_findings": "The bill agrees with what was recorded.",
+        "waste": "Nothing was wasted.",
+    }
+)
 """What an answer without rows says, by `Roles.question`, where it does not mean that there are no calls."""
 
 

@@ -1,0 +1,147 @@
+"""Pages of Anthropic's admin API: `/v1/organizations/usage_report/messages` and `/v1/organizations/cost_report`.
+
+`{"data": [{"starting_at": "2026-05-01T00:00:00Z", "ending_at": "...", "results": [...]}], "has_more": true,
+"next_page": "..."}`; days are those of UTC. In usage, input that had nothing to do with the cache is apart
+(`uncached_input_tokens`), and what was written to it is told by its lifetime (`cache_creation`). Nobody counts requests
+but the newer Analytics API. **Amounts are decimal texts in cents**: "41280.000000" is $412.80. The costs of the
+priority tier are not among them, nor is the use of code execution in the usage.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, money_of
+from mofa_usage.pricing.quotes import plain_tier
+from mofa_usage.values import read_currency
+from mofa_usage.zones import microseconds
+
+__all__ = ["AnthropicCosts", "AnthropicEmpty", "AnthropicUsage"]
+
+_PROVIDER = "anthropic"
+_KEYS = (
+    *("api_key_id", "workspace_id", "account_id", "service_account_id", "context_window", "inference_geo", "speed"),
+    *("product", "rbac_group_id", "slack_channel_id", "claude_tag_category", "claude_tag_user_id"),
+)
+_PIECES = {
+    "uncached_input_tokens": "uncached",
+    "cache_read_input_tokens": "cached",
+    "cache_creation.ephemeral_5m_input_tokens": "written",
+    "cache_creation.ephemeral_1h_input_tokens": "written_1h",
+    "output_tokens": "output",
+}
+
+
+class AnthropicUsage:
+    """What was used."""
+
+    name = "Anthropic usage page"
+
+    def recognises(self, document: Document) -> bool:
+        """See `BillFormat`."""
+        return "uncached_input_tokens" in (_first(document) or ())
+
+    def read(self, document: Document) -> Iterable[Page]:
+        """See `BillFormat`."""
+        yield _page(document, "completions", _usage)
+
+
+class AnthropicCosts:
+    """What it cost."""
+
+    name = "Anthropic cost page"
+
+    def recognises(self, document: Document) -> bool:
+        """See `BillFormat`."""
+        return {"amount", "currency"} <= set(_first(document) or ())
+
+    def read(self, document: Document) -> Iterable[Page]:
+        """See `BillFormat`."""
+        yield _page(document, COSTS, _cost)
+
+
+class AnthropicEmpty:
+    """A page without results, of whichever report."""
+
+    name = "Anthropic page"
+
+    def recognises(self, document: Document) -> bool:
+        """See `BillFormat`."""
+        return document.page is not None and bool(_buckets(document.page)) and _first(document) is None
+
+    def read(self, document: Document) -> Iterable[Page]:
+        """See `BillFormat`."""
+        yield _page(document, "", _usage)
+
+
+def _usage(result: Mapping[str, Any]) -> Line:
+    created = result.get("cache_creation") or {}
+    hour = count_of(created.get("ephemeral_1h_input_tokens"), "ephemeral_1h_input_tokens")
+    counted = {
+        "uncached": count_of(result.get("uncached_input_tokens"), "uncached_input_tokens"),
+        "cached": count_of(result.get("cache_read_input_tokens"), "cache_read_input_tokens"),
+        "written": hour + count_of(created.get("ephemeral_5m_input_tokens"), "ephemeral_5m_input_tokens"),
+        "output": count_of(result.get("output_tokens"), "output_tokens"),
+    }
+    requests = result.get("requests")
+    return Line(
+        model=result.get("model") or None,
+        tier=_tier(result),
+        counts=Counts(**counted, written_1h=hour),
+        requests=None if requests is None else count_of(requests, "requests"),
+        key=_key(result),
+    )
+
+
+def _cost(result: Mapping[str, Any]) -> Line:
+    about = result.get("description") or result.get("cost_type") or ""
+    return Line(
+        model=result.get("model") or None,
+        tier=_tier(result),
+        amount=money_of(result["amount"], "amount").scaleb(-2),
+        currency=read_currency(str(result["currency"])),
+        piece=_PIECES.get(str(result.get("token_type"))),
+        about=str(about),
+        key=_key(result),
+    )
+
+
+def _tier(result: Mapping[str, Any]) -> str | None:
+    tier = result.get("service_tier")
+    return None if tier is None else plain_tier(str(tier))
+
+
+def _key(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(result[name])) for name in _KEYS if result.get(name))
+
+
+def _buckets(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    data = page.get("data")
+    buckets = data if isinstance(data, list) else []
+    return [one for one in buckets if isinstance(one, Mapping) and "starting_at" in one and "results" in one]
+
+
+def _first(document: Document) -> Mapping[str, Any] | None:
+    buckets = _buckets(document.page or {})
+    return next((result for bucket in buckets for result in bucket["results"] or ()), None)
+
+
+def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line]) -> Page:
+    page = document.page or {}
+    buckets = tuple(
+        Bucket(
+            _moment(bucket["starting_at"], "starting_at"),
+            _moment(bucket.get("ending_at"), "ending_at"),
+            tuple(line(result) for result in bucket["results"] or ()),
+        )
+        for bucket in _buckets(page)
+    )
+    return Page(document.where, Report(_PROVIDER, kind), buckets, has_more=page.get("has_more") is True)
+
+
+def _moment(value: object, name: str) -> int:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{name} is {value!r:.40}, which is no time") from None
+    return microseconds(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
