@@ -233,7 +233,7 @@ def _build(theme: Theme, **more: object) -> go.layout.Template:
     scale = [[index / (len(steps) - 1), color] for index, color in enumerate(steps)]
     data = {
         # Neighbours in a stack are separated by a line of the background, so hue alone need not tell them apart.
-        "bar": [go.Bar(marker={"line": {"color": palette["paper"], "width": 0.6}})],
+        "bar": [go.Bar(marker={"line": {"color": palette["paper"], "width": 0.6}}, error_x={"color": palette["text"]})],
         "heatmap": [go.Heatmap(colorscale=scale)],
     }
     return go.layout.Template(layout=layout, data=data)

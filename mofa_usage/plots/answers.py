@@ -19,6 +19,7 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension, Measure, Roles, Rolling, Share
+from mofa_usage.plots.intervals import interval_words
 
 Row: TypeAlias = dict[str, Any]
 
@@ -37,8 +38,9 @@ class Answer:
 
     `rows` have the values of `dimensions` and `measures` under these names, and beside them whatever else the frame
     has. `apart` are the columns of money that there is one of for each currency: the measure and the currency of each.
-    `question` is what was asked, empty where nobody knows, `about` the column of the
-    calls that a distribution is of; `columns` are those of the frame, for messages.
+    `question` is what was asked, empty where nobody knows, `about` the column of the calls that a distribution is of;
+    `columns` are those of the frame, for messages. The ends of intervals are no measures: rows have them beside the
+    measures that they are of, and `interval` is what they are called, such as "95% interval"; empty where none is.
     """
 
     rows: list[Row]
@@ -49,6 +51,7 @@ class Answer:
     about: str
     columns: tuple[str, ...]
     zones: Mapping[str, str | None]
+    interval: str
 
     @property
     def time(self) -> Dimension | None:
@@ -151,13 +154,15 @@ def read(frame: pl.DataFrame) -> Answer:
     dimensions: dict[str, Dimension] = {}
     called: dict[str, str] = {}
     apart: dict[str, tuple[str, str]] = {}
+    ends = {end for interval in roles.intervals.values() for end in interval}
     for column, held in roles.measures.items():
         measure = held.measure
         if held.currency is not None:
             apart[column] = (measure.name, held.currency)
         elif measure.name in measures:
             measure = replace(measure, name=column, title=column)
-        measures[measure.name] = _harmless(measure)
+        if column not in ends:
+            measures[measure.name] = _harmless(measure)
         called[column] = column if held.currency is not None else measure.name
     for column, entry in roles.dimensions.items():
         kept = replace(entry, name=column, title=column) if entry.name in dimensions else entry
@@ -176,6 +181,7 @@ def read(frame: pl.DataFrame) -> Answer:
         roles.about,
         tuple(frame.columns),
         {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
+        wording.interval_name(roles.level) if ends else "",
     )
 
 
@@ -425,7 +431,7 @@ def details(row: Row, measures: Measures, currency: str | None, skip: Iterable[s
     """A line of hover text for each further measure of a row."""
     shown = wording.label_text(currency or row.get("currency") or "")
     return [
-        f"{measure.title}: {wording.value_text(row[name], measure.kind, shown)}"
+        f"{measure.title}: {wording.value_text(row[name], measure.kind, shown)}{interval_words(row, measure, shown)}"
         for name, measure in measures.items()
         if name in row and name not in skip
     ]

@@ -21,7 +21,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.layout import by_text, empty, finish, left_out, named
-from mofa_usage.plots.rows import CUT, Bars, largest_first, name_rows, of_top, panels
+from mofa_usage.plots.rows import CUT, Bars, largest_first, name_rows, of_top, panels, sure_of
 from mofa_usage.plots.series import measures_over_time
 from mofa_usage.plots.timeline import MOST
 
@@ -76,7 +76,8 @@ def measures_by(
     cuts = [bars.draw(figure, number, palette) for number, bars in enumerate(drawn, 1)]
     by_calls = " by calls" if leading.name == "calls" else ""
     left = f"{of_top(most, everybody)}{by_calls}" if len(kept) < sum(not group.rest for group in everybody) else None
-    notes = [left, *_notes(columns, every), CUT if any(cuts) else None]
+    sure = sure_of(columns, [part for _, part in every[:MOST]], [one.name for one, _ in every[:MOST]])
+    notes = [left, *_notes(columns, every), sure, CUT if any(cuts) else None]
     return finish(figure, title, notes, theme, height)
 
 

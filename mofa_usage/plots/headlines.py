@@ -7,6 +7,7 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import facets, merged, read
+from mofa_usage.plots.intervals import interval_words
 from mofa_usage.plots.layout import empty, finish
 
 LINE = 25
@@ -38,11 +39,13 @@ def headlines(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go.Fig
                 raise UsageError(f"{measure.title} does not add up, but the frame has {len(part.rows)} rows")
             code = wording.label_text(part.currency or "")
             title = f"{measure.title} ({code})" if len(parts) > 1 else measure.title
-            lines.append((title, wording.value_text(found[name], measure.kind, code)))
+            value = wording.value_text(found[name], measure.kind, code)
+            lines.append((title, f"<b>{value}</b>{interval_words(found, measure, code)}"))
     figure = go.Figure()
     figure.update_xaxes(visible=False, range=[0, 1], fixedrange=True)
     figure.update_yaxes(visible=False, range=[len(lines) - 0.5, -0.5], fixedrange=True)
     for place, (title, value) in enumerate(lines):
         figure.add_annotation(text=title, x=0, xanchor="left", y=place, borderpad=0)
-        figure.add_annotation(text=f"<b>{value}</b>", x=1, xanchor="right", y=place, borderpad=0)
-    return finish(figure, "Usage", [], theme, LINE * len(lines) + 60)
+        figure.add_annotation(text=value, x=1, xanchor="right", y=place, borderpad=0)
+    notes = [f"in brackets: {columns.interval}" if columns.interval else None]
+    return finish(figure, "Usage", notes, theme, LINE * len(lines) + 60)

@@ -10,8 +10,9 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure, Ratio
-from mofa_usage.plots.answers import ALL_LABEL, Facet, Group, Measures, Row, Styles, details, merged, total
+from mofa_usage.plots.answers import ALL_LABEL, Answer, Facet, Group, Row, Styles, details, merged, total
 from mofa_usage.plots.axes import BucketAxis, value_axis
+from mofa_usage.plots.intervals import band, interval_words, is_unsure
 
 MANY = 60
 """From so many periods on bars have no separating lines and points are small; they would be most of what is seen."""
@@ -26,24 +27,30 @@ ABOVE = 1.3
 
 
 class Panels:
-    """A figure of `count` panels; `styles` are looked up by the groups' names, `measures` fill the hover texts."""
+    """A figure of `count` panels; `styles` are looked up by the groups' names, other measures fill the hover texts."""
 
-    def __init__(self, count: int, axis: BucketAxis, measures: Measures, styles: Styles) -> None:
+    def __init__(self, count: int, axis: BucketAxis, columns: Answer, styles: Styles) -> None:
         self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
         self._axis = axis
         self._time = axis.name
-        self._measures = measures
+        self._measures = columns.measures
+        self._interval = columns.interval
         self._styles = styles
         self._values: set[Any] = set()
         self._listed: set[str] = set()
         self._count = count
         self._hollow = False
+        self._banded: set[bool] = set()
+        self._unsure = False
         self._cut: list[str] = []
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know of marks and bars."""
-        return [*self._cut, *([f"hollow: fewer than {FEW} calls"] if self._hollow else [])]
+        hollow = [f"hollow: fewer than {FEW} calls"] if self._hollow else []
+        where = "bands" if True in self._banded else "in hover texts"
+        few = ", where calls are enough" if self._unsure else ""
+        return [*self._cut, *hollow, *([f"{where}: {self._interval}{few}"] if self._banded else [])]
 
     def stack(
         self,
@@ -103,14 +110,19 @@ class Panels:
         *,
         style: look.Style | None = None,
         currency: str | None = None,
+        is_banded: bool = False,
     ) -> None:
-        """A line through the periods that has a break where a period is missing or has no value."""
+        """A line through the periods that has a break where a period is missing or has no value.
+
+        With a band between the ends of the intervals, where the line has such and is to be `is_banded`.
+        """
         style = style or group.style(self._styles)
         periods = self._by_period(group.rows)
         places: list[Any] = []
         values: list[float | None] = []
         texts: list[str] = []
         symbols: list[str] = []
+        drawn: list[Row | None] = []
         last = None
         for value, rows in periods.items():
             if len(rows) > 1:
@@ -121,6 +133,7 @@ class Panels:
             if last is not None and self._axis.gap(last, value):
                 places, values, texts = [*places, self._axis.place(last)], [*values, None], [*texts, ""]
                 symbols.append(style.symbol)
+                drawn.append(None)
             number = rows[0][measure.name]
             places.append(self._axis.place(value))
             values.append(None if number is None else float(number))
@@ -128,13 +141,22 @@ class Panels:
             few = number is not None and of_few(measure, rows[0])
             symbols.append(f"{style.symbol}-open" if few else style.symbol)
             self._hollow |= few
+            drawn.append(rows[0])
             last = value
+        legend = self._legend(group)
+        between = band(places, drawn, measure.name, style)
+        if between is not None:
+            self._banded.add(is_banded)
+        self._unsure |= any(row is not None and is_unsure(row, measure.name) for row in drawn)
+        if between is not None and is_banded:
+            between.update(legendgroup=legend["legendgroup"], showlegend=False)
+            self.figure.add_trace(between, row=panel, col=1)
         self.figure.add_trace(
             go.Scatter(
                 x=places, y=values, mode="lines+markers", connectgaps=False,
                 line={"color": style.color, "dash": style.dash, "width": 2},
                 marker={"color": style.color, "symbol": symbols, "size": 6 if len(periods) <= MANY else 3},
-                hovertext=texts, hoverinfo="text", **self._legend(group),
+                hovertext=texts, hoverinfo="text", **legend,
             ),
             row=panel, col=1,
         )  # fmt: skip
@@ -148,6 +170,8 @@ class Panels:
         if self._values:
             self.figure.update_xaxes({**self._axis.axis(sorted(self._values)), "title": None})
             self.figure.update_xaxes(self._axis.axis(sorted(self._values)), row=self._count, col=1)
+        # All bands below all lines.
+        self.figure.data = sorted(self.figure.data, key=lambda trace: trace.type != "scatter" or trace.fill is None)
         self.figure.update_layout(showlegend=len(self._listed) > 1)
         return self.figure
 
@@ -168,7 +192,7 @@ class Panels:
 
     def _hover(self, group: Group, value: Any, row: Row, measure: Measure, currency: str | None, whole: Any) -> str:
         code = wording.label_text(currency or "")
-        amount = wording.value_text(row[measure.name], measure.kind, code)
+        amount = wording.value_text(row[measure.name], measure.kind, code) + interval_words(row, measure, code)
         if whole and row[measure.name] is not None:
             share = wording.percent(float(row[measure.name]) / float(whole))
             amount += f" · {share} of {wording.value_text(whole, measure.kind, code)}"

@@ -10,6 +10,7 @@ from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import (
+    Facet,
     Group,
     Measures,
     Row,
@@ -24,9 +25,10 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import logarithmic, value_axis
+from mofa_usage.plots.intervals import known_ends, open_ends, whiskers
 from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room, named
 from mofa_usage.plots.percentiles import Family, families
-from mofa_usage.plots.rows import label, largest_first, name_rows, of_top, panels
+from mofa_usage.plots.rows import label, largest_first, name_rows, of_top, panels, sure_of
 from mofa_usage.plots.timeline import question
 
 
@@ -86,9 +88,11 @@ def percentiles_by(
         key = _marker(symbol, look.OTHER.color)
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=word, legendgroup=word)
     unknown = [family.noun for family in asked if family not in drawn]
+    names = [family.measures[word].name for family in drawn for word in _told(family)]
     notes = [
         f"{of_top(top, valued)} by calls" if len(shown) < len(valued) else None,
         f"{len(groups) - len(valued):,} without a value" if len(groups) > len(valued) else None,
+        sure_of(columns, [Facet(None, [group.rows[0] for group in shown])], names),
         f"unknown for every call: {named(unknown)}" if unknown else None,
         left_out(columns.measures, (measure.name for family in asked for measure in family.measures.values())),
     ]
@@ -101,6 +105,9 @@ def _has_value(row: Row, family: Family) -> bool:
 
 MOST = 95
 """Up to this percentile reaches the thick bar."""
+
+BELOW = 0.25
+"""So far below the line of a group, in rows, are the intervals of its percentiles."""
 
 SYMBOLS = {
     "p50": "circle",
@@ -135,6 +142,7 @@ def _ranges(
                 figure.add_scatter(
                     **span, mode="lines", line=line, opacity=opacity, hoverinfo="skip", showlegend=False, **panel
                 )
+        _intervals(figure, panel, group, position + BELOW, family, color)
     for word, measure in family.measures.items():
         hover = [
             "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(group.rows[0], measures, None)])
@@ -154,11 +162,31 @@ def _ranges(
             **panel,
         )
     figure.update_xaxes(_axis(groups, family), **panel)
+    if any(known_ends(group.rows, family.measures[word].name) for group in groups for word in _told(family)):
+        figure.update_yaxes(range=[len(groups) - 0.63, -0.7], **panel)  # with room below the last line
+
+
+def _intervals(
+    figure: go.Figure, panel: Mapping[str, int], group: Group, place: float, family: Family, color: str
+) -> None:
+    """Draw below the line of a group the intervals of those percentiles that are written; more would overlap."""
+    row = group.rows[0]
+    for measure in (family.measures[word] for word in _told(family)):
+        whisker = whiskers([row], measure.name, color=color)
+        if whisker and row[measure.name] is not None:
+            figure.add_scatter(
+                x=[row[measure.name]], y=[place], mode="markers", marker={"opacity": 0}, error_x=whisker,
+                hoverinfo="skip", showlegend=False, **panel,
+            )  # fmt: skip
+        for trace in open_ends([row], measure.name, [place], color):
+            figure.add_trace(trace, **panel)
 
 
 def _axis(groups: Sequence[Group], family: Family) -> dict[str, Any]:
     values = (group.rows[0][measure.name] for group in groups for measure in family.measures.values())
     present = [float(value) for value in values if value is not None]
+    told = [family.measures[word].name for word in _told(family)]
+    present += (end for group in groups for name in told for end in known_ends(group.rows, name))
     first = next(iter(family.measures.values()))
     axis = value_axis(first, max(present, default=0.0), title=family.noun)
     if present and min(present) > 0 and max(present) > 30 * min(present):
@@ -179,13 +207,17 @@ def _marker(symbol: str, color: Any) -> dict[str, Any]:
     return {"symbol": symbol, "size": 9, "color": color, "line": {"width": 2 if "open" in symbol else 0}}
 
 
-def _texts(rows: Sequence[Row], family: Family) -> list[str]:
-    """Two of the percentiles of each row, the usual ones if they are there, written alike."""
+def _told(family: Family) -> list[str]:
+    """Two of the percentiles, the usual ones if they are there: they are written, and have whiskers."""
     words = list(family.measures)
     wanted = ("p50", "overall") if family.prefix == "token_rate" else ("p50", "p95")
-    chosen = [word for word in wanted if word in words] or [*words[:1], *words[1:][-1:]]
+    return [word for word in wanted if word in words] or [*words[:1], *words[1:][-1:]]
+
+
+def _texts(rows: Sequence[Row], family: Family) -> list[str]:
+    """Two of the percentiles of each row, written alike."""
     columns = []
-    for word in chosen:
+    for word in _told(family):
         measure = family.measures[word]
         unit, texts = wording.column_texts([row[measure.name] for row in rows], measure.kind)
         unit = "" if family.prefix == "token_rate" else unit  # which the axis says

@@ -19,6 +19,7 @@ from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Measure
 from mofa_usage.plots.answers import (
+    Answer,
     Facet,
     Group,
     Measures,
@@ -39,6 +40,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import line_axis, value_axis
+from mofa_usage.plots.intervals import interval_words, is_unsure, known_ends, open_ends, whiskers
 from mofa_usage.plots.layout import by_text, empty, finish, left_out
 from mofa_usage.plots.panels import of_few, pattern
 from mofa_usage.plots.series import over_time
@@ -137,7 +139,8 @@ def by_dimension(
     figure, height = panels([len(bars.groups) for bars in drawn])
     cuts = [bars.draw(figure, number, palette) for number, bars in enumerate(drawn, 1)]
     notes.append(coverage(columns.rows, columns.measures) if chosen.kind == "money" else None)
-    notes += [CUT if any(cuts) else None, left_out(columns.measures, [chosen.name])]
+    notes += [sure_of(columns, parts, [chosen.name]), CUT if any(cuts) else None]
+    notes.append(left_out(columns.measures, [chosen.name]))
     return finish(figure, title, notes, theme, height)
 
 
@@ -160,6 +163,15 @@ def largest_first(groups: list[Group], measure: Measure) -> list[Group]:
 def of_top(top: int, groups: Sequence[Group]) -> str:
     """How many of the groups are drawn, as a phrase."""
     return f"top {top} of {len(groups):,}"
+
+
+def sure_of(columns: Answer, parts: Sequence[Facet], names: Sequence[str]) -> str | None:
+    """What the whiskers at bars and marks of these measures are; None where there are none."""
+    rows = [row for part in parts for row in part.rows]
+    if not any(known_ends(rows, name) for name in names):
+        return None
+    few = any(is_unsure(row, name) for row in rows for name in names if name in row)
+    return f"whiskers: {columns.interval}{', open where calls are too few' if few else ''}"
 
 
 def _whole(part: Facet, measure: Measure) -> str | None:
@@ -243,7 +255,8 @@ class Bars:
         """Draw them into a panel; whether one is cut: the axis ends before it does."""
         label(figure, number, self.groups, self.texts)
         lengths = [None if amount is None else float(amount) for amount in self._amounts]
-        present = [length for length in lengths if length is not None]
+        sure = known_ends(self._rows, self._measure.name)
+        present = [*(length for length in lengths if length is not None), *sure]
         flat = not self._measure.additive and self._measure.kind in ("ms", "tokens/s")
         axis = line_axis(self._measure, present) if flat else {}
         if axis.get("type") != "log":
@@ -254,6 +267,10 @@ class Bars:
             drawing = _mark if axis.get("type") == "log" else _bar
             figure.add_trace(drawing(place, length, style, axis), row=number, col=1)
             figure.data[-1].update(name=group.short, hovertext=[hover], hoverinfo="text", showlegend=False)
+            if whisker := whiskers([self._rows[place]], self._measure.name):
+                figure.data[-1].update(error_x=whisker)
+        for trace in open_ends(self._rows, self._measure.name, range(len(lengths))):
+            figure.add_trace(trace, row=number, col=1)
         return cut(figure, number, self.groups, [length or 0.0 for length in lengths]) is not None
 
     def _values(self) -> list[str]:
@@ -280,6 +297,7 @@ class Bars:
         row, measure = self._rows[place], self._measure
         code = wording.label_text(self._part.currency or "")
         value = wording.value_text(row[measure.name], measure.kind, code) + self._shares()[place]
+        value += interval_words(row, measure, code)
         lines = [f"<b>{wording.hover_text(self.groups[place].label)}</b>", f"{measure.title}: {value}"]
         return "<br>".join(lines + details(row, self._measures, self._part.currency, skip=[measure.name]))
 

@@ -185,7 +185,7 @@ def success_over_time(
     if not known([part], rate.name):
         return empty(title, theme)
     palette = styles or styles_for([part], dimensions, rate, columns.measures)
-    panels = Panels(2, bucket(columns, time), columns.measures, palette)
+    panels = Panels(2, bucket(columns, time), columns, palette)
     groups = grouped(part.rows, dimensions, weight_of(rate, columns.measures))
     shown = heaviest(groups, top)
     if dimensions:

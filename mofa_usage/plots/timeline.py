@@ -33,12 +33,16 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import bucket, line_axis
+from mofa_usage.plots.intervals import known_ends
 from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room, named
 from mofa_usage.plots.panels import Panels
 from mofa_usage.plots.percentiles import Family, families, styles_of
 
 LISTED = 32
 """Characters of two titles that fit beside each other in the title of a figure."""
+
+BANDED = 4
+"""So many lines of a panel have bands of their intervals; more would hide each other."""
 
 MOST = 6
 """A figure has at most so many panels."""
@@ -119,7 +123,7 @@ def timeline(
     drawn = every[:MOST]
     leading = about[0].first if len(about) == 1 else columns.measures.get("calls", about[0].first)
     palette = styles or styles_for([part for _, part in drawn], dimensions, leading, columns.measures)
-    panels = Panels(len(drawn), bucket(columns, time), columns.measures, palette)
+    panels = Panels(len(drawn), bucket(columns, time), columns, palette)
     notes: list[str | None] = []
     weigh = weight_of(leading, columns.measures)
     kept: set[str] | None = None
@@ -163,13 +167,18 @@ def _panel(panels: Panels, number: int, subject: Subject, part: Facet, groups: S
     elif len(subject.measures) == 1:
         lines(panels, number, part, groups, subject.first)
     else:
-        looks = styles_of(subject.measures)
+        looks, rows = styles_of(subject.measures), part.rows
+        sure = [word for word, measure in subject.measures.items() if known_ends(rows, measure.name)]
+        is_banded = len(sure) <= BANDED
         # From above to below, as the lines stand in the figure.
         sums = {word: total(part.rows, measure.name) or 0 for word, measure in subject.measures.items()}
         for word in sorted(sums, key=lambda word: -sums[word]):
             group = Group(word, word, part.rows, short=word)
-            panels.line(number, group, subject.measures[word], style=looks[word], currency=part.currency)
-        values = [row[measure.name] for row in part.rows for measure in subject.measures.values()]
+            measure = subject.measures[word]
+            panels.line(number, group, measure, style=looks[word], currency=part.currency, is_banded=is_banded)
+        values = [row[measure.name] for row in rows for measure in subject.measures.values()]
+        if is_banded:
+            values += [end for word in sure for end in known_ends(rows, subject.measures[word].name)]
         panels.scale(number, line_axis(subject.first, values, part.currency, subject.title))
 
 
@@ -182,9 +191,12 @@ def lines(
     style: look.Style | None = None,
 ) -> None:
     """Draw a line for each group into a panel, and set its axis."""
+    rows, is_banded = [row for group in groups for row in group.rows], len(groups) <= BANDED
     for group in groups:
-        panels.line(number, group, measure, style=style, currency=part.currency)
-    values = [row[measure.name] for group in groups for row in group.rows]
+        panels.line(number, group, measure, style=style, currency=part.currency, is_banded=is_banded)
+    values = [row[measure.name] for row in rows]
+    if is_banded:
+        values += known_ends(rows, measure.name)
     panels.scale(number, line_axis(measure, values, part.currency))
 
 
