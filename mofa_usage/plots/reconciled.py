@@ -42,7 +42,7 @@ def billed_and_recorded(frame: pl.DataFrame, *, theme: look.Theme | None = None)
     parts = [part for part in facets(columns, billed) if known([part], billed.name)]
     if not parts:
         return empty(_TITLE, theme, "No day of the bill could be compared")
-    panels = Panels(2 * len(parts), bucket(columns, columns.dimension("day", _HOW)), columns.measures, {})
+    panels = Panels(2 * len(parts), bucket(columns, columns.dimension("day", _HOW)), columns, {})
     notes = [note for number, part in enumerate(parts) for note in _pair(panels, 2 * number + 1, part, what, columns)]
     figure = panels.dress()
     return finish(figure, _TITLE, [*notes, *panels.notes], theme, 110 + 330 * len(parts) + legend_room(figure))
