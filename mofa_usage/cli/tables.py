@@ -16,13 +16,25 @@ from rich.table import Table
 from rich.text import Text
 
 from mofa_usage.measures import MeasureColumn, money_columns
-from mofa_usage.wording import compact, count, dimension_text, duration, money, percent, shortened, visible
+from mofa_usage.wording import (
+    between,
+    compact,
+    count,
+    dimension_text,
+    duration,
+    interval_name,
+    money,
+    percent,
+    shortened,
+    visible,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mofa_usage.analysis import Breakdown
     from mofa_usage.importing import ImportResult
+    from mofa_usage.measures import Roles
 
 __all__ = ["breakdown_table", "import_summary", "list_table", "summary_panel"]
 
@@ -115,7 +127,7 @@ def breakdown_table(
         name: [visible(entry.title), *(visible(dimension_text(row[name], entry)) for row in rows)]
         for name, entry in roles.dimensions.items()
     }
-    numbers = {name: _measure(name, column, rows) for name, column in roles.measures.items()}
+    numbers = _numbers(rows, roles)
     cut = [name for name in names if roles.dimensions[name].kind == "category"]
     least = sum(min(_SHORTEST_NAME, _width(texts)) if name in cut else _width(texts) for name, texts in names.items())
     least += _GAP * len(names)
@@ -127,6 +139,21 @@ def breakdown_table(
     fits = sum(_width(texts) + _GAP for texts in (*labels.values(), *numbers.values())) <= width + _GAP
     table = _table(labels, numbers) if fits else _blocks(names, numbers, width)
     return Group(table, *([Text(note, style="italic")] if note else []))
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], roles: "Roles") -> dict[str, list[str]]:
+    """The columns of numbers as texts, their headings first; an interval stands behind the value that it is of."""
+    ends = {end for interval in roles.intervals.values() for end in interval}
+    found = {name: _measure(name, column, rows) for name, column in roles.measures.items() if name not in ends}
+    for name, (low, high) in roles.intervals.items():
+        texts = [interval_name(roles.level)]
+        for row in rows:
+            known = (None if row[end] is None else _value(row, end, roles.measures[end]) for end in (low, high))
+            texts.append(between(*known) or count(None))
+        value, interval = _width(found[name]), _width(texts)
+        pairs = zip(found[name], texts, strict=True)
+        found[name] = [f"{text:>{value}}{'':{_GAP}}{beside:>{interval}}" for text, beside in pairs]
+    return found
 
 
 def _fitted(names: Mapping[str, list[str]], cut: Sequence[str], room: int) -> dict[str, list[str]]:

@@ -43,9 +43,20 @@ Top = Annotated[
     int | None, typer.Option("--top", min=1, help=f"Rows at most: {_TOP} unless given; in JSON and CSV all of them.")
 ]
 
+Intervals = Annotated[
+    float | None,
+    typer.Option("--intervals", metavar="LEVEL", help="Show how sure rates and percentiles are, at 0.95 for example."),
+]
+
 
 def summary(
-    calls: Calls, printed: Printed, by: By = None, measures: Measures = None, sort: Sort = None, top: Top = None
+    calls: Calls,
+    printed: Printed,
+    by: By = None,
+    measures: Measures = None,
+    sort: Sort = None,
+    top: Top = None,
+    intervals: Intervals = None,
 ) -> None:
     """Show what was used, what it cost and how long it took.
 
@@ -59,6 +70,8 @@ def summary(
     [bold]mofa-usage summary --by agent_name --measure latency_p75 --measure calls --sort calls --start 7d[/bold]
 
     [bold]mofa-usage summary --by labels.team --label environment=production --filter "latency_ms > 1000" --csv[/bold]
+
+    [bold]mofa-usage summary --measure success_rate --measure latency_p95 --intervals 0.95[/bold]
     """
     dimensions = by or ["model_name"]
     asked = [*(measures or ()), *([sort] if sort else [])]
@@ -70,10 +83,11 @@ def summary(
         complain(nothing(calls, which))
         raise typer.Exit(1)
     if printed.for_programs:
-        answer, _ = _rows(_answer(past, dimensions, measures, sort, which.start), top, is_sorted=sort is not None)
+        found = _answer(past, dimensions, measures, sort, which.start, intervals)
+        answer, _ = _rows(found, top, is_sorted=sort is not None)
         print_answer(answer, printed)
         return
-    show_summary(usage, dimensions, measures=measures, sort=sort, top=top, past=past)
+    show_summary(usage, dimensions, measures=measures, sort=sort, top=top, past=past, intervals=intervals)
 
 
 def _needed(by: Sequence[str], measures: Sequence[str]) -> list[str] | None:
@@ -108,15 +122,21 @@ def _seen_from(by: Sequence[str], measures: Sequence[str], start: datetime | Non
 
 
 def _answer(
-    usage: "UsageFrame", by: Sequence[str], measures: Sequence[str] | None, sort: str | None, start: datetime | None
+    usage: "UsageFrame",
+    by: Sequence[str],
+    measures: Sequence[str] | None,
+    sort: str | None,
+    start: datetime | None,
+    intervals: float | None = None,
 ) -> "Breakdown":
     """The breakdown that is asked for, of the calls from `start` on, in the order that is asked for."""
     from mofa_usage.cli.tables import MEASURES_SHOWN
 
     shown = list(measures or MEASURES_SHOWN)
+    asked = shown if sort is None or sort in (*by, *shown) else [*shown, sort]
+    answer = usage.breakdown(by=by, measures=asked, start=start, intervals=intervals)
     if sort is None:
-        return usage.breakdown(by=by, measures=shown, start=start)
-    answer = usage.breakdown(by=by, measures=shown if sort in (*by, *shown) else [*shown, sort], start=start)
+        return answer
     columns = [name for name, column in answer.roles.measures.items() if sort in (name, column.measure.name)][:1]
     order = [*columns, *by] if columns else [sort, *(name for name in by if name != sort)]
     return answer.sort(order, descending=[name in columns for name in order], nulls_last=True, maintain_order=True)
@@ -142,6 +162,7 @@ def show_summary(
     sort: str | None = None,
     top: int | None = None,
     past: "UsageFrame | None" = None,
+    intervals: float | None = None,
 ) -> None:
     """Print the headline figures of `usage`, which has calls, and its breakdown by the dimensions `by`.
 
@@ -150,7 +171,7 @@ def show_summary(
     from mofa_usage.cli.tables import breakdown_table, summary_panel
 
     shown, figures = console(), usage.summary()
-    breakdown = _answer(usage if past is None else past, by, measures, sort, usage.start)
+    breakdown = _answer(usage if past is None else past, by, measures, sort, usage.start, intervals)
     answer, note = _rows(breakdown, top or _TOP, is_sorted=sort is not None)
     shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz, shown.width))
     shown.print()
