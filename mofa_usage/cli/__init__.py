@@ -60,6 +60,7 @@ _COMMANDS = (
     imports.import_,
     views.summary,
     efficiency.waste,
+    efficiency.sessions,
     views.report,
     export.export,
     views.notebook,

@@ -1,18 +1,19 @@
-"""The commands that show where money goes for nothing: `waste`."""
+"""The commands that show where money goes for nothing: `waste` and `sessions`."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mofa_usage.cli.choosing import load, nothing
-from mofa_usage.cli.options import Calls, Printed
+from mofa_usage.cli.options import Calls, Printed, database_url
 from mofa_usage.cli.output import complain, console, print_answer, print_rows
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
     from mofa_usage.usage import UsageFrame
 
-__all__ = ["waste"]
+__all__ = ["sessions", "waste"]
 
 _TOP = 20
 _By = Annotated[
@@ -42,6 +43,43 @@ def waste(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> N
     _show(usage.waste(by or "model_name", top=top), printed)
 
 
+class Table(StrEnum):
+    """What `sessions` shows."""
+
+    dearest = "dearest"
+    turns = "turns"
+    costs = "costs"
+    summary = "summary"
+
+
+def sessions(
+    calls: Calls,
+    printed: Printed,
+    show: Annotated[
+        Table,
+        typer.Option(
+            "--show", help="The dearest sessions, the turns by number, how many sessions cost how much, or all in one."
+        ),
+    ] = Table.dearest,
+    top: Annotated[int, typer.Option("--top", min=1, help="So many of the dearest sessions.")] = _TOP,
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Count the messages and tool calls of a session, too: of a database.")
+    ] = False,
+) -> None:
+    """Show what conversations cost and how they grow.
+
+    A turn is a request; attempts that were tried again belong to the one that follows. Calls without a session are left
+    out.
+
+    [bold]mofa-usage sessions --url sqlite:usage.db --messages[/bold]
+
+    [bold]mofa-usage sessions --show turns --agent "Support chat" --start 2026-05 --csv[/bold]
+    """
+    usage = _loaded(calls, printed, ["chat_session_id"])
+    found = usage.sessions(top=top, messages=database_url(calls.url) if messages else None)
+    _show(getattr(found, show), printed, said=found.sentence)
+
+
 def _loaded(calls: Calls, printed: Printed, columns: list[str]) -> "UsageFrame":
     """The calls that a command is about; without any it says why and ends."""
     usage, which = load(calls)
@@ -53,8 +91,8 @@ def _loaded(calls: Calls, printed: Printed, columns: list[str]) -> "UsageFrame":
     return usage
 
 
-def _show(answer: "Breakdown", printed: Printed) -> None:
-    """Print an answer: for people its sentence and its first rows."""
+def _show(answer: "Breakdown", printed: Printed, said: str | None = None) -> None:
+    """Print an answer: for people a sentence, by default its own, and its first rows."""
     if printed.for_programs:
         print_answer(answer, printed)
         return
@@ -64,7 +102,7 @@ def _show(answer: "Breakdown", printed: Printed) -> None:
     from mofa_usage.wording import visible
 
     shown = console()
-    shown.print(Text(visible(answer.sentence)))
+    shown.print(Text(visible(answer.sentence if said is None else said)))
     if answer.height:
         more = answer.height - _TOP
         note = f"and {more:,} more; --json and --csv have all" if more > 0 else ""

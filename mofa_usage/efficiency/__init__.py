@@ -1,8 +1,10 @@
 """Where money goes for nothing: unsuccessful calls, caches that are not read, conversations that grow.
 
-`waste` has the calls that gave nothing.
+`waste` has the calls that gave nothing, `sessions` what conversations and their turns cost, with the SQL for it in
+`conversations`.
 """
 
+from mofa_usage.efficiency.sessions import SessionOptions, Sessions, sessions
 from mofa_usage.efficiency.waste import WasteOptions, waste
 
-__all__ = ["WasteOptions", "waste"]
+__all__ = ["SessionOptions", "Sessions", "WasteOptions", "sessions", "waste"]

@@ -8,22 +8,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mofa_usage.measures.bills import RECONCILED
-from mofa_usage.measures.formulas import Measure, Reckoned
+from mofa_usage.measures.efficiency import EFFICIENCY
+from mofa_usage.measures.formulas import Measure
 
 __all__ = ["ANSWERS"]
 
-_WASTE = (
-    Measure(
-        "waste_share",
-        "Share of all cost",
-        "rate",
-        description="Cost of these wasted calls / cost of all calls of the period.",
-        formula=Reckoned("waste"),
-        additive=True,
-    ),
-)
-
-_ANSWERS: tuple[Measure, ...] = (*RECONCILED, *_WASTE)
+_ANSWERS: tuple[Measure, ...] = (*EFFICIENCY, *RECONCILED)
 
 ANSWERS: Mapping[str, Measure] = MappingProxyType({entry.name: entry for entry in _ANSWERS})
 """By name, the measures that only a question of its own has."""

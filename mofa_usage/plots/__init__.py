@@ -55,6 +55,7 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
+from mofa_usage.plots.sessions import session_costs, turns
 from mofa_usage.plots.waste import waste_by
 
 __all__ = [
@@ -71,12 +72,14 @@ __all__ = [
     "measures_by",
     "measures_over_time",
     "over_time",
+    "session_costs",
     "speed_by",
     "speed_over_time",
     "success_over_time",
     "token_rate",
     "ttft_distribution",
     "ttft_over_time",
+    "turns",
     "waste_by",
 ]
 
@@ -243,12 +246,14 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
+        "session_costs": session_costs,
         "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
         "token_rate": token_rate,
         "ttft_distribution": ttft_distribution,
         "ttft_over_time": ttft_over_time,
+        "turns": turns,
         "waste_by": waste_by,
     }
 )
@@ -284,7 +289,15 @@ def draw(
     return drawing(frame, theme=theme, **looks, **options)
 
 
-_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType({"reconcile": billed_and_recorded, "waste": waste_by})
+_OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
+    {
+        "reconcile": billed_and_recorded,
+        "session_costs": session_costs,
+        "sessions": cost_by,
+        "turns": turns,
+        "waste": waste_by,
+    }
+)
 """The figure of each question that is no breakdown, by `Roles.question`."""
 
 _FAILED = {"success_rate", *COUNTS.values()}

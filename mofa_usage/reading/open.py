@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from mofa_usage.errors import StoreConnectionError, UsageError, require
-from mofa_usage.reading.database import FLAVOURS, DatabaseCalls
-from mofa_usage.reading.drivers import MySqlServer, PostgresServer, SqliteFile
+from mofa_usage.reading.database import FLAVOURS, DatabaseCalls, SqlFlavour
+from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader, SqliteFile
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.reading.relation import RelationCalls, open_parquet
@@ -26,7 +26,7 @@ require("polars", extra="analysis")
 import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
-__all__ = ["ArrowStream", "Calls", "Source", "frame_of_arrow", "open_source"]
+__all__ = ["ArrowStream", "Calls", "Source", "database_of", "frame_of_arrow", "is_in_memory", "open_source"]
 
 
 class ArrowStream(Protocol):
@@ -90,10 +90,7 @@ def open_source(
     if named and (isinstance(source, Store) or (isinstance(source, str) and backend_of(source))):
         raise UsageError("mapping is for files and frames; the columns of a database's tables are known")
     if isinstance(source, str) and backend_of(source):
-        address = parse_url(source)
-        if address.backend == "memory" or address.url.database == MEMORY_PATH:
-            raise UsageError(f"{source} would be a new, empty database: give the open store instead of its URL")
-        return _open_database(address)
+        return DatabaseCalls(*database_of(source))
     if isinstance(source, str) and (place := _ELSEWHERE.match(source)):
         raise UsageError(
             f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with {KNOWN_URLS}"
@@ -139,20 +136,50 @@ def frame_of_arrow(source: Any) -> pl.DataFrame:
     return frame.drop(name for name in frame.columns if _UNNAMED_INDEX.fullmatch(name))
 
 
-def _open_database(address: DatabaseUrl) -> Calls:
+def database_of(source: Any) -> tuple[Reader, SqlFlavour]:
+    """What reads the database of a URL or of an open store, and how that is asked; not of one that is in memory only.
+
+    Raises:
+        StoreConnectionError: it is not there or does not let us in, or the store is closed.
+        UsageError: the URL would be a new, empty database.
+    """
+    if isinstance(source, Store):
+        return _database_of_store(source)
+    address = parse_url(source)
+    if address.backend == "memory" or address.url.database == MEMORY_PATH:
+        raise UsageError(f"{source} would be a new, empty database: give the open store instead of its URL")
+    return _located(address)
+
+
+def _located(address: DatabaseUrl) -> tuple[Reader, SqlFlavour]:
     address, flavour = address.located(), FLAVOURS[address.backend]
     if address.backend == "sqlite":
-        return DatabaseCalls(SqliteFile(address.url.database or ""), flavour)
+        return SqliteFile(address.url.database or ""), flavour
     server = PostgresServer if address.backend == "postgres" else MySqlServer
-    return DatabaseCalls(server(address), flavour)
+    return server(address), flavour
+
+
+def _database_of_store(store: Any) -> tuple[Reader, SqlFlavour]:
+    if not store.is_connected:
+        raise StoreConnectionError("the store is closed")
+    if store.url.database == MEMORY_PATH:
+        connect = partial(sqlite3.connect, store.path, uri=True, check_same_thread=False, timeout=30.0)
+        return SqliteFile(store.path, connect), FLAVOURS["sqlite"]
+    return _located(DatabaseUrl(store.backend_name, store.url))
+
+
+def is_in_memory(store: Any) -> bool:
+    """Whether a store has no database behind it.
+
+    Raises:
+        StoreConnectionError: it is closed.
+    """
+    if not store.is_connected:
+        raise StoreConnectionError("the store is closed")
+    return bool(store.backend_name == "memory")
 
 
 def _open_store(store: Any) -> Calls:
-    if not store.is_connected:
-        raise StoreConnectionError("the store is closed")
-    if store.backend_name == "memory":
+    if is_in_memory(store):
         return FrameCalls(frame_of_records(*store.snapshot()))
-    if store.url.database == MEMORY_PATH:
-        connect = partial(sqlite3.connect, store.path, uri=True, check_same_thread=False, timeout=30.0)
-        return DatabaseCalls(SqliteFile(store.path, connect), FLAVOURS["sqlite"])
-    return _open_database(DatabaseUrl(store.backend_name, store.url))
+    return DatabaseCalls(*_database_of_store(store))

@@ -390,6 +390,10 @@ class InMemoryStore(_MemoryRecords, Store):
         sessions = list(map(_own, tables.sessions.values()))
         return list(map(_own, calls)), list(map(_own, agents)), list(map(_own, providers)), sessions
 
+    def messages(self) -> list[LLMMessage]:
+        """The messages of this moment, for an analysis."""
+        return list(map(_own, list(self._open_tables().messages.values())))
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Records]:
         before = self._open_tables().copy()

@@ -12,7 +12,7 @@ from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
-    from mofa_usage.efficiency import WasteOptions
+    from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
     from mofa_usage.usage.held import HeldCalls
 
 __all__ = ["Reasons"]
@@ -36,6 +36,11 @@ class Reasons:
             answer = efficiency.waste(self._held.relation(self.tz), by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
+
+    def sessions(self, **options: "Unpack[SessionOptions]") -> "Sessions":
+        """What conversations cost, and how their turns grow: see `mofa_usage.efficiency.sessions`."""
+        with told():
+            return efficiency.sessions(self._held.relation(self.tz), tz=self.tz, **options)
 
     def reconcile(self, bill: BillSource) -> Reconciliation:
         """Compare the providers' own reports of usage and costs with these calls: is it all here?

@@ -1,4 +1,4 @@
-"""`mofa-usage waste`: what it prints for people and for programs."""
+"""`mofa-usage waste` and `mofa-usage sessions`: what they print for people and for programs."""
 
 import json
 from decimal import Decimal
@@ -27,3 +27,19 @@ def test_no_calls_are_explained(demo: tuple[Shell, str]) -> None:
     done = shell.run("waste", "--url", "sqlite:try/usage.db", "--model", "gpt-41", "--csv")
     assert (done.returncode, done.stdout) == (1, "model_name,waste\n")
     assert "no calls of model 'gpt-41'" in done.stderr
+
+
+def test_sessions_with_their_messages(demo: tuple[Shell, str]) -> None:
+    shell, _ = demo
+    url = "sqlite:try/usage.db"
+    rows = json.loads(shell.output("sessions", "--top", "5", "--messages", "--json", "--url", url), parse_float=Decimal)
+    assert len(rows) == 5
+    dearest = rows[0]["chat_session_id"]
+    [(calls, said)] = query(
+        shell.folder / "try/usage.db",
+        f"select (select count(*) from entity_llm_api_call where chat_session_id = '{dearest}'),"
+        f" (select count(*) from entity_llm_message where chat_session_id = '{dearest}')",
+    )
+    assert (rows[0]["calls"], rows[0]["messages"]) == (calls, said)
+    for table in ("dearest", "turns", "costs", "summary"):
+        assert "sessions; they cost $" in shell.output("sessions", "--show", table, "--url", url)

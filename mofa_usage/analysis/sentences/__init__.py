@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from mofa_usage.analysis.sentences import sessions
 from mofa_usage.analysis.sentences.reconciled import findings, reconciled
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
 from mofa_usage.analysis.sentences.waste import waste
@@ -21,12 +22,22 @@ __all__ = ["sentence"]
 Whole = tuple[pl.DataFrame, Roles] | None
 
 _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
-    {**USUAL, "reconcile": reconciled, "reconcile_findings": findings, "waste": waste}
+    {
+        **USUAL,
+        "reconcile": reconciled,
+        "reconcile_findings": findings,
+        "session_costs": sessions.costs,
+        "session_summary": sessions.summary,
+        "sessions": sessions.dearest,
+        "turns": sessions.turns,
+        "waste": waste,
+    }
 )
 """By `Roles.question`; of every other question it is `breakdown`."""
 
 _OF_NOTHING: Mapping[str, str] = MappingProxyType(
     {
+        **dict.fromkeys(("session_costs", "sessions", "turns"), "There are no sessions."),
         "reconcile": "No day and no model of the bill could be compared.",
         "reconcile_findings": "The bill agrees with what was recorded.",
         "waste": "Nothing was wasted.",

@@ -1,0 +1,277 @@
+"""Conversations: what each of them cost, how long it was, and how its turns grow.
+
+A chat sends its history again with every turn, so that the tenth turn costs more than the first. `sessions` says by how
+much: for each number of a turn what it costs and how long its prompt is, over the sessions that reach it, and which
+conversations are the dearest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import duckdb
+import polars as pl
+
+from mofa_usage.analysis import Breakdown
+from mofa_usage.efficiency.conversations import Conversations
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import ANSWERS, DIMENSIONS, Dimension, MeasureColumn, Roles, measure, money_columns
+from mofa_usage.reading.columns import MONEY
+from mofa_usage.reading.messages import COUNTS, Messages, count_messages
+from mofa_usage.zones import Moment, time_range, zone
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from mofa_usage.plots import DrawOptions
+
+__all__ = ["SessionOptions", "Sessions", "sessions"]
+
+TURN = Dimension("turn", "Turn", "category", "Which turn of its session, from 1 on.")
+
+_TOP = 100
+_BINS = pl.Schema({"currency": pl.String(), "cost_from": MONEY, "cost_to": MONEY, "sessions": pl.Int64()})
+_EDGES = [Decimal(digit).scaleb(power) for power in range(-10, 8) for digit in (1, 2, 5)]
+"""Where the bins of the costs of sessions begin."""
+
+
+class SessionOptions(TypedDict, total=False):
+    """As `sessions` takes them."""
+
+    top: int | None
+    messages: "Messages | None"
+    start: Moment | None
+    end: Moment | None
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """What is known of conversations.
+
+    Attributes:
+        dearest: a row for each session, the dearest first.
+        turns: a row for each number of a turn.
+        costs: how many sessions cost how much.
+        summary: one row about all sessions.
+    """
+
+    dearest: Breakdown
+    turns: Breakdown
+    costs: Breakdown
+    summary: Breakdown
+
+    @property
+    def sentence(self) -> str:
+        """What they say, in a few plain sentences."""
+        if not self.summary["sessions"][0]:
+            return self.summary.sentence
+        return f"{self.summary.sentence} {self.turns.sentence}"
+
+    def draw(
+        self,
+        kind: Literal["turns", "costs", "dearest"] = "turns",
+        *,
+        theme: Literal["light", "dark"] | None = None,
+        **options: "Unpack[DrawOptions]",
+    ) -> "Figure":
+        """Draw the cost by turn with the growth of the prompt, what sessions cost, or the dearest of them.
+
+        Raises:
+            UsageError: there is no such figure; as `Breakdown.draw`.
+        """
+        drawn = {"turns": self.turns, "costs": self.costs, "dearest": self.dearest}
+        if kind not in drawn:
+            raise UsageError(f"there is no figure {kind!r} of sessions; there are: {', '.join(drawn)}")
+        return drawn[kind].draw(theme=theme, **options)
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.sentence, str(self.dearest.head(10)), str(self.turns.head(10))])
+
+    def _repr_html_(self) -> str:
+        """The dearest sessions and the turns as tables, for a notebook."""
+        return f"{self.dearest._repr_html_()}{self.turns._repr_html_()}"
+
+
+def sessions(
+    calls: duckdb.DuckDBPyRelation,
+    *,
+    tz: str = "UTC",
+    top: int | None = _TOP,
+    messages: "Messages | None" = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+) -> Sessions:
+    """What conversations cost, and how they grow.
+
+    Args:
+        calls: a relation of calls; it needs `chat_session_id` and `create_time`; of what else it lacks nothing
+            is known.
+        tz: IANA time zone of the times, and of a `start` or `end` that names none.
+        top: so many of the dearest sessions have a row; None: all of them.
+        messages: where their messages are: a database URL, an open store, a frame with `chat_session_id`, `role` and
+            `content`, or a list of `LLMMessage`. Those of the whole session are counted, whatever the period.
+        start, end: only calls created in [start, end).
+
+    Returns:
+        `dearest`, the dearest first (then by calls, then by id): `chat_session_id`, `first_call` and `last_call`
+        (Datetime in `tz`), `session_duration` in milliseconds, `turns` (requests: calls without `retried`), `calls`,
+        `error_count`, `cost`, `priced_calls`, `coverage`, `prompt_tokens`, `completion_tokens`, `total_tokens`,
+        `context_growth` (tokens per turn; null where not two requests are known), and with `messages` the numbers
+        of messages by role, of tool calls and of tool errors (0 where the session has none).
+        `turns`, by `turn`: `sessions` that reach it, `calls`, `cost` of all of them, `turn_cost_mean` and
+        `turn_cost_p50` over the sessions whose turn has a price, `turn_prompt_mean` and `turn_prompt_p50` over those
+        whose prompt is known, `turn_growth` since the turn before. `costs`: `sessions` that cost from `cost_from` up
+        to `cost_to`, of each currency. `summary`: one row. In several currencies money is in a column for each.
+
+        Calls without a session (the nil UUID) are in none of them.
+
+    Raises:
+        UsageError: a column is missing, `top` is below 1, a time or zone cannot be understood, messages that are none.
+    """
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+        raise UsageError(f"top = {top!r}; it says how many sessions to show, at least 1, or None for all")
+    asked = Conversations(calls, *time_range(start, end, zone(tz)))
+    known = Answers(asked.currencies, dict(zip(asked.currencies, asked.costs, strict=False)))
+    dearest = asked.dearest(top).with_columns(pl.col("first_call", "last_call").dt.convert_time_zone(tz))
+    if messages is not None:
+        counts = count_messages(messages)
+        dearest = dearest.join(counts, on="chat_session_id", how="left", maintain_order="left")
+        dearest = dearest.with_columns(pl.col(COUNTS).fill_null(0))
+    return Sessions(
+        known.dearest(dearest), known.turns(asked.turns()), known.costs(asked), known.summary(asked.summary())
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Makes answers of what was counted, whose columns of money are called by their place."""
+
+    currencies: tuple[str, ...]
+    columns: Mapping[str, str]
+
+    def dearest(self, found: pl.DataFrame) -> Breakdown:
+        """A row for each session."""
+        shown = found.select(
+            "chat_session_id", "first_call", "last_call", "session_duration", "turns", "calls", "error_count",
+            *self._money("cost", found, {column: found[column] for column in self._held(found)}),
+            "priced_calls", "coverage", "prompt_tokens", "completion_tokens", "total_tokens", "context_growth",
+            *(name for name in COUNTS if name in found.columns),
+        )  # fmt: skip
+        return self._answer(shown, {"chat_session_id": DIMENSIONS["chat_session_id"]}, "sessions")
+
+    def turns(self, found: pl.DataFrame) -> Breakdown:
+        """A row for each number of a turn."""
+        held = self._held(found)
+        middles = {
+            column: pl.Series(
+                [_between(low, high, 1, 2) for low, high in found.select(f"{column}_low", f"{column}_high").rows()],
+                dtype=MONEY,
+            )
+            for column in held
+        }
+        shown = found.select(
+            "turn", "sessions", "calls",
+            *self._money("cost", found, {column: found[column] for column in held}),
+            *self._money("turn_cost_mean", found, {column: _means(found, column) for column in held}),
+            *self._money("turn_cost_p50", found, middles),
+            "turn_prompt_mean", "turn_prompt_p50", "turn_growth",
+        )  # fmt: skip
+        return self._answer(shown, {"turn": TURN}, "turns")
+
+    def summary(self, found: pl.DataFrame) -> Breakdown:
+        """One row about all sessions."""
+        held = self._held(found)
+        percentiles = {
+            percent: {
+                column: pl.Series([_percentile(found[f"{column}_sorted"][0], percent)], dtype=MONEY) for column in held
+            }
+            for percent in (50, 95)
+        }
+        shown = found.select(
+            "sessions", "calls", "requests", "error_count",
+            *self._money("cost", found, {column: found[column] for column in held}),
+            *self._money("session_cost_mean", found, {column: _means(found, column) for column in held}),
+            *self._money("session_cost_p50", found, percentiles[50]),
+            *self._money("session_cost_p95", found, percentiles[95]),
+            *self._money("session_cost_max", found, {column: found[f"{column}_max"] for column in held}),
+            "priced_calls", "session_turns_p50", "session_turns_max", "session_duration_p50",
+        )  # fmt: skip
+        return self._answer(shown, {}, "session_summary")
+
+    def costs(self, asked: Conversations) -> Breakdown:
+        """How many sessions cost how much, in each currency."""
+        parts = [self._bins(asked, code, column) for code, column in self.columns.items()]
+        frame = pl.concat(parts) if parts else pl.DataFrame(schema=_BINS)
+        held = {"sessions": MeasureColumn(measure("sessions"))}
+        return Breakdown.of(frame, Roles({"currency": DIMENSIONS["currency"]}, held, (), "session_costs"))
+
+    def _bins(self, asked: Conversations, code: str, column: str) -> pl.DataFrame:
+        found = dict(asked.bins(column, ", ".join(f"{edge:f}" for edge in _EDGES)).iter_rows())
+        nothing = [(code, None, _EDGES[0], found[None])] if None in found else []
+        places = [place for place, edge in enumerate(_EDGES) if edge in found]
+        ends = [*_EDGES[1:], None]
+        rows = [
+            (code, _EDGES[place], ends[place], found.get(_EDGES[place], 0))
+            for place in range(min(places, default=0), max(places, default=-1) + 1)
+        ]
+        return pl.DataFrame([*nothing, *rows], schema=_BINS, orient="row")
+
+    def _held(self, found: pl.DataFrame) -> list[str]:
+        return list(self.columns.values()) or ["cost_0"]
+
+    def _money(self, name: str, found: pl.DataFrame, values: Mapping[str, pl.Series]) -> list[pl.Series]:
+        """The columns of a measure of money, called as those of every answer."""
+        names = money_columns(name, self.currencies).values() if self.currencies else [name]
+        return [series.cast(MONEY).alias(called) for called, series in zip(names, values.values(), strict=True)]
+
+    def _answer(self, shown: pl.DataFrame, dimensions: Mapping[str, Dimension], question: str) -> Breakdown:
+        """The frame with what its columns are; a last one says the currency, where there is at most one."""
+        money = {
+            column: code
+            for name in ("cost", *(one.name for one in ANSWERS.values() if one.kind == "money"))
+            for code, column in (money_columns(name, self.currencies).items() if len(self.currencies) > 1 else ())
+        }
+        held = {
+            column: MeasureColumn(
+                _measure(column.removesuffix(f"_{money[column]}") if column in money else column), money.get(column)
+            )
+            for column in shown.columns
+            if column not in (*dimensions, "first_call", "last_call")
+        }
+        if len(self.currencies) < 2:
+            code = self.currencies[0] if self.currencies else None
+            shown = shown.with_columns(pl.lit(code, pl.String).alias("currency"))
+        return Breakdown.of(shown, Roles(dimensions, held, self.currencies, question))
+
+
+def _measure(name: str) -> Any:
+    return ANSWERS.get(name) or measure(name)
+
+
+def _means(found: pl.DataFrame, column: str) -> pl.Series:
+    """The sums of a column of money over how many they are of, exactly."""
+    pairs = found.select(column, f"{column}_count").rows()
+    return pl.Series([_over(total, number) for total, number in pairs], dtype=MONEY)
+
+
+def _percentile(amounts: pl.Series | None, percent: int) -> Decimal | None:
+    """With linear interpolation, of amounts in order."""
+    if amounts is None or not len(amounts):
+        return None
+    place, rest = divmod((len(amounts) - 1) * percent, 100)
+    return _between(amounts[place], amounts[min(place + 1, len(amounts) - 1)], rest, 100)
+
+
+def _between(low: Decimal | None, high: Decimal | None, part: int, whole: int) -> Decimal | None:
+    if low is None or high is None:
+        return None
+    with localcontext(prec=60):
+        return _over(low * (whole - part) + high * part, whole)
+
+
+def _over(amount: Decimal | None, number: int) -> Decimal | None:
+    if amount is None or not number:
+        return None
+    with localcontext(prec=60):
+        return (amount / number).quantize(Decimal("1e-10"), ROUND_HALF_EVEN)
