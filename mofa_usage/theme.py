@@ -84,6 +84,7 @@ PERCENTILE_STYLES: Mapping[str, Style] = MappingProxyType(
         "p90": Style("#56B4E9"),
         "p95": Style("#E69F00"),
         "p99": Style("#D55E00"),
+        "max": Style("#7B3FE4"),
         "mean": Style("#8B9099", dash="dot"),
         "overall": Style("#009E73", dash="dash"),
     }

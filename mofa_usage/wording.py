@@ -132,6 +132,8 @@ def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
         return percent(number)
     if number is not None and kind == "tokens/s":
         return f"{number:,.1f} tokens/s"
+    if number is not None and kind == "count" and not number.is_integer():
+        return f"{number:,.2f}"  # a mean of counts, or a rate of them
     return f"{count(number)} tokens" if number is not None and kind == "tokens" else count(number)
 
 

@@ -17,7 +17,8 @@ COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("request_message_id", "response_message_id", "model_name", "status"), pl.String),
     **dict.fromkeys(("error_message", "error_code"), pl.String),
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), pl.Int64),
-    **dict.fromkeys(("cached_tokens", "cache_write_tokens", "prompt_audio_tokens"), pl.Int64),
+    **dict.fromkeys(("cached_tokens", "cache_write_tokens"), pl.Int64),
+    **dict.fromkeys(("cache_write_5m_tokens", "cache_write_1h_tokens", "prompt_audio_tokens"), pl.Int64),
     **dict.fromkeys(("reasoning_tokens", "completion_audio_tokens"), pl.Int64),
     "token_source": pl.String,
     **dict.fromkeys(("total_price", "input_price", "output_price"), MONEY),
@@ -41,6 +42,8 @@ UNKNOWN = {
 _PARTS = {
     "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
     "cache_write_tokens": ("prompt_tokens_details", "cache_write_tokens"),
+    "cache_write_5m_tokens": ("prompt_tokens_details", "cache_write_5m_tokens"),
+    "cache_write_1h_tokens": ("prompt_tokens_details", "cache_write_1h_tokens"),
     "prompt_audio_tokens": ("prompt_tokens_details", "audio_tokens"),
     "reasoning_tokens": ("completion_tokens_details", "reasoning_tokens"),
     "completion_audio_tokens": ("completion_tokens_details", "audio_tokens"),

@@ -88,7 +88,7 @@ def test_types_metadata_and_order_for_any_reader(tmp_path: Path) -> None:
         "timestamp[us, tz=UTC]",
     ]
     metadata = file.metadata.metadata
-    assert metadata[b"mofa_usage.schema_version"] == b"2"
+    assert metadata[b"mofa_usage.schema_version"] == b"3"
     assert json.loads(metadata[b"mofa_usage.units"])["total_price"] == "units of the column currency"
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
     assert [group.num_rows for group in groups] == [256, 256, 256, 232]

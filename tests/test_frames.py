@@ -292,6 +292,8 @@ def test_details_are_taken_apart(foreign: Foreign) -> None:
     assert frame.to_dict(as_series=False) == {
         "cached_tokens": [12, None, None, None],
         "cache_write_tokens": [None] * 4,
+        "cache_write_5m_tokens": [None] * 4,
+        "cache_write_1h_tokens": [None] * 4,
         "prompt_audio_tokens": [3, None, None, None],
         "reasoning_tokens": [7, None, None, None],
         "completion_audio_tokens": [None, None, None, 5],

@@ -555,14 +555,14 @@ def test_money_is_rounded_half_to_even() -> None:
         assert charged.total == Decimal(expected)
 
 
-def test_small_parts_do_not_get_negative_by_rounding() -> None:
+def test_what_rounding_leaves_over_goes_to_the_largest_part() -> None:
     rates = Rates(map_flat(dict.fromkeys(("input", "cached", "cache_write", "output"), Decimal("0.000051"))))
     details = {"cached_tokens": 1, "cache_write_tokens": 1}
     charged = charge(call("x", 3, 1, prompt_details=details), rates)
     assert charged is not None
-    assert charged.total == Decimal("2E-10")  # 4 * 0.51E-10 = 2.04E-10, while each part rounds to 1E-10
+    assert charged.total == Decimal("2E-10")  # 4 * 0.51E-10 = 2.04E-10, while each part is 0 rounded down
     assert sorted(part for part in charged.parts.values() if part is not None) == [
-        Decimal(text) for text in ("0", "0", "0", "1E-10", "1E-10")
+        Decimal(text) for text in ("0", "0", "0", "0", "2E-10")
     ]
 
 

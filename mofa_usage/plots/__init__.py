@@ -55,6 +55,7 @@ from mofa_usage.plots.series import (
     percentiles_over_time,
     success_over_time,
 )
+from mofa_usage.plots.service import in_flight_over_time, service_burn, service_by
 from mofa_usage.plots.sessions import session_costs, turns
 from mofa_usage.plots.waste import waste_by
 
@@ -67,11 +68,14 @@ __all__ = [
     "failures_by",
     "headlines",
     "heatmap",
+    "in_flight_over_time",
     "latency_distribution",
     "latency_over_time",
     "measures_by",
     "measures_over_time",
     "over_time",
+    "service_burn",
+    "service_by",
     "session_costs",
     "speed_by",
     "speed_over_time",
@@ -241,12 +245,15 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "failures_by": failures_by,
         "headlines": headlines,
         "heatmap": heatmap,
+        "in_flight_over_time": in_flight_over_time,
         "latency_distribution": latency_distribution,
         "latency_over_time": latency_over_time,
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
         "session_costs": session_costs,
+        "service_burn": service_burn,
+        "service_by": service_by,
         "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
@@ -295,6 +302,9 @@ _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "session_costs": session_costs,
         "sessions": cost_by,
         "turns": turns,
+        "burn": service_burn,
+        "service_level": service_by,
+        "service_over_time": in_flight_over_time,
         "waste": waste_by,
     }
 )

@@ -187,7 +187,7 @@ def value_axis(measure: Measure, largest: float, currency: str | None = None, ti
     else:
         if measure.unit.lower() not in name.lower():
             axis["title"] = {"text": f"{name} ({measure.unit})"}
-        whole = measure.kind in ("count", "tokens")
+        whole = measure.kind in ("count", "tokens") and not measure.unit.endswith("/s")
         axis.update({"dtick": 1} if whole and largest <= 6 else _number_format(largest, 0))
     return axis
 

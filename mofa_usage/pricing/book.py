@@ -5,7 +5,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from decimal import Decimal, localcontext
 from os import PathLike
 from weakref import WeakSet
@@ -14,16 +14,17 @@ from pydantic import BaseModel
 
 from mofa_usage.pricing.files import PriceFile
 from mofa_usage.pricing.listed import listed_prices
-from mofa_usage.pricing.quotes import STANDARD_TIER, Question, Quote, Source, plain_tier
+from mofa_usage.pricing.quotes import Question, Quote, Source, tier_of
 from mofa_usage.pricing.rates import EXACT, Charge, ContradictionError, charge
 from mofa_usage.records import LLMApiCall, PriceDetails
 
-__all__ = ["Price", "PriceBook", "with_price"]
+__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "with_price"]
 
 _log = logging.getLogger(__name__)
-_TOO_MUCH = Decimal(100_000)  # a record's price has five digits before the point
+TOO_MUCH = Decimal(100_000)  # a record's price has five digits before the point
 _MODELS_TOLD_APART = 1000
-_NO_GEOGRAPHY = frozenset(("", "global", "not_available", "unknown"))
+NO_GEOGRAPHY = frozenset(("", "global", "not_available", "unknown"))
+"""What says that a model was not served in one country only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,11 @@ class PriceBook:
         return ", ".join(source.name for source in self._sources)
 
     @property
+    def has_none(self) -> str:
+        """Why a model that no list knows has no price, in words."""
+        return f"{self.source or 'an empty price book'} has none for it"
+
+    @property
     def unknown(self) -> Counter[str]:
         """How many calls of each model had no price so far, by the model that was asked for. A copy.
 
@@ -129,7 +135,7 @@ class PriceBook:
             return None
         found = self._find(call, on)
         if isinstance(found, str):
-            self._count(call.model_name, found)
+            self.count_unknown(call.model_name, found)
             return None
         return found
 
@@ -137,32 +143,38 @@ class PriceBook:
         """The price, or why there is none."""
         quote = self._quote(call, on)
         if quote is None:
-            return f"{self.source or 'an empty price book'} has none for it"
+            return self.has_none
         try:
             charged = charge(call, quote.rates)
         except ContradictionError as error:
             return str(error)
         if charged is None:
             return f"{quote.source} has none for some of its tokens"
-        if charged.total >= _TOO_MUCH:
+        if charged.total >= TOO_MUCH:
             return f"{charged.total} {quote.currency} is more than a record holds"
-        return _price(quote, charged, is_elsewhere=call.labels.get("inference_geo", "").lower() not in _NO_GEOGRAPHY)
+        return _price(quote, charged, is_elsewhere=call.labels.get("inference_geo", "").lower() not in NO_GEOGRAPHY)
+
+    def quote(self, question: Question) -> Quote | None:
+        """What the kinds of tokens of a model cost, by the first list that knows it; None where none does."""
+        return next((quote for source in self._sources if (quote := source.quote(question)) is not None), None)
+
+    def changes(self, question: Question) -> list[time]:
+        """The times of the UTC day at which a price of the model may change."""
+        return sorted({moment for source in self._sources for moment in source.changes(question)})
 
     def _quote(self, call: LLMApiCall, on: date | None) -> Quote | None:
         labels, at = call.labels, call.create_time
         if on is not None:
             at = at.replace(year=on.year, month=on.month, day=on.day)
-        tier = plain_tier(labels.get("service_tier"))
-        if tier == STANDARD_TIER:
-            tier = plain_tier(labels.get("speed"))  # Anthropic's word for another thing that is paid for
-        question = Question(call.model_name, labels.get("served_model"), labels.get("provider"), tier, at)
-        return next((quote for source in self._sources if (quote := source.quote(question)) is not None), None)
+        tier = tier_of(labels.get("service_tier"), labels.get("speed"))
+        return self.quote(Question(call.model_name, labels.get("served_model"), labels.get("provider"), tier, at))
 
-    def _count(self, model: str, why: str) -> None:
+    def count_unknown(self, model: str, why: str, calls: int = 1) -> None:
+        """Count calls of a model that have no price, and warn of the first of them."""
         with self._lock:
             name = model if model in self._unknown or len(self._unknown) < _MODELS_TOLD_APART else ""
-            self._unknown[name] += 1
-            is_first = self._unknown[name] == 1
+            is_first = not self._unknown[name]
+            self._unknown[name] += calls
         if is_first:
             _log.warning("calls of %r have no price (said once per model): %s", model, why)
 
@@ -217,5 +229,5 @@ def with_price(call: LLMApiCall, book: PriceBook, *, on: date | None = None) -> 
     }
     kept = {} if call.price_details is None else call.price_details.model_dump()
     priced = {"total_price": price.total, "price_details": PriceDetails.model_validate({**kept, **details})}
-    # The rest is validated, and so is the total: it has ten places, and is less than `_TOO_MUCH`.
+    # The rest is validated, and so is the total: it has ten places, and is less than `TOO_MUCH`.
     return BaseModel.model_copy(call, update=priced)

@@ -41,7 +41,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from os import PathLike
@@ -111,6 +111,10 @@ class PriceFile:
         entry, is_exact = found
         # A file has no prices of tiers: what it says stands in for them.
         return Quote(entry.rates, self._currency, self.name, is_exact and question.tier == STANDARD_TIER)
+
+    def changes(self, question: Question) -> tuple[time, ...]:
+        """See `Source`: prices of a file are those of whole days."""
+        return ()
 
     def _find_entry(
         self, asked: str, served: str | None, provider: str | None, day: date

@@ -11,7 +11,7 @@ made the model sells it. What runs on one's own machines (`ollama`, `vllm`, ...)
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, localcontext
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from mofa_usage.pricing.quotes import STANDARD_TIER, Question, Quote
 from mofa_usage.pricing.rates import EXACT, Rate, Rates, flat
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
 
 __all__ = ["ListedPrices", "listed_prices"]
 
@@ -102,12 +102,18 @@ class ListedPrices:
             return self._quote(quote, tier, at)
         return quote
 
+    def changes(self, question: Question) -> tuple[time, ...]:
+        """See `Source`: some models are cheaper at night."""
+        listing = self._find(question.asked, question.served, question.provider)
+        hours = () if listing is None else _hours(listing.model)
+        return tuple(sorted({_utc(moment) for hour in hours for moment in (hour.start_time, hour.end_time)}))
+
     def _quote_by_day(
         self, asked: str, served: str | None, provider: str | None, tier: str, day: date
     ) -> "Quote | _Listing | None":
         """The price of a day; the listing itself where prices change within it."""
         listing = self._find(asked, served, provider)
-        if listing is None or _changes_within_a_day(listing.model):
+        if listing is None or _hours(listing.model):
             return listing
         return self._quote(listing, tier, datetime(day.year, day.month, day.day))
 
@@ -186,11 +192,20 @@ def _has_variant(listing: _Listing, context: Mapping[str, str], at: datetime) ->
     )
 
 
-def _changes_within_a_day(model: "ModelInfo") -> bool:
+def _hours(model: "ModelInfo") -> "list[TimeOfDateConstraint]":
+    """The hours of the day that its prices depend on."""
     from genai_prices.types import TimeOfDateConstraint
 
     conditions = [*(model.price_variants or ()), *(model.prices if isinstance(model.prices, list) else ())]
-    return any(isinstance(condition.constraint, TimeOfDateConstraint) for condition in conditions)
+    constraints = (condition.constraint for condition in conditions)
+    return [constraint for constraint in constraints if isinstance(constraint, TimeOfDateConstraint)]
+
+
+def _utc(moment: time) -> time:
+    """A time of day in UTC; one without a zone is."""
+    if moment.tzinfo is None:
+        return moment
+    return datetime.combine(date(2000, 1, 2), moment).astimezone(UTC).time()
 
 
 def _rates(prices: "ModelPrice", model: "ModelInfo") -> Rates | None:

@@ -1,11 +1,12 @@
 """What a price is asked for, and what a source of prices answers."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, time
 from typing import NamedTuple, Protocol
 
 from mofa_usage.pricing.rates import Rates
 
-__all__ = ["STANDARD_TIER", "Question", "Quote", "Source", "plain_tier"]
+__all__ = ["STANDARD_TIER", "Question", "Quote", "Source", "plain_tier", "tier_of"]
 
 STANDARD_TIER = "standard"
 # What providers call what is neither faster nor cheaper; "auto" is asked for, and leaves it to the provider.
@@ -50,8 +51,17 @@ class Source(Protocol):
     def quote(self, question: Question) -> Quote | None:
         """The price that the list has for it; None where it has none."""
 
+    def changes(self, question: Question) -> Sequence[time]:
+        """The times of the UTC day at which its price changes every day; few have any."""
+
 
 def plain_tier(tier: str | None) -> str:
     """A service tier in small letters, everything that is standard by one name."""
     plain = (tier or "").strip().lower()
     return STANDARD_TIER if plain in _STANDARD_NAMES else plain
+
+
+def tier_of(service_tier: str | None, speed: str | None) -> str:
+    """The tier of a call by its labels; speed is Anthropic's word for another thing that is paid for."""
+    tier = plain_tier(service_tier)
+    return plain_tier(speed) if tier == STANDARD_TIER else tier

@@ -6,13 +6,13 @@ or another kind stands in for it: cached tokens of a model without a price for t
 is a guess (`KINDS`) the charge is not exact.
 
 A price may depend on the size of the prompt: above its threshold *all* tokens of the call, those of the answer too,
-cost the higher price. Amounts are exact until the end and rounded once, half to even at ten places; what the rounding
-of the parts leaves over goes to the largest, so that they add up to the total.
+cost the higher price. Amounts are exact until the end. The total is rounded once, half to even at ten places; its parts
+are rounded down, and what that leaves over goes to the largest, so that they add up to the total.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any, NamedTuple
 
 from mofa_usage.details import TokenDetails
@@ -240,7 +240,7 @@ def _price(rate: Rate, prompt_tokens: int) -> Decimal:
 def _round(amounts: Mapping[str, Decimal], is_exact: bool) -> Charge:
     """The amounts, which are in millionths, as money."""
     total = (sum(amounts.values(), Decimal(0)) * _PER_MILLION).quantize(_PLACES)
-    parts = {part: (amount * _PER_MILLION).quantize(_PLACES) for part, amount in amounts.items()}
-    while left_over := total - sum(parts.values()):  # by single steps: no part gets below 0
-        parts[max(parts, key=lambda part: parts[part])] += _PLACES.copy_sign(left_over)
+    # In the order of `PARTS`: of equal ones the first is the largest, however the tokens were told apart.
+    parts = {part: (amounts[part] * _PER_MILLION).quantize(_PLACES, ROUND_DOWN) for part in PARTS if part in amounts}
+    parts[max(parts, key=lambda part: parts[part])] += total - sum(parts.values())
     return Charge(total, {part: parts.get(part) for part in PARTS}, is_exact)

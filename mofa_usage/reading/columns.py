@@ -72,6 +72,7 @@ _DTYPES: Mapping[Kind, pl.DataType] = {
 _UNITS = {
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), "tokens"),
     **dict.fromkeys(("cached_tokens", "cache_write_tokens"), "tokens"),
+    **dict.fromkeys(("cache_write_5m_tokens", "cache_write_1h_tokens"), "tokens"),
     **dict.fromkeys(("prompt_audio_tokens", "reasoning_tokens", "completion_audio_tokens"), "tokens"),
     **dict.fromkeys(("total_price", "input_price", "output_price"), "units of the column currency"),
     "currency": "ISO 4217 code",
@@ -122,6 +123,8 @@ _DETAILS: Mapping[str, Sequence[tuple[str, Kind, str]]] = {
     "prompt_tokens_details": (
         ("cached_tokens", Kind.INTEGER, "cached_tokens"),
         ("cache_write_tokens", Kind.INTEGER, "cache_write_tokens"),
+        ("cache_write_5m_tokens", Kind.INTEGER, "cache_write_5m_tokens"),
+        ("cache_write_1h_tokens", Kind.INTEGER, "cache_write_1h_tokens"),
         ("prompt_audio_tokens", Kind.INTEGER, "audio_tokens"),
     ),
     "completion_tokens_details": (

@@ -8,7 +8,7 @@ Files that `export_parquet` wrote say so in their metadata and are read as they 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from glob import escape
@@ -53,7 +53,10 @@ __all__ = [
     "told",
 ]
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
+_NEW_COLUMNS = {"3": ("cache_write_5m_tokens", "cache_write_1h_tokens")}
+"""What each version of our files has that those before have inside their JSON."""
+_VERSIONS = ("2", *_NEW_COLUMNS)
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
 
@@ -290,15 +293,24 @@ def open_parquet(
     pattern = _pattern(Path(path))
     with told(), duckdb.connect() as database:
         marked = database.sql(
-            f"SELECT count(DISTINCT file_name) FROM parquet_kv_metadata({pattern})"  # noqa: S608 (quoted)
-            f" WHERE key = '{VERSION_KEY}'::BLOB AND value = '{SCHEMA_VERSION}'::BLOB"
+            f"SELECT CAST(value AS VARCHAR), count(DISTINCT file_name) FROM parquet_kv_metadata({pattern})"  # noqa: S608
+            f" WHERE key = '{VERSION_KEY}'::BLOB GROUP BY 1"  # (the pattern is quoted)
         ).fetchall()
         files = database.sql(f"SELECT count(*) FROM parquet_file_metadata({pattern})").fetchall()  # noqa: S608
-        canonical = marked == files
-        # What somebody else wrote may differ from file to file; what we wrote does not.
-        options = f"union_by_name = {not canonical}, hive_partitioning = false"
-        opened = _ParquetFiles(f"{pattern}, {options}", {} if canonical else _durations(database, pattern))
+        versions = {version: count for version, count in marked if version in _VERSIONS}
+        canonical = sum(versions.values()) == files[0][0]
+        # What somebody else wrote may differ from file to file; what one version of ours wrote does not.
+        options = f"union_by_name = {not canonical or len(versions) > 1}, hive_partitioning = false"
+        replaced = {} if canonical else _durations(database, pattern)
+        opened = _ParquetFiles(f"{pattern}, {options}", replaced, _not_in_all(versions) if canonical else ())
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
+
+
+def _not_in_all(versions: Collection[str]) -> tuple[str, ...]:
+    """The columns that only the newer ones among files of ours have; in the older ones they are inside JSON."""
+    oldest = min(map(_VERSIONS.index, versions), default=0)
+    newer = [version for version in versions if _VERSIONS.index(version) > oldest]
+    return tuple(name for version in newer for name in _NEW_COLUMNS[version])
 
 
 _MICROSECONDS = {"ns": "// 1000", "us": "", "ms": "* 1000", "s": "* 1000000"}
@@ -318,9 +330,10 @@ def _durations(database: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, s
 class _ParquetFiles:
     """The relation of Parquet files, each with a cursor of its own. Pickled, it is what to read and not the reader."""
 
-    def __init__(self, files: str, replaced: Mapping[str, str]) -> None:
+    def __init__(self, files: str, replaced: Mapping[str, str], left_out: tuple[str, ...] = ()) -> None:
         self._files = files
         self._replaced = replaced
+        self._left_out = left_out
         self._database = duckdb.connect()
 
     def __call__(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
@@ -328,13 +341,15 @@ class _ParquetFiles:
         for name, table in beside.items():
             cursor.register(name, table)
         relation = cursor.sql(f"FROM read_parquet({self._files})")
+        if self._left_out:
+            relation = relation.project(f"* EXCLUDE ({', '.join(self._left_out)})")
         if not self._replaced:
             return relation
         replaced = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in self._replaced.items())
         return relation.project(f"* REPLACE ({replaced})")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ParquetFiles, (self._files, self._replaced)
+        return _ParquetFiles, (self._files, self._replaced, self._left_out)
 
 
 def _pattern(path: Path) -> str:

@@ -6,13 +6,14 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from mofa_usage import efficiency
+from mofa_usage import efficiency, service
 from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
 from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
     from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
+    from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
 
 __all__ = ["Reasons"]
@@ -41,6 +42,13 @@ class Reasons:
         """What conversations cost, and how their turns grow: see `mofa_usage.efficiency.sessions`."""
         with told():
             return efficiency.sessions(self._held.relation(self.tz), tz=self.tz, **options)
+
+    def service_level(self, by: "By | None" = None, **options: "Unpack[ServiceOptions]") -> "ServiceLevel":
+        """How many calls were within limits, error budgets, calls in flight: see `mofa_usage.service.service_level`."""
+        with told():
+            answer = service.service_level(self._held.relation(self.tz), by, tz=self.tz, **options)
+        self._style(answer.level, by)
+        return answer
 
     def reconcile(self, bill: BillSource) -> Reconciliation:
         """Compare the providers' own reports of usage and costs with these calls: is it all here?

@@ -12,6 +12,7 @@ import polars as pl
 
 from mofa_usage.analysis.sentences import sessions
 from mofa_usage.analysis.sentences.reconciled import findings, reconciled
+from mofa_usage.analysis.sentences.service import SERVICE
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
 from mofa_usage.analysis.sentences.waste import waste
 from mofa_usage.analysis.told import Told
@@ -24,6 +25,7 @@ Whole = tuple[pl.DataFrame, Roles] | None
 _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
     {
         **USUAL,
+        **SERVICE,
         "reconcile": reconciled,
         "reconcile_findings": findings,
         "session_costs": sessions.costs,

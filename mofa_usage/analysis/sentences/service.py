@@ -1,0 +1,97 @@
+"""What is said of service levels: who kept the promise, how fast the budget is used, how much went on at once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from mofa_usage import wording
+from mofa_usage.analysis.told import Told
+
+__all__ = ["SERVICE"]
+
+_BAD = {"failed_calls": "did not succeed", "slow_calls": "took longer", "late_calls": "had a late first token"}
+
+
+def _level(told: Told) -> Iterator[str]:
+    """The level of all calls, what made the others bad, the budget, and who has the lowest."""
+    sums = {name: told.total(name) or 0 for name in ("calls", "good_calls", "bad_calls", "unknown_calls", *_BAD)}
+    judged = sums["good_calls"] + sums["bad_calls"]
+    if not judged:
+        yield f"of none of the {_calls(sums['calls'])} it is known whether it was within the limits"
+        return
+    share = wording.percent(sums["good_calls"] / judged)
+    whose = f"{_calls(judged)} that can be judged" if sums["unknown_calls"] else _calls(judged)
+    reasons = [f"{sums[name]:,} {words}" for name, words in _BAD.items() if sums[name]]
+    reasons += [f"{sums['unknown_calls']:,} lack a value"] if sums["unknown_calls"] else []
+    yield f"{share} of the {whose} were good{_promise(told)}" + (f"; {', '.join(reasons)}" if reasons else "")
+    budget = told.total("error_budget")
+    if budget:
+        used = sums["bad_calls"] / budget
+        left = budget - sums["bad_calls"]
+        rest = f"{left:,.1f} are left" if left >= 0 else f"it is overspent by {-left:,.1f}"
+        yield f"the error budget is {budget:,.1f} bad calls, {wording.percent(used)} of it are used and {rest}"
+    yield from _lowest(told)
+
+
+def _promise(told: Told) -> str:
+    name = told.column("service_level")
+    title = "" if name is None else told.roles.measures[name].measure.title
+    return f" ({title[0].lower()}{title[1:]})" if title.startswith("Within ") and title != "Within limits" else ""
+
+
+def _lowest(told: Told) -> Iterator[str]:
+    level = told.column("service_level")
+    known = told.frame.with_row_index("row").drop_nulls(level) if level else told.frame.clear()
+    if level is None or known.height < 2 or not told.roles.dimensions:
+        return
+    least: Any = known[level].min()
+    rows = known.filter(pl.col(level) == least)
+    if rows.height == 1:
+        yield f"the lowest share is that of {told.label(rows['row'][0])} with {wording.percent(least)}"
+
+
+def _burn(told: Told) -> Iterator[str]:
+    """Which windows are alerts; without any the rate of the latest window that has one."""
+    if not {"window", "burn_rate", "alert"} <= set(told.frame.columns):
+        return
+    rows = told.frame.to_dicts()
+    alerts = [f"{row['burn_rate']:,.1f} times over {row['window']}" for row in rows if row["alert"]]
+    if alerts:
+        yield f"the budget burns faster than it may: {', '.join(alerts)}"
+        return
+    known = [row for row in rows if row["burn_rate"] is not None and row["alert"] is not None]
+    if known:
+        fast = f"{known[0]['burn_rate']:,.1f} times as fast as allowed"
+        yield f"the budget burns {fast} over the last {known[0]['window']}"
+
+
+def _over_time(told: Told) -> Iterator[str]:
+    """The peak of calls in flight, and the throughput of the whole."""
+    name, time = told.column("in_flight_max"), told.time
+    if name is not None:
+        most: Any = told.frame[name].max()
+        if most is not None and most > 0:
+            rows = told.frame.with_row_index("row").filter(pl.col(name) == most)
+            when = f", first at {told.label(rows['row'][0])}" if time is not None else ""
+            mean = told.only("in_flight_mean")
+            beside = "" if mean is None else f" and {mean:,.2f} in the mean"
+            yield f"at most {_calls(most)} were in flight at once{when}{beside}"
+    rate = told.only("calls_per_second")
+    if rate is not None:
+        tokens = told.only("completion_tokens_per_second")
+        beside = "" if tokens is None else f" and {tokens:,.1f} completion tokens"
+        yield f"{rate:,.3g} calls{beside} per second came through"
+    without = told.total("calls_without_latency")
+    if name is not None and without:
+        yield f"{_calls(without)} without a latency {'is' if without == 1 else 'are'} in flight nowhere"
+
+
+def _calls(number: Any) -> str:
+    return f"{wording.count(number)} call{'' if number == 1 else 's'}"
+
+
+SERVICE: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
+    {"service_level": _level, "burn": _burn, "service_over_time": _over_time}
+)

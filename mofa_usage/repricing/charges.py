@@ -1,0 +1,258 @@
+"""The rules of `pricing.rates` as SQL, in layers: each adds columns to the calls, made of those of the layers below.
+
+| layer | columns | |
+|---|---|---|
+| known | `prompt`, `completion`, ... | counts that are known, and what a call says of its kind and moment |
+| counts | `cached`, `written`, ... | the details, 0 where nothing is said |
+| tokens | `n KIND` | by kinds that do not overlap |
+| answer | `r KIND`, ... | what the book says, joined |
+| amounts | `a PART`, `b PART` | whole numbers of 10**-scale millionths; null where tokens or a rate are missing |
+| money | `u PART`, `u total` | in units of 10**-10: the total rounded half to even, its parts rounded down |
+
+Divisions of 128 bits take thirty times as long as those of 64. So most calls are reckoned in 64 bits (`a`), and only
+those that need it in 128 (`b`): of more than `_MOST_TOKENS`, or with rates of many digits. To each way the others are
+null, which costs nothing.
+
+Every name is ours (`price: ...`), whatever the columns of the calls are called. DuckDB computes what is asked for, and
+reads the columns of the calls that this needs.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from mofa_usage.pricing import NO_GEOGRAPHY, TOO_MUCH
+from mofa_usage.pricing.rates import PARTS
+from mofa_usage.reading.columns import LABEL, quoted
+from mofa_usage.repricing.quoting import ANSWER, DAY, GUESSABLE, KIND, RATES, Answers
+from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
+
+__all__ = ["Charged", "charged"]
+
+_OF_PROMPT = {
+    "input": ("input", "input_audio"),
+    "cached": ("cached", "cached_audio"),
+    "cache_write": ("cache_write", "cache_write_1h"),
+}
+_OF_COMPLETION = {"output": ("output", "output_audio", "reasoning")}
+_KINDS_OF = _OF_PROMPT | _OF_COMPLETION
+_MONEY = "DECIMAL(38,10)"
+_MOST_UNITS = TOO_MUCH * 10**10
+_UNIT_PLACES = 4  # of millionths: ten of money
+_BEYOND = 10**15  # so many tokens are a mistake, and have no price
+_MOST_TOKENS = 10**9
+_SURE = 10**22  # below so high a rate, as a whole number, no amount has more than 128 bits
+
+
+class Charged(NamedTuple):
+    """SQL of the calls with columns of ours, and those of them that are told, as SQL with their names."""
+
+    sql: str
+    told: list[str]
+
+
+def charged(calls: str, has: Collection[str], kind: Mapping[str, str], answers: Answers) -> Charged:
+    """The calls with what they cost.
+
+    Args:
+        calls: SQL of the calls.
+        has: their columns.
+        kind: the columns of `KIND` as SQL.
+        answers: what the price book says of them.
+    """
+    sql = calls
+    for columns in ({**kind, **dict(_known(has))}, _counts(has), _cached_audio(), _tokens()):
+        sql = _layer(sql, columns)
+    sql = _answered(sql, answers)
+    for columns in (_told_apart(), _ways(), dict(_amounts(answers)), dict(_units(answers))):
+        sql = _layer(sql, columns)
+    return Charged(sql, [f"{value} AS {name}" for name, value in _told().items()])
+
+
+def _layer(sql: str, columns: Mapping[str, str]) -> str:
+    added = ", ".join(f"{value} AS {_own(name)}" for name, value in columns.items())
+    return f"SELECT *, {added} FROM ({sql})"  # noqa: S608 (names are quoted)
+
+
+def _own(name: str) -> str:
+    """A column of ours."""
+    return quoted(f"price: {name}")
+
+
+def _known(has: Collection[str]) -> Iterator[tuple[str, str]]:
+    source = "coalesce(token_source, '')" if "token_source" in has else "''"
+    for name, unknown in (("prompt", PROMPT_UNKNOWN), ("completion", COMPLETION_UNKNOWN)):
+        yield name, f"CASE WHEN {source} NOT IN {unknown} AND {name}_tokens < {_BEYOND} THEN {name}_tokens END"
+    yield "is counted", f"{source} IN ('', 'provider')"
+    if "create_time" in has:
+        # A clock that knows zones takes ten times as long.
+        time = f"((epoch_us(create_time) % {DAY} + {DAY}) % {DAY})"
+        yield "time", time
+        yield "day", f"(epoch_us(create_time) - {time}) // {DAY}"
+
+
+def _answered(calls: str, answers: Answers) -> str:
+    """The calls, each with the answer for it."""
+    of_kind = [f"{_own(name)} IS NOT DISTINCT FROM p.{name}" for name in KIND.values()]
+    if answers.by_day:
+        of_kind.append(f"{_own('day')} >= p.from_day AND {_own('day')} <= p.to_day")
+    if answers.by_time:
+        of_kind.append(f"{_own('time')} >= p.from_time AND {_own('time')} < p.to_time")
+    size = f"coalesce({_own('prompt')}, 0)"
+    answer = ", ".join(f"a.{name} AS {_own(f'r {name}')}" for name in ANSWER)
+    return (
+        f"SELECT c.*, {answer} FROM ({calls}) AS c LEFT JOIN {answers.periods} AS p ON {' AND '.join(of_kind)} "  # noqa: S608
+        f"LEFT JOIN {answers.answers} AS a ON p.answer = a.answer AND {size} > a.above AND {size} <= a.upto"
+    )
+
+
+def _counts(has: Collection[str]) -> dict[str, str]:
+    def said(whole: str, name: str) -> str:
+        count = f"least(coalesce({name}, 0), {_BEYOND})" if name in has else "CAST(0 AS BIGINT)"
+        return f"CASE WHEN {_own(whole)} IS NOT NULL THEN {count} END"
+
+    long, short = said("prompt", "cache_write_1h_tokens"), said("prompt", "cache_write_5m_tokens")
+    searches, place = quoted(f"{LABEL}web_search_requests"), quoted(f"{LABEL}inference_geo")
+    is_count = f"regexp_full_match({searches}, '[0-9]{{1,9}}')"
+    anywhere = ", ".join(f"'{name}'" for name in sorted(NO_GEOGRAPHY))
+    return {
+        "cached": said("prompt", "cached_tokens"),
+        "written": f"greatest({said('prompt', 'cache_write_tokens')}, {short} + {long})",
+        "written 1h": long,
+        "audio": said("prompt", "prompt_audio_tokens"),
+        "reasoned": said("completion", "reasoning_tokens"),
+        "spoken": said("completion", "completion_audio_tokens"),
+        "searches": f"CASE WHEN {is_count} THEN CAST({searches} AS BIGINT) ELSE 0 END"
+        if f"{LABEL}web_search_requests" in has
+        else "CAST(0 AS BIGINT)",
+        "one": "1",
+        "is elsewhere": f"coalesce(lower({place}), '') NOT IN ({anywhere})"
+        if f"{LABEL}inference_geo" in has
+        else "false",
+    }
+
+
+def _cached_audio() -> dict[str, str]:
+    """How much of the audio was cached. Nobody says: text first, as most prompts begin with it."""
+    cached, audio = _own("cached"), _own("audio")
+    text = f"greatest({_own('prompt')} - {_own('written')} - {audio}, 0)"
+    seen = f"least({audio}, greatest({cached} - {text}, 0))"
+    return {"seen": f"CASE WHEN {audio} > 0 AND {cached} > 0 THEN {seen} WHEN {audio} IS NOT NULL THEN 0 END"}
+
+
+def _tokens() -> dict[str, str]:
+    seen, long, spoken = _own("seen"), _own("written 1h"), _own("spoken")
+    return {
+        "n input": f"{_own('prompt')} - {_own('written')} - {_own('audio')} - ({_own('cached')} - {seen})",
+        "n input_audio": f"{_own('audio')} - {seen}",
+        "n cached": f"{_own('cached')} - {seen}",
+        "n cached_audio": seen,
+        "n cache_write": f"{_own('written')} - {long}",
+        "n cache_write_1h": long,
+        "n output_audio": spoken,
+        "answered": f"{_own('completion')} - {spoken}",
+    }
+
+
+def _told_apart() -> dict[str, str]:
+    """Reasoning may be in words or in sounds. Where it costs what the rest costs, it need not be told apart."""
+    reasoned = f"CASE WHEN {_own('r has_reasoning')} THEN {_own('reasoned')} ELSE {_own('completion')} * 0 END"
+    return {"n reasoning": reasoned, "n output": f"{_own('answered')} - ({reasoned})"}
+
+
+def _ways() -> dict[str, str]:
+    """Whether a call can be reckoned, and how."""
+    counts = [_own(f"n {kind}") for kinds in _KINDS_OF.values() for kind in kinds]
+    kinds = [kind for kinds in _KINDS_OF.values() for kind in kinds]
+    rated = " AND ".join(
+        f"(coalesce({_own(f'n {kind}')}, 0) = 0 OR {_own(f'r long_{kind}')} IS NOT NULL)" for kind in kinds
+    )
+    can_be = (
+        f"{_own('r answer')} IS NOT NULL AND coalesce({_own('prompt')}, {_own('completion')}) IS NOT NULL "
+        f"AND least({', '.join(counts)}) >= 0 AND CASE WHEN {_own('r lacks_rates')} THEN {rated} ELSE true END"
+    )
+    is_small = f"greatest({_own('prompt')}, {_own('completion')}) <= {_MOST_TOKENS}"
+    return {"can be": can_be, "is short": f"{_own('r is_short')} AND {is_small}"}
+
+
+def _amounts(answers: Answers) -> Iterator[tuple[str, str]]:
+    yield from _amounts_in("a", "r ", "BIGINT", f"{_own('can be')} AND {_own('is short')}", "{}")
+    # At so high a rate the tokens may cost more than 128 bits hold, which is far more than a record does.
+    guarded = "{}" if answers.highest <= _SURE else "TRY({})"
+    yield from _amounts_in("b", "r long_", "HUGEINT", f"{_own('can be')} AND NOT {_own('is short')}", guarded)
+
+
+def _amounts_in(way: str, rates: str, kind_of_number: str, condition: str, guarded: str) -> Iterator[tuple[str, str]]:
+    """The amounts of the calls that meet a condition, null for others."""
+
+    def cost(kind: str, count: str) -> str:
+        tokens = f"CASE WHEN {condition} THEN CAST({_own(count)} AS {kind_of_number}) END"
+        return f"{tokens} * coalesce({_own(f'{rates}{kind}')}, 0)"
+
+    for part, kinds in _KINDS_OF.items():
+        yield f"{way} {part}", guarded.format(" + ".join(cost(kind, f"n {kind}") for kind in kinds))
+    # Few models charge for a request; what a search costs not every list says, which leaves the rest its price.
+    yield f"{way} other", f"{cost('web_search', 'searches')} + {cost('request', 'one')}"
+
+
+def _units(answers: Answers) -> Iterator[tuple[str, str]]:
+    for part in PARTS:
+        short = f"{_own(f'a {part}')} // {10 ** (answers.short_scale - _UNIT_PLACES)}"
+        long = f"TRY_CAST({_own(f'b {part}')} // {10 ** (answers.scale - _UNIT_PLACES)} AS BIGINT)"
+        yield f"u {part}", f"coalesce({short}, {long})"
+    short = _rounded(_sum("a"), 10 ** (answers.short_scale - _UNIT_PLACES))
+    guarded = "{}" if answers.highest <= _SURE else "TRY({})"
+    long = f"TRY_CAST({_rounded(guarded.format(_sum('b')), 10 ** (answers.scale - _UNIT_PLACES))} AS BIGINT)"
+    yield "u total", f"coalesce({short}, {long})"
+
+
+def _sum(way: str) -> str:
+    """Of the parts that are known; null where none is."""
+    return f"({' + '.join(f'coalesce({_own(name)}, 0)' for name in _of(way, PARTS[:-1]))} + {_own(f'{way} other')})"
+
+
+def _of(way: str, parts: Sequence[str]) -> list[str]:
+    return [f"{way} {part}" for part in parts]
+
+
+def _rounded(amount: str, divisor: int) -> str:
+    """An amount that is not negative, divided and rounded half to even."""
+    if divisor == 1:
+        return amount
+    whole = f"({amount} // {divisor})"
+    return f"({whole} + CAST(({amount} - {whole} * {divisor}) * 2 + {whole} % 2 > {divisor} AS INTEGER))"
+
+
+def _left_over() -> dict[str, str]:
+    """The parts in which what rounding left over is in the largest."""
+    units = [_own(f"u {part}") for part in PARTS]
+    left = f"({_own('u total')} - {' - '.join(f'coalesce({unit}, 0)' for unit in units)})"
+    largest = f"greatest({', '.join(units)})"
+    columns = {}
+    for place, (part, unit) in enumerate(zip(PARTS, units, strict=True)):
+        is_first = "".join(f" AND {other} IS DISTINCT FROM {unit}" for other in units[:place])
+        columns[f"part_{part}"] = f"{unit} + {left} * CAST({unit} = {largest}{is_first} AS INTEGER)"
+    return columns
+
+
+def _told() -> dict[str, str]:
+    is_priced = f"{_own('u total')} < {_MOST_UNITS}"
+    money = {
+        name: f"CAST(CASE WHEN {is_priced} THEN CAST({units} AS DECIMAL(18,0)) END * 0.0000000001 AS {_MONEY})"
+        for name, units in {**_left_over(), "part_total": _own("u total")}.items()
+    }
+    return {
+        **money,
+        "price_currency": f"CASE WHEN {is_priced} THEN {_own('r currency')} END",
+        "price_is_exact": f"CASE WHEN {is_priced} THEN {_is_exact()} END",
+        **{f"rate_{name}": _own(f"r rate_{name}") for name in RATES},
+    }
+
+
+def _is_exact() -> str:
+    """Whether every kind was charged at its own price, and no count was a guess."""
+    conditions = [_own("r is_exact"), _own("is counted"), f"NOT {_own('is elsewhere')}"]
+    conditions += [f"{_own(whole)} IS NOT NULL" for whole in ("prompt", "completion")]
+    conditions += [f"({_own(f'n {kind}')} = 0 OR {_own(f'r {kind}_is_own')})" for kind in GUESSABLE]
+    conditions.append(f"({_own('searches')} = 0 OR {_own('r long_web_search')} IS NOT NULL)")
+    is_guess = f"{_own('n input_audio')} > 0 AND {_own('cached')} > 0 AND {_own('r audio_has_own')}"
+    return " AND ".join((*conditions, f"NOT ({is_guess})"))

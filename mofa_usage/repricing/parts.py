@@ -1,0 +1,146 @@
+"""The parts of the price of every call: a price book joined with the token columns, all calls at once.
+
+The rules are those of `pricing.rates`, said in SQL. Counts are inclusive, so each call is first cut into kinds that do
+not overlap; each kind costs its rate per million; amounts are whole numbers until the end, are rounded once, half to
+even at ten places, and what the rounding of the parts leaves over goes to the largest part. Call by call the answer is
+that of `PriceBook.price`, with what frames of calls do not know being the exception: they have no columns for tokens of
+images, videos and citations, nor for cached audio, so a model with a price of its own for such is priced by its other
+rates and is not exact.
+
+A count that is null is not known, as `token_source` says: then its part is null and the price is not exact.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+from itertools import count
+from typing import Any, Literal, TypeAlias, cast
+
+from mofa_usage.errors import UsageError, require
+from mofa_usage.pricing import PriceBook
+from mofa_usage.pricing.rates import PARTS
+from mofa_usage.reading.columns import LABEL, quoted
+from mofa_usage.reading.relation import told
+from mofa_usage.repricing.charges import charged
+from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Quoting, ask
+
+require("duckdb", extra="analysis")
+import duckdb  # noqa: E402
+
+__all__ = ["PARTS_COLUMNS", "RATE_COLUMNS", "AsOf", "as_of_day", "ask_for", "with_answers", "with_parts"]
+
+AsOf: TypeAlias = "Literal['call', 'now'] | date"
+"""Of which day prices are: of each call's own (UTC), of today, or of a date."""
+
+PARTS_COLUMNS = (*(f"part_{name}" for name in PARTS), "part_total", "price_currency", "price_is_exact")
+RATE_COLUMNS = tuple(f"rate_{name}" for name in RATES)
+
+_names = count(1)  # of the tables that our queries are over: no two in one session are the same
+
+
+def with_parts(
+    calls: duckdb.DuckDBPyRelation,
+    book: PriceBook | None = None,
+    *,
+    as_of: AsOf = "call",
+    quoting: Quoting | None = None,
+) -> duckdb.DuckDBPyRelation:
+    """The calls with what they cost by a price book, whatever price was recorded.
+
+    Args:
+        calls: a relation with columns of `reading.columns.CALL_SCHEMA`: `model_name`, `prompt_tokens` and
+            `completion_tokens` at least, and `create_time` for prices of the call's day.
+        book: which prices, by default the list prices.
+        as_of: "call", "now" or a date, see `AsOf`; the time of day is the call's.
+        quoting: how a kind of call finds its price, if not by what it says itself.
+
+    Returns:
+        The calls with these columns more, null where the book has no price:
+
+        - `part_input` (of the prompt neither cached nor written), `part_cached`, `part_cache_write`, `part_output`,
+          `part_other` (web searches, requests), and `part_total`, their sum: `DECIMAL(38, 10)` in units of
+          `price_currency`; a part is null where its tokens are not known;
+        - `price_is_exact`, False as `Price.exact`;
+        - `rate_input`, `rate_cached`, `rate_cache_write` (5 minutes), `rate_cache_write_1h`, `rate_output`: what a
+          million such tokens of this call cost, `DECIMAL(38, 18)`; a rate that the model has not got is that which
+          stands in for it.
+
+    Raises:
+        UsageError: a column that prices need is missing.
+        MissingExtraError: the extra `pricing` is not installed, and no book is given.
+    """
+    return with_answers(calls, ask_for(calls, book or PriceBook.default(), as_of_day(as_of), quoting=quoting))
+
+
+def as_of_day(as_of: AsOf) -> date | None:
+    """The day whose prices count, None for that of each call.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if as_of == "call":
+        return None
+    if as_of == "now":
+        return datetime.now(UTC).date()
+    if isinstance(as_of, date) and not isinstance(as_of, datetime):
+        return as_of
+    raise UsageError(f'as_of is {as_of!r:.60}; prices are as of "call", "now", or a date')
+
+
+def ask_for(
+    calls: duckdb.DuckDBPyRelation,
+    book: PriceBook,
+    on: date | None,
+    *,
+    which: str = "true",
+    quoting: Quoting | None = None,
+) -> Answers:
+    """The answers of a book to the calls that meet the condition `which`. Calls without any are counted in the book."""
+    has = set(calls.columns)
+    for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
+        if name not in has:
+            raise UsageError(f"prices need the column {name}, which was not loaded")
+    day = "CAST(create_time AT TIME ZONE 'UTC' AS DATE)" if on is None else "NULL"
+    kinds = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in _kind_columns(has).items())
+    name = f"calls asked about {next(_names)}"
+    sql = f"SELECT {kinds}, {day} AS day, count(*) FROM {quoted(name)} WHERE {which} GROUP BY ALL"  # noqa: S608
+    days: dict[CallKind, set[date]] = defaultdict(set)
+    counts: dict[CallKind, int] = defaultdict(int)
+    with told():
+        found: Any = calls.query(name, sql)
+        for *kind, at, number in found.fetchall():
+            if kind[0] is not None and (on is not None or at is not None):
+                days[CallKind(*kind)].add(at)
+                counts[CallKind(*kind)] += number
+    answers = ask(book, dict(sorted(days.items(), key=lambda item: tuple(map(str, item[0])))), on, quoting)
+    for kind in sorted(answers.unknown, key=str):
+        book.count_unknown(kind.asked, book.has_none, counts[kind])
+    return answers
+
+
+def _kind_columns(has: Collection[str]) -> dict[str, str]:
+    """What of a call its price depends on, as SQL, under the names of `KIND`.
+
+    Who was asked says the label `provider`; a source without labels has the name of the provider.
+    """
+    places = {
+        "provider": (f"{LABEL}provider", "provider_name"),
+        "speed": (f"{LABEL}speed",),
+    }
+    found = {name: next((one for one in places.get(name, (name,)) if one in has), None) for name in KIND}
+    return {KIND[name]: "CAST(NULL AS VARCHAR)" if column is None else quoted(column) for name, column in found.items()}
+
+
+def with_answers(calls: duckdb.DuckDBPyRelation, answers: Answers) -> duckdb.DuckDBPyRelation:
+    """The calls with the columns of `with_parts`, by the answers of a book to them, or to more than them.
+
+    Raises:
+        UsageError: a column is missing.
+    """
+    name, has = f"calls to price {next(_names)}", set(calls.columns)
+    if answers.by_time and "create_time" not in has:
+        raise UsageError("prices that depend on the time of day need the column create_time, which was not loaded")
+    columns = charged(f"SELECT * FROM {quoted(name)}", has, _kind_columns(has), answers)  # noqa: S608
+    kept = ", ".join((*map(quoted, calls.columns), *columns.told))
+    priced: Any = calls.query(name, f"SELECT {kept} FROM ({columns.sql})")  # noqa: S608
+    return cast(duckdb.DuckDBPyRelation, priced)

@@ -1,0 +1,103 @@
+"""The answer to how well calls were served: shares within limits, error budgets, concurrency, throughput."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypedDict
+
+import duckdb
+
+from mofa_usage.analysis import Breakdown, By
+from mofa_usage.analysis.tables import html_table
+from mofa_usage.service.courses import Every, course, extent
+from mofa_usage.service.levels import burn, level
+from mofa_usage.service.promises import Promise
+from mofa_usage.zones import Moment, instant, utc, zone
+
+__all__ = ["ServiceLevel", "ServiceOptions", "service_level"]
+
+
+class ServiceOptions(TypedDict, total=False):
+    """What `service_level` takes beside dimensions and the zone."""
+
+    latency_ms: float | None
+    ttft_ms: float | None
+    objective: float | str
+    at: Moment | None
+    every: Every | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """How well calls were served.
+
+    Attributes:
+        level: A row for each group: `calls`, `service_level` (good / judged calls), `judged_share` (judged / calls),
+            `good_calls`, `bad_calls` and what made them bad (`failed_calls`, else `slow_calls`, else `late_calls`),
+            `unknown_calls`, `error_budget` (how many of the judged calls may be bad), `budget_used` (bad calls / that),
+            `budget_left` (in calls, below 0 where it is overspent). `totals` has the whole.
+        over_time: A row for each bucket of time: `calls`, `in_flight_max`, `in_flight_mean` (weighted by time),
+            `calls_per_second`, `completion_tokens_per_second`, `calls_without_latency` (which are in flight nowhere),
+            `seconds` (the length of the bucket). `totals` has the whole, from the first call to the last.
+        burn: A row for each window before the end: `burn_rate`, `burn_rate_lately` in its last twelfth, and whether
+            both are an `alert`, from `burn_rate_alert` on. The last row is of all calls before the end.
+    """
+
+    level: Breakdown
+    over_time: Breakdown
+    burn: Breakdown
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in a few plain sentences; names in it are untrusted."""
+        return " ".join((self.level.sentence, self.burn.sentence, self.over_time.sentence))
+
+    def _repr_html_(self) -> str:
+        """The level as a table for a notebook, with what all three say."""
+        whole = (self.level.totals[-1], self.level.totals[-1].roles) if self.level.totals else None
+        return html_table(self.level, self.level.roles, whole, self.sentence)
+
+
+def service_level(
+    calls: duckdb.DuckDBPyRelation,
+    by: By | None = None,
+    *,
+    latency_ms: float | None = None,
+    ttft_ms: float | None = None,
+    objective: float | str = 0.99,
+    at: Moment | None = None,
+    every: Every | None = None,
+    tz: str = "UTC",
+) -> ServiceLevel:
+    """The share of calls within all limits together, the error budget, concurrency and throughput.
+
+    A call is good where it succeeded and every value that has a limit is at most that, bad where it did not succeed or
+    one is above its limit. One that succeeded and lacks a value that has a limit is unknown; shares and budgets are of
+    the good and the bad. Every attempt is a call.
+
+    Args:
+        calls: `status`, `create_time`, and `latency_ms` and `time_to_first_token_ms` where they have limits. Without
+            `latency_ms` there is no concurrency, without `completion_tokens` no throughput of tokens.
+        by: Dimensions, as of a breakdown. None: by model, where there is such a column.
+        latency_ms: A call may take so many milliseconds. Without any limit the calls that succeeded are good.
+        ttft_ms: Its first token may take so many.
+        objective: The share of calls that shall be good: 0.99 or "99%".
+        at: The end of the windows of burn rates: a datetime with a zone, a date, or ISO 8601 text; by default the last
+            call, which is in them. Later calls do not count in burn rates.
+        every: The buckets of the course over time; by default minutes up to six hours, hours up to a month, then days.
+        tz: IANA time zone of the buckets, and of an `at` that names none.
+
+    Raises:
+        UsageError: a limit or an objective that is none, an unknown dimension, a missing column.
+    """
+    promise = Promise.of(latency_ms, ttft_ms, objective)
+    within = extent(calls)
+    usual: By = "model_name" if "model_name" in calls.columns else ()
+    if at is not None:
+        end = instant(at, zone(tz), "at")
+    else:
+        end = utc(0) if within is None else within.last + timedelta(microseconds=1)
+    return ServiceLevel(
+        level(calls, promise, usual if by is None else by, tz),
+        course(calls, within, every, tz),
+        burn(calls, promise, end, tz),
+    )

@@ -1,0 +1,137 @@
+"""A price book joined with many calls says of each what it says of that call alone."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mofa_usage import LLMApiCall, PriceBook
+from mofa_usage.pricing.rates import PARTS
+from mofa_usage.reading.frame import frame_of_records
+from mofa_usage.records import NIL_UUID
+from mofa_usage.repricing.parts import with_parts
+from mofa_usage.usage import load_usage
+from tests.proofs import trials
+
+NOVEMBER = date(2026, 11, 30)
+PRICES = """
+currency = "EUR"
+
+[[prices]]
+model = "own"
+input = 2.53
+cached = 0.123456
+cache_write = 3.1
+cache_write_1h = 5.55
+output = 10.01
+discount = 12.5
+
+[[prices]]
+model = "own"
+from = 2026-05-21
+input = 0.0000000003
+output = 0.0000000001
+discount = 0.0000000007
+
+[[prices]]
+model = "dear*"
+input = 999999999.9999999999
+output = 1
+discount = 0.0000000001
+
+[[prices]]
+model = "whole"
+input = 3
+output = 15
+"""
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
+    path = tmp_path_factory.mktemp("prices") / "prices.toml"
+    path.write_text(PRICES)
+    return PriceBook.load(path).or_else(PriceBook.default())
+
+
+MODELS = (
+    *("own", "dear-one", "whole", "nobody-knows", "gpt-4o", "gpt-5", "gpt-4o-audio-preview", "gpt-audio"),
+    *("claude-sonnet-4-20250514", "anthropic/claude-sonnet-4-5", "gemini-2.5-pro", "gemini-2.5-flash", "deepseek-chat"),
+    *("gemini-2.5-flash-lite", "text-embedding-3-small", "qwen3-235b-a22b", "sonar-reasoning-pro", "gpt-4o-2029-01-01"),
+)
+_tokens = st.integers(0, 5_000) | st.sampled_from([0, 1, 199_999, 200_000, 200_001, 300_000])
+_part = st.none() | st.integers(0, 3_000)
+
+
+@st.composite
+def api_calls(draw: st.DrawFn) -> LLMApiCall:
+    """A call with every kind of token that a frame knows; some of their parts are more than the whole."""
+    prompt, completion = draw(_tokens), draw(_tokens)
+    known = draw(st.sampled_from(["provider"] * 5 + ["estimated", "partial", "none", "completion_only"]))
+    prompt = 0 if known in ("none", "completion_only") else prompt
+    completion = 0 if known in ("none", "partial") else completion
+    bounded = {name: draw(_part) for name in ("cached_tokens", "cache_write_tokens", "audio_tokens")}
+    prompt_details = {name: value and min(value, prompt) for name, value in bounded.items()}
+    prompt_details |= {f"cache_write_{life}_tokens": draw(_part) for life in ("5m", "1h") if draw(st.booleans())}
+    spoken = {name: draw(_part) for name in ("reasoning_tokens", "audio_tokens")}
+    completion_details: dict[str, Any] = {name: value and min(value, completion) for name, value in spoken.items()}
+    at = draw(st.datetimes(datetime(2025, 6, 1), datetime(2026, 11, 30), timezones=st.just(UTC)))
+    labels = {
+        "service_tier": draw(st.sampled_from(["", "batch", "flex", "priority", "default", "Auto"])),
+        "speed": draw(st.sampled_from(["", "fast", "standard"])),
+        "provider": draw(st.sampled_from(["", "openai", "azure", "openrouter", "ollama", "somebody"])),
+        "served_model": draw(st.sampled_from(["", "gpt-4o-2024-08-06", "gpt-5-2025-08-07", "own"])),
+        "inference_geo": draw(st.sampled_from(["", "us", "Global"])),
+        "web_search_requests": draw(st.sampled_from(["", "3", "-1", "999999999", "1234567890", "x"])),
+    }
+    chosen = draw(st.sets(st.sampled_from(sorted(labels)), max_size=3))
+    return LLMApiCall.success(
+        chat_session_id=NIL_UUID,
+        agent_id=NIL_UUID,
+        user_id=NIL_UUID,
+        model_name=draw(st.sampled_from(MODELS)),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        request_time=at,
+        response_time=at,
+        prompt_tokens_details={**prompt_details},
+        completion_tokens_details={**completion_details, **({"token_source": known} if known != "provider" else {})},
+        labels={name: labels[name] for name in chosen},
+    )
+
+
+def frame_of(calls: Sequence[LLMApiCall]) -> pl.DataFrame:
+    return load_usage(frame_of_records(calls, [], [], [])).frame
+
+
+def relation_of(calls: Sequence[LLMApiCall], session_zone: str = "America/New_York") -> duckdb.DuckDBPyRelation:
+    database = duckdb.connect()
+    database.sql(f"SET TimeZone = '{session_zone}'")
+    database.register("these", frame_of(calls))
+    return database.table("these")
+
+
+def by_id(priced: duckdb.DuckDBPyRelation) -> dict[str, dict[str, Any]]:
+    frame = pl.DataFrame(pl.from_arrow(priced.to_arrow_table()))
+    return {row["id"]: row for row in frame.to_dicts()}
+
+
+@pytest.mark.proof
+@settings(max_examples=trials(8, 200), deadline=None)
+@given(calls=st.lists(api_calls(), min_size=20, max_size=60), on=st.none() | st.dates(date(2025, 6, 1), NOVEMBER))
+def test_each_call_costs_what_it_costs_alone(calls: list[LLMApiCall], on: date | None, book: PriceBook) -> None:
+    rows = by_id(with_parts(relation_of(calls), book, as_of=on or "call"))
+    assert len(rows) == len(calls)
+    for call in calls:
+        row, price = rows[str(call.id)], book.price(call, on=on)
+        if price is None:
+            told = ("part_total", "price_currency", "price_is_exact", *(f"part_{part}" for part in PARTS))
+            assert {row[name] for name in told} == {None}
+            continue
+        assert row["part_total"] == price.total
+        assert [row[f"part_{part}"] for part in PARTS] == [getattr(price, part) for part in PARTS]
+        assert (row["price_currency"], row["price_is_exact"]) == (price.currency, price.exact)
