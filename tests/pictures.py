@@ -11,6 +11,7 @@ each page of the documentation has one, and that each one is made here.
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from rich.text import Text
 
 from mofa_usage import load_usage
 from mofa_usage.usage import UsageFrame
+from tests import logs
 from tests.browser import open_browser
 from tests.servers import Server, mariadb_server, postgres_server
 
@@ -132,6 +134,24 @@ def _import(studio: Studio) -> bytes:
     )
 
 
+def _import_logs(studio: Studio) -> bytes:
+    shutil.copytree(logs.FOLDER / "claude_code", studio.folder / ".claude", dirs_exist_ok=True)
+    commands = ("import ~/.claude/projects", "summary --by labels.project --by model_name")
+    own = {"HOME": str(studio.folder), "DATABASE_URL": "sqlite:own.db"}
+    return studio.terminal(*(f"mofa-usage {command}" for command in commands), columns=110, **own)
+
+
+def _recipes(studio: Studio) -> bytes:
+    """A few of the columns that the page fills."""
+    page = (DOCS / "recipes.md").read_text()
+    query = page.partition('FOCUS = """')[2].partition('"""')[0]
+    columns = ["ChargePeriodStart", "SkuId", "ServiceProviderName", "BilledCost", "BillingCurrency", "ConsumedQuantity"]
+    answer = load_usage(f"sqlite:{studio.folder}/usage.db").sql(query).select(columns).tail(6)
+    plain = "<style>table{border-collapse:collapse;border:0!important;white-space:nowrap}td,th{border:0 solid #d5d9e0;border-bottom-width:1px;padding:.3em .7em}"
+    table = f"{plain}table{{font-variant-numeric:tabular-nums}}small{{display:none}}</style>{answer._repr_html_()}"
+    return studio.table(table, "load_usage('sqlite:usage.db').sql(FOCUS).tail(6)", width=1100)
+
+
 def _table(studio: Studio) -> bytes:
     measures = ["cost", "cost_share", "calls", "success_rate", "latency_p50", "latency_p95"]
     answer = studio.usage.breakdown("model_name", measures, top=6, totals=True)
@@ -147,12 +167,14 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
+        "import_logs": _import_logs,
         "mysql": lambda studio: _on_server(studio, mariadb_server()),
         "postgres": lambda studio: _on_server(studio, postgres_server()),
         "prices": lambda studio: _image(
             studio.usage.breakdown(by="model_name", measures=["cost_per_1k_tokens", "calls"]).draw()
         ),
         "providers": lambda studio: _image(studio.usage.latency(by="provider_name").draw()),
+        "recipes": _recipes,
         "questions": lambda studio: _image(
             studio.usage.breakdown("day", ["cost", "cost_cumulative", "cost_rolling_7"], fill_gaps=True).draw()
         ),

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import os
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from opentelemetry import trace
 
 import mofa_usage
 from mofa_usage import demo
+from tests import logs
 from tests.documents import Block, DocumentError, Page, blocks, run_python
 from tests.pictures import PICTURES
 from tests.recording.sdks import more
@@ -33,6 +35,7 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,
     "mysql.md": mariadb_server,
 }
+LOGS = "import_logs.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
@@ -64,6 +67,13 @@ def a_tracer_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         yield
 
 
+def lay_out_logs(home: Path) -> None:
+    """The samples of logs, where tools keep theirs or beside the page."""
+    for tool in (path for path in logs.FOLDER.iterdir() if path.is_dir()):
+        inside = {"claude_code": home / ".claude", "codex": home / ".codex"}.get(tool.name, home / tool.name)
+        shutil.copytree(tool, inside)
+
+
 def page_id(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -83,6 +93,9 @@ def test_every_block_of_a_page_runs(
             models = stack.enter_context(model_server())
             for name, value in models.environment.items():
                 monkeypatch.setenv(name, value)
+        if path.name == LOGS:
+            lay_out_logs(tmp_path)
+            monkeypatch.setenv("HOME", str(tmp_path))
         if path.name == TRACES:
             stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,8 +10,10 @@ import textwrap
 import polars as pl
 import pytest
 
+from mofa_usage.cli import imports
 from mofa_usage.demo.sample import sample_path
-from tests.cli.shell import HEADER, PROGRAM, Shell, query
+from tests.cli.shell import GOOD, HEADER, PROGRAM, Shell, query
+from tests.logs import FOLDER
 
 
 def test_import_stores_the_shipped_trace_once(shell: Shell) -> None:
@@ -117,3 +120,40 @@ def test_an_import_of_nothing_but_refused_rows_has_failed(shell: Shell) -> None:
     done = shell.call("import", "a.csv", "-u", "sqlite:usage.db")
     assert (done.returncode, done.stderr) == (1, "")
     assert "create_time is not a time" in done.stdout
+
+
+def test_import_of_ones_own_sessions_without_a_database(shell: Shell) -> None:
+    """What somebody does who has just installed it: the command says how to see what came in."""
+    shutil.copytree(FOLDER / "claude_code", shell.folder / ".claude")
+    home = {"HOME": str(shell.folder)}
+    printed = shell.output("import", "~/.claude/projects", **home)
+    assert printed.startswith("7 rows in 4 files: 7 stored, 0 refused\nread as Claude Code session logs\n")
+    assert printed.endswith("\n\nsee them: mofa-usage summary --url sqlite:usage.db\n")
+    assert "7, 71.4% successful" in shell.output(*printed.rpartition("mofa-usage ")[2].split())
+    again = json.loads(shell.output("import", "~/.claude/projects", "--json", **home))
+    assert (again["stored"], again["unchanged"], again["left_out"]["rows that say a call again"]) == (0, 7, 7)
+
+
+def test_import_names_the_database_but_no_password(shell: Shell) -> None:
+    url = "sqlite:my usage.db"
+    (shell.folder / "a.csv").write_text(f"{HEADER}\n{GOOD}\n")
+    assert shell.output("import", "a.csv", "--url", url).endswith("mofa-usage summary --url 'sqlite:my usage.db'\n")
+    assert shell.output("import", "a.csv", DATABASE_URL=url).endswith("see them: mofa-usage summary\n")
+    assert imports._where("postgres://me:hidden@host/name") == " --url 'postgres://me:***@host/name'"
+
+
+def test_import_of_a_folder_without_logs_says_what_it_looks_for(shell: Shell) -> None:
+    (shell.folder / "a.csv").write_text(f"{HEADER}\n{GOOD}\n")
+    done = shell.call("import", ".", "--url", "sqlite:usage.db")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds no file of a format that is recognised (Claude Code session logs" in done.stderr
+
+
+def test_import_of_logs_from_standard_input(shell: Shell) -> None:
+    log = next((FOLDER / "codex").rglob("*.jsonl")).read_text()
+    command = [str(PROGRAM), "import", "-", "-u", "sqlite:usage.db"]
+    done = subprocess.run(
+        command, cwd=shell.folder, env=shell.environment, input=log, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "read as Codex session logs" in done.stdout
