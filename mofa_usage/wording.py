@@ -39,6 +39,7 @@ __all__ = [
     "short_labels",
     "shorten",
     "shortened",
+    "signed_money",
     "value_text",
     "visible",
 ]
@@ -74,6 +75,12 @@ def money(amount: Decimal | None, currency: str) -> str:
     text = f"{whole}.{places.rstrip('0').ljust(2, '0')}"
     sign = "-" if amount < 0 and text.strip("0.") else ""
     return f"{sign}{'$' if currency == 'USD' else currency + ' '}{text}"
+
+
+def signed_money(amount: Decimal | None, currency: str) -> str:
+    """`+$12.30`, `-EUR 4.00`, `$0.00`: a change; None is "unknown"."""
+    text = money(amount, currency)
+    return f"+{text}" if amount is not None and amount > 0 and text.strip("$0.") else text
 
 
 def count(number: int | float | None) -> str:
@@ -116,7 +123,7 @@ def percent(rate: float | None) -> str:
         return f"{rate:.0%}"
     for digits in range(1, 7):
         text = f"{rate:.{digits}%}"
-        if text.strip("0.%") and not text.startswith("100."):
+        if text.strip("-0.%") and not text.lstrip("-").startswith("100."):
             return text
     return ">99.999999%" if rate > 0 and text.strip("0.%") else "<0.000001%"
 

@@ -13,7 +13,8 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
-from mofa_usage.measures import Dimension, Roles
+from mofa_usage.measures import Dimension, Roles, measure_of_column
+from mofa_usage.measures import measure as known
 from mofa_usage.measures.bounds import level_of
 from mofa_usage.measures.percentiles import PER_CALL
 
@@ -79,12 +80,22 @@ def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFr
         title = entry.title if name == entry.name else name
         is_name = entry.kind == "category" and frame.schema[name] == pl.String
         return Written(name, title, texts + end, aside + [False] * len(end), is_name=is_name)
+    if frame.schema[name].is_numeric() and roles.question == "measures_beside":
+        texts = [_beside(*row) for row in zip(values, frame["measure"], frame["unit"], strict=True)]
+        return Written(name, name, texts, [False] * len(texts), is_number=True)
     if frame.schema[name].is_numeric():
         unit, texts = _edges(frame, roles, values) if name in _EDGES else wording.column_texts(values, "count")
         return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), unit, is_number=True)
     texts = ["" if value is None else _text(value) for value in values]
     is_name = frame.schema[name] == pl.String
     return Written(name, _TITLES.get(name, name), texts + end, [False] * len(texts + end), is_name=is_name)
+
+
+def _beside(value: float | None, measure: str, unit: str) -> str:
+    """A value in a column of several measures, by that of its row."""
+    found = measure_of_column(measure)
+    kind = "count" if found is None else known(found[0]).kind
+    return wording.count(None) if value is None else wording.value_text(value, kind, unit)
 
 
 def _edges(frame: pl.DataFrame, roles: Roles, values: Sequence[object]) -> tuple[str, list[str]]:

@@ -11,18 +11,25 @@ use.
 ['4', '4', '4', '4', '5', '5', '5']
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
+from mofa_usage import wording
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import Moment, instant, zone
 
-__all__ = ["Pair", "Period", "Periods", "periods"]
+__all__ = ["Pair", "Per", "Period", "Periods", "periods"]
 
-Pair = tuple[Moment, Moment]
+Number: TypeAlias = int | Fraction
+
+Per: TypeAlias = Literal["day", "week"]
+"""What amounts of periods are of that differ in length: a day, or a week of mean weekdays."""
+
+Pair: TypeAlias = tuple[Moment, Moment]
 """Start and end of a period; the end is not in it. See `mofa_usage.zones.Moment`."""
 
 _DAY = timedelta(days=1)
@@ -99,12 +106,52 @@ class Periods:
         return f"({self.before.sql} OR {self.after.sql})"
 
     @property
+    def are_of_like_weekdays(self) -> bool:
+        """Whether both have as many Mondays, as many Tuesdays, ..."""
+        return self.before.weekdays == self.after.weekdays
+
+    def weights(self, per: Per | None) -> tuple[Sequence[Number], Sequence[Number]]:
+        """What a call counts for, before and after, by its weekday.
+
+        Per day it is one day's part of its period. Per week it is one day's part of the days of its weekday, so that
+        the sum is a week of mean Mondays, mean Tuesdays, ...; a weekday that only one period has counts for nothing.
+
+        Raises:
+            UsageError: `per` is neither, or is a week and there is no weekday that both periods have.
+        """
+        if per is None:
+            return (1,) * 7, (1,) * 7
+        if per == "day":
+            return (1 / self.before.days,) * 7, (1 / self.after.days,) * 7
+        if per != "week":
+            raise UsageError(f"per = {per!r}; amounts are per day, per week, or (None) of the whole periods")
+        both = list(zip(self.before.weekdays, self.after.weekdays, strict=True))
+        if not any(one and two for one, two in both):
+            raise UsageError("per = 'week' compares weekdays with the same ones, and the periods have none in common")
+        before, after = zip(*((1 / one, 1 / two) if one and two else (0, 0) for one, two in both), strict=True)
+        return before, after
+
+    @property
     def remarks(self) -> Iterator[str]:
         """What of the two somebody should know who reads a comparison: clauses without a full stop, mostly none."""
+        yield from self.remarks_of(None)
+
+    def remarks_of(self, per: Per | None) -> Iterator[str]:
+        """The same of amounts per day or week."""
         before, after = self.before, self.after
+        if per is not None:
+            yield "amounts are per day" if per == "day" else "amounts are of a week, of the mean of each weekday"
         if max(before.start, after.start) < min(before.end, after.end):
             yield "the two periods overlap, and calls in both count in both"
-        if before.days != after.days:
+        if per == "week":
+            alone = [
+                name
+                for name, one, two in zip(wording.WEEKDAYS, before.weekdays, after.weekdays, strict=True)
+                if bool(one) != bool(two)
+            ]
+            if alone:
+                yield f"{' and '.join(alone)}, which only one period has, {'are' if len(alone) > 1 else 'is'} left out"
+        elif before.days != after.days:
             yield f"the period before has {_days(before.days)}, the one after {_days(after.days)}"
 
 

@@ -43,6 +43,8 @@ class Roles:
         question: What was asked: `cost`, `latency`, `token_rate`, `success_rate`, `distribution`, `summary`, or
             `breakdown`; empty where nobody knows.
         about: The column of the calls whose distribution was asked for; else empty.
+        periods: Where two periods are compared, what they are called: the one before and the one after.
+        remarks: What a reader should know beside the numbers, in clauses without a full stop; the sentence says them.
     """
 
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Roles:
     currencies: tuple[str, ...] = ()
     question: str = ""
     about: str = ""
+    periods: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def guessed(cls, columns: Iterable[str], *, numeric: Collection[str], text: Collection[str]) -> "Roles":

@@ -14,6 +14,7 @@ columns say it.
 | `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
 | one measure | `over_time` | `by_dimension` |
 | several measures | `measures_over_time` | `measures_by`; without dimensions `headlines` |
+| `explain_change` | | `waterfall`; `changes_by` has its parts by group |
 
 Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekday` or `day` and `hour_of_day`, are a
 `heatmap` of the measure that the question is about, or of each measure.
@@ -40,6 +41,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
+from mofa_usage.plots.change import changes_by, waterfall
 from mofa_usage.plots.failures import failures_by
 from mofa_usage.plots.headlines import headlines
 from mofa_usage.plots.heat import GRIDS, heatmap
@@ -62,6 +64,7 @@ from mofa_usage.plots.waste import waste_by
 __all__ = [
     "billed_and_recorded",
     "by_dimension",
+    "changes_by",
     "cost_by",
     "cost_over_time",
     "draw",
@@ -85,6 +88,7 @@ __all__ = [
     "ttft_over_time",
     "turns",
     "waste_by",
+    "waterfall",
 ]
 
 
@@ -240,6 +244,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
         "billed_and_recorded": billed_and_recorded,
         "by_dimension": by_dimension,
+        "changes_by": changes_by,
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
         "failures_by": failures_by,
@@ -262,6 +267,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "ttft_over_time": ttft_over_time,
         "turns": turns,
         "waste_by": waste_by,
+        "waterfall": waterfall,
     }
 )
 """The figures that `draw` knows, by name."""
@@ -303,6 +309,7 @@ _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "sessions": cost_by,
         "turns": turns,
         "burn": service_burn,
+        "explain_change": waterfall,
         "service_level": service_by,
         "service_over_time": in_flight_over_time,
         "waste": waste_by,

@@ -38,9 +38,10 @@ class Answer:
 
     `rows` have the values of `dimensions` and `measures` under these names, and beside them whatever else the frame
     has. `apart` are the columns of money that there is one of for each currency: the measure and the currency of each.
-    `question` is what was asked, empty where nobody knows, `about` the column of the calls that a distribution is of;
-    `columns` are those of the frame, for messages. The ends of intervals are no measures: rows have them beside the
-    measures that they are of, and `interval` is what they are called, such as "95% interval"; empty where none is.
+    `question` is what was asked, empty where nobody knows, `about` the column of the calls that a distribution is of,
+    `periods` are the two that are compared, `columns` are those of the frame, for messages. The ends of intervals are no
+    measures: rows have them beside the measures that they are of, and `interval` is what they are called, such as "95%
+    interval"; empty where none is.
     """
 
     rows: list[Row]
@@ -52,6 +53,7 @@ class Answer:
     columns: tuple[str, ...]
     zones: Mapping[str, str | None]
     interval: str
+    periods: tuple[str, ...] = ()
 
     @property
     def time(self) -> Dimension | None:
@@ -182,6 +184,7 @@ def read(frame: pl.DataFrame) -> Answer:
         tuple(frame.columns),
         {called.get(name, name): getattr(dtype, "time_zone", None) for name, dtype in frame.schema.items()},
         wording.interval_name(roles.level) if ends else "",
+        roles.periods,
     )
 
 

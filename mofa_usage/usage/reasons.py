@@ -6,12 +6,14 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from mofa_usage import efficiency, service
+from mofa_usage import changes, efficiency, service
 from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
 from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
+    from mofa_usage.changes import Change, ChangeOptions
+    from mofa_usage.changes.periods import Pair
     from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
@@ -30,6 +32,15 @@ class Reasons:
     def _style(self, answer: "Breakdown", by: "By | None") -> None:
         """Let an answer know how the names in its dimensions look."""
         raise NotImplementedError
+
+    def explain_change(
+        self, before: "Pair", after: "Pair", by: "By" = "model_name", **options: "Unpack[ChangeOptions]"
+    ) -> "Change":
+        """Why the cost changed from one period to another: see `mofa_usage.changes.explain_change`."""
+        with told():
+            answer = changes.explain_change(self._held.relation(self.tz), before, after, by, tz=self.tz, **options)
+        self._style(answer, by)
+        return answer
 
     def waste(self, by: "By | None" = None, **options: "Unpack[WasteOptions]") -> "Breakdown":
         """What was paid for nothing, by kind: see `mofa_usage.efficiency.waste`."""

@@ -11,6 +11,8 @@ from types import MappingProxyType
 import polars as pl
 
 from mofa_usage.analysis.sentences import sessions
+from mofa_usage.analysis.sentences.beside import measures_beside
+from mofa_usage.analysis.sentences.change import explain_change
 from mofa_usage.analysis.sentences.reconciled import findings, reconciled
 from mofa_usage.analysis.sentences.service import SERVICE
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
@@ -26,6 +28,8 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
     {
         **USUAL,
         **SERVICE,
+        "explain_change": explain_change,
+        "measures_beside": measures_beside,
         "reconcile": reconciled,
         "reconcile_findings": findings,
         "session_costs": sessions.costs,
