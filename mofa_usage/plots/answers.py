@@ -39,7 +39,7 @@ class Answer:
     `rows` have the values of `dimensions` and `measures` under these names, and beside them whatever else the frame
     has. `apart` are the columns of money that there is one of for each currency: the measure and the currency of each.
     `question` is what was asked, empty where nobody knows, `about` the column of the calls that a distribution is of,
-    `periods` are the two that are compared, `columns` are those of the frame, for messages. The ends of intervals are no
+    `periods` are the two that are compared, `columns` those of the frame, for messages. The ends of intervals are no
     measures: rows have them beside the measures that they are of, and `interval` is what they are called, such as "95%
     interval"; empty where none is.
     """
