@@ -147,8 +147,11 @@ def _recipes(studio: Studio) -> bytes:
     query = page.partition('FOCUS = """')[2].partition('"""')[0]
     columns = ["ChargePeriodStart", "SkuId", "ServiceProviderName", "BilledCost", "BillingCurrency", "ConsumedQuantity"]
     answer = load_usage(f"sqlite:{studio.folder}/usage.db").sql(query).select(columns).tail(6)
-    plain = "<style>table{border-collapse:collapse;border:0!important;white-space:nowrap}td,th{border:0 solid #d5d9e0;border-bottom-width:1px;padding:.3em .7em}"
-    table = f"{plain}table{{font-variant-numeric:tabular-nums}}small{{display:none}}</style>{answer._repr_html_()}"
+    style = (
+        "table{border-collapse:collapse;border:0!important;white-space:nowrap;font-variant-numeric:tabular-nums}"
+        "td,th{border:0 solid #d5d9e0;border-bottom-width:1px;padding:.3em .7em}small{display:none}"
+    )
+    table = f"<style>{style}</style>{answer._repr_html_()}"
     return studio.table(table, "load_usage('sqlite:usage.db').sql(FOCUS).tail(6)", width=1100)
 
 
