@@ -14,7 +14,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.names import FIELD_NAMES, plain_name
 from mofa_usage.records import LLMApiCall, PriceDetails, TokenDetails
 from mofa_usage.schema import bare_type
-from mofa_usage.tokens import find_usage, token_columns
+from mofa_usage.tokens import TokenValueError, find_usage, token_columns
 from mofa_usage.tokens.names import holds_counts
 
 __all__ = [
@@ -225,4 +225,9 @@ def look_up(row: Mapping[str, Any], name: str) -> Any:
 def is_call(row: Mapping[str, Any]) -> bool:
     """Whether an object of a JSON document is a call and no container of calls."""
     found = find_columns(tuple(names_in(row)), {})
-    return "create_time" in found and ("model_name" in found or find_usage(row) is not None)
+    if "create_time" not in found:
+        return False
+    try:
+        return "model_name" in found or find_usage(row) is not None
+    except TokenValueError:
+        return True  # one that is refused when it is built

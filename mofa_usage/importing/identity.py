@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-__all__ = ["DerivedIds", "named_id"]
+__all__ = ["DerivedIds", "named_id", "storable"]
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/imported-call")
 _CACHE_KIB = 32 * 1024
@@ -28,7 +28,12 @@ _COUNT = """
 
 def named_id(key: str, tenant_id: UUID) -> UUID:
     """The id of the call of a tenant that a log calls `key`."""
-    return uuid5(_NAMESPACE, f"{key}@{tenant_id}")
+    return uuid5(_NAMESPACE, storable(f"{key}@{tenant_id}"))
+
+
+def storable(text: str) -> str:
+    """Text that can be encoded: halves of a surrogate pair, which JSON can hold, as their escapes."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 class DerivedIds:

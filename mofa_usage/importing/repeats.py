@@ -10,12 +10,14 @@ process.
 import sqlite3
 from hashlib import blake2b
 
+from mofa_usage.importing.identity import storable
 from mofa_usage.importing.source import Identity, SourceRow
 
 __all__ = ["SAID_AGAIN", "Repeats"]
 
 _CACHE_KIB = 16 * 1024
 SAID_AGAIN = "rows that say a call again"
+_MOST = 2**63 - 1  # an integer of SQLite
 _FIRST = "(-excluded.weight, excluded.time, excluded.place) < (-weight, time, place)"
 _ADD = f"""
     INSERT INTO call VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -40,7 +42,9 @@ class Repeats:
 
     def add(self, row: SourceRow, identity: Identity) -> None:
         """Take note of a row of this identity."""
-        self._calls.execute(_ADD, (_digest(identity), identity.weight, identity.time, _place(row), identity.time))
+        time = storable(identity.time)
+        weight = identity.weight if 0 <= identity.weight <= _MOST else 0
+        self._calls.execute(_ADD, (_digest(identity), weight, time, _place(row), time))
 
     def began(self, row: SourceRow, identity: Identity) -> str | None:
         """When the call of a row began, as its earliest row says it; None when another row is the one that counts.
@@ -60,4 +64,4 @@ def _digest(identity: Identity) -> bytes:
 
 
 def _place(row: SourceRow) -> str:
-    return f"{row.file or ''}\0{row.line:012d}"
+    return storable(f"{row.file or ''}\0{row.line:012d}")

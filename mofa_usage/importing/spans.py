@@ -13,11 +13,13 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from mofa_usage.importing.identity import storable
 from mofa_usage.names import NO_CALLS
 
 __all__ = ["Spans", "why_no_call"]
 
 _CACHE_KIB = 16 * 1024
+_MOST = 2**63 - 1  # an integer of SQLite
 _DEEPEST = 200  # spans above a span that are looked at
 
 ROLL_UP = "a roll-up of its children: its tokens are those of the spans beneath it"
@@ -48,8 +50,9 @@ class Spans:
 
     def add(self, span: object, parent: object, tokens: tuple[int, int] | None) -> None:
         """Take note of a span, with its prompt and completion tokens if it has any."""
-        prompt, completion = tokens or (None, None)
-        row = (str(span), None if parent is None else str(parent), prompt, completion)
+        # Counts that no integer holds are no tokens; the row is refused when it is built.
+        prompt, completion = tokens if tokens is not None and max(tokens) <= _MOST else (None, None)
+        row = (storable(str(span)), None if parent is None else storable(str(parent)), prompt, completion)
         self._spans.execute("INSERT OR REPLACE INTO span VALUES (?, ?, ?, ?)", row)
         self._is_summed = False
 
@@ -57,7 +60,9 @@ class Spans:
         """Whether a span has the tokens of the nearest spans with tokens beneath it. All spans must have been added."""
         if not self._is_summed:
             self._sum()
-        found = self._spans.execute("SELECT prompt, completion FROM sums WHERE id = ?", (str(span),)).fetchone()
+        found = self._spans.execute(
+            "SELECT prompt, completion FROM sums WHERE id = ?", (storable(str(span)),)
+        ).fetchone()
         return found == tokens and tokens != (0, 0)
 
     def _sum(self) -> None:

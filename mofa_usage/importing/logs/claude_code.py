@@ -176,7 +176,7 @@ def _text(value: Any) -> str:
 
 def _recognises(sample: Sample) -> bool:
     return any(
-        row.get("type") in _TYPES
+        str(row.get("type")) in _TYPES
         and (("sessionId" in row and "uuid" in row) or "leafUuid" in row or isinstance(row.get("snapshot"), Mapping))
         for row in sample.rows
     )

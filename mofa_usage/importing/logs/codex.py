@@ -141,7 +141,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _recognises(sample: Sample) -> bool:
-    return any(row.get("type") in _TYPES and isinstance(row.get("payload"), Mapping) for row in sample.rows)
+    return any(str(row.get("type")) in _TYPES and isinstance(row.get("payload"), Mapping) for row in sample.rows)
 
 
 def _calls(rows: Iterable[SourceRow], path: Path | None) -> Iterator[SourceRow]:
