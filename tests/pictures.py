@@ -182,6 +182,11 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
             studio.usage.breakdown("day", ["cost", "cost_cumulative", "cost_rolling_7"], fill_gaps=True).draw()
         ),
         "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
+        "sure": lambda studio: _image(
+            studio.usage.breakdown("agent_name", ["latency_p50", "latency_p95", "calls"], intervals=0.95).draw(
+                "latency_distribution", top=8
+            )
+        ),
         "summary": lambda studio: studio.terminal(
             "mofa-usage summary --url sqlite:usage.db --by model_name", columns=120
         ),

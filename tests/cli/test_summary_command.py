@@ -239,3 +239,17 @@ def test_rolling_measures_look_back_beyond_the_start(demo: tuple[Shell, str], so
     )
     assert figures(printed)["calls"].startswith(f"{calls:,}, ")
     assert f" {max(row['calls_rolling_3'] for row in part):,} " in printed
+
+
+def test_rates_and_percentiles_say_how_sure_they_are(labelled: tuple[Shell, str]) -> None:
+    shell, url = labelled
+    asked = ("--by", "operation", "--measure", "success_rate", "--measure", "latency_p95", "--intervals", "0.95")
+    found = rows(shell, url, *asked)
+    ends = [f"{name}{end}" for name in ("success_rate", "latency_p95") for end in ("", "_low", "_high")]
+    assert list(found[0]) == ["operation", *ends]
+    assert found[0]["latency_p95_high"] is None  # of so few calls
+    assert shell.output("summary", "-u", url, "--csv", *asked).splitlines()[0] == ",".join(["operation", *ends])
+    table = shell.output("summary", "-u", url, *asked)
+    assert re.search(r"success +95% interval +p95 +95% interval", table)
+    assert re.search(r"\d% to \d.*at least \d", table)
+    assert "between 0 and 1, such as 0.95" in shell.complaint(2, "summary", "-u", url, "--intervals", "95")
