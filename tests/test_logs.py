@@ -1,8 +1,11 @@
 """Logs in tools' own formats: recognised by themselves, in folders too; what a file lacks costs its own rest only."""
 
+import bz2
 import gzip
 import json
+import lzma
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,22 @@ async def test_a_log_that_is_cut_off_costs_its_own_rest_only(tmp_path: Path) -> 
     assert any("cannot be read on: " in reason.reason for reason in result.reasons)
     with pytest.raises(UsageError, match="damaged or cut off"):
         await import_calls(InMemoryStore(), tmp_path / "a.jsonl.gz")
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress], ids=["gz", "bz2", "xz"])
+async def test_packed_logs_give_the_same_calls(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    for log in CLAUDE.rglob("*.jsonl"):
+        folder = tmp_path / log.relative_to(CLAUDE).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{log.name}.xz").write_bytes(packed(log.read_bytes()))  # what it is, its first bytes say
+    assert (await imported(tmp_path))[1] == (await imported(CLAUDE))[1]
+
+
+async def test_a_line_longer_than_any_call_refuses_itself(tmp_path: Path) -> None:
+    picture = claude("3") | {"message": {"content": "x" * (17 * 2**20)}}
+    result, calls = await imported(write_jsonl(tmp_path / "a.jsonl", said("1", 2), picture, said("2", 70)))
+    assert ([call.completion_tokens for call in calls], result.rejected) == ([70], 1)
+    assert result.reasons[0].reason == "longer than 16 MiB, which no call is"
 
 
 async def test_refused_lines_of_a_folder_name_their_files(tmp_path: Path) -> None:

@@ -108,6 +108,21 @@ async def test_phoenix_spans_in_parquet_and_as_a_frame(tmp_path: Path) -> None:
         assert (result.format, [told(call) for call in calls]) == ("Phoenix spans", SAMPLES["phoenix"][3])
 
 
+async def test_langfuse_observations_in_parquet(tmp_path: Path) -> None:
+    """As its blob storage has them: counts and costs are maps."""
+    rows = list(map(json.loads, (FOLDER / "langfuse" / "observations_v2.jsonl").read_text().splitlines()))
+    counts, costs = ([list(row.pop(name).items()) for row in rows] for name in ("usage_details", "cost_details"))
+    for row in rows:
+        del row["metadata"], row["model_parameters"]
+    table = pa.Table.from_pylist(rows).append_column(
+        "usage_details", pa.array(counts, pa.map_(pa.string(), pa.uint64()))
+    )
+    table = table.append_column("cost_details", pa.array(costs, pa.map_(pa.string(), pa.float64())))
+    pq.write_table(table, tmp_path / "observations.parquet")
+    result, calls = await imported(tmp_path / "observations.parquet")
+    assert (result.format, [told(call) for call in calls]) == ("Langfuse observations", SAMPLES["langfuse"][3])
+
+
 # LiteLLM
 
 
@@ -235,6 +250,15 @@ async def test_a_framework_above_the_client_reports_the_same_call(tmp_path: Path
     )
     assert (len(calls), calls[0].latency_ms) == (1, 1500)
     assert result.left_out["a roll-up of its children: its tokens are those of the spans beneath it"] == 1
+
+
+async def test_a_total_says_that_a_spans_input_is_without_the_cache(tmp_path: Path) -> None:
+    counts = {"input_tokens": 4299, "output_tokens": 631, "total_tokens": 58291}
+    counts |= {"cache_read_input_tokens": 35574, "cache_write_input_tokens": 17787}
+    attributes = [{"key": f"gen_ai.usage.{name}", "value": {"intValue": str(n)}} for name, n in counts.items()]
+    attributes.append({"key": "gen_ai.request.model", "value": {"stringValue": "claude"}})
+    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", otlp(span("a", attributes=attributes))))
+    assert (call.prompt_tokens, call.completion_tokens) == (57660, 631)
 
 
 async def test_names_and_values_of_other_writers(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ _DATED = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
-    """A JSON object, from itself or from its text; empty where it is none."""
+    """A JSON object, from itself, from its text or from the pairs of a map in Parquet; empty where it is none."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
             value = read_json(value)
         except ValueError:
             return {}
+    if isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        return {str(key): item for key, item in value}
     return value if isinstance(value, Mapping) else {}
 
 
