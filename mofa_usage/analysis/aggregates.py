@@ -250,6 +250,11 @@ class Plan:
                 yield f"{name}_present", value.count()
                 yield f"{name}_calls", nw.len()
 
+    def amount(self, aggregate: Aggregate) -> nw.Expr:
+        """What a call adds to a count or a sum, of the columns of `values`; null where it takes no part."""
+        value = self._masked(aggregate)
+        return value if aggregate.function == "sum" else nw.when(~value.is_null()).then(nw.lit(1))
+
     def _masked(self, aggregate: Aggregate) -> nw.Expr:
         """The value of a call that takes part in the aggregate, null for the others."""
         of = aggregate.value

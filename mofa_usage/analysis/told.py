@@ -113,3 +113,12 @@ class Told:
     def label(self, row: int) -> str:
         """The values of all dimensions in a row, in words."""
         return ", ".join(self.name(name, self.frame[name][row]) for name in self.roles.dimensions)
+
+    def slice(self, row: int) -> str:
+        """The values that say which slice of the calls a row is, in words: null is any value."""
+        known = [name for name in self.roles.dimensions if self.frame[name][row] is not None]
+        return " in ".join(self._of_slice(name, self.frame[name][row]) for name in known) or "all calls"
+
+    def _of_slice(self, dimension: str, value: object) -> str:
+        entry = self.roles.dimensions[dimension]
+        return f"no {entry.title}" if value == wording.NONE else f"{entry.title} {self.name(dimension, value)}"

@@ -1,8 +1,8 @@
 """An answer in words: each column with its title and its values as text, for whoever shows it as a table.
 
 What a column is, its roles say: measures are numbers with units, money in its currency; dimensions are names and times;
-any other column is shown as it is, under its own name. The mark of the group "other" is no column of its own, nor is
-the one currency of an answer whose amounts say it.
+any other column is shown as it is, under its own name. The marks of the group "other" and of slices without a value are
+no columns of their own, nor is the one currency of an answer whose amounts say it.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,8 @@ def _column(frame: pl.DataFrame, name: str, roles: Roles, whole: tuple[pl.DataFr
         entry = roles.dimensions[name]
         is_folded = OTHER_MARK in frame.columns and roles.categories[:1] == [name]
         is_other = frame[OTHER_MARK].to_list() if is_folded else [False] * len(values)
-        texts = [wording.dimension_text(value, entry) for value in values]
+        is_any = roles.of_slices
+        texts = ["" if value is None and is_any else wording.dimension_text(value, entry) for value in values]
         aside = [value is None or bool(other) for value, other in zip(values, is_other, strict=True)]
         title = entry.title if name == entry.name else name
         is_name = entry.kind == "category" and frame.schema[name] == pl.String

@@ -4,6 +4,8 @@
 - `explain_change` takes a change of cost apart: `gathering` sums the calls up in one pass of DuckDB, `cells` puts the
   sums into cells that are alike, `factors` takes each cell apart exactly, `change` adds up and rounds, `table` makes
   the answer, `calendar` tells what other weekdays make of it, `beside` compares the other measures.
+- `drivers` and `slow_drivers` (`slow`) find slices of calls: `dimensions` says by what, `leaves` counts the calls once,
+  `slices` looks for the slices that stand out, `scores` says how much one does, `rows` makes their rows.
 """
 
 from typing import Any, TypedDict
@@ -13,10 +15,22 @@ import duckdb
 from mofa_usage.analysis import Breakdown, By
 from mofa_usage.changes.beside import measures_beside
 from mofa_usage.changes.change import cost_change
+from mofa_usage.changes.dimensions import SliceOptions
+from mofa_usage.changes.drivers import drivers
 from mofa_usage.changes.periods import Pair, Per, periods
+from mofa_usage.changes.slow import slow_drivers
 from mofa_usage.pricing import PriceBook
 
-__all__ = ["Change", "ChangeOptions", "cost_change", "explain_change", "periods"]
+__all__ = [
+    "Change",
+    "ChangeOptions",
+    "SliceOptions",
+    "cost_change",
+    "drivers",
+    "explain_change",
+    "periods",
+    "slow_drivers",
+]
 
 
 class Change(Breakdown):

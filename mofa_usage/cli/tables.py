@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mofa_usage.measures import MeasureColumn, money_columns
+from mofa_usage.measures import Dimension, MeasureColumn, Roles, money_columns
 from mofa_usage.wording import (
     between,
     compact,
@@ -124,7 +124,7 @@ def breakdown_table(
     """
     rows, roles = answer.to_dicts(), answer.roles
     names = {
-        name: [visible(entry.title), *(visible(dimension_text(row[name], entry)) for row in rows)]
+        name: [visible(entry.title), *(visible(_name(row[name], entry, roles)) for row in rows)]
         for name, entry in roles.dimensions.items()
     }
     numbers = _numbers(rows, roles)
@@ -154,6 +154,10 @@ def _numbers(rows: Sequence[Mapping[str, Any]], roles: "Roles") -> dict[str, lis
         pairs = zip(found[name], texts, strict=True)
         found[name] = [f"{text:>{value}}{'':{_GAP}}{beside:>{interval}}" for text, beside in pairs]
     return found
+
+
+def _name(value: object, entry: Dimension, roles: Roles) -> str:
+    return "" if value is None and roles.of_slices else dimension_text(value, entry)
 
 
 def _fitted(names: Mapping[str, list[str]], cut: Sequence[str], room: int) -> dict[str, list[str]]:

@@ -66,13 +66,14 @@ from mofa_usage.measures.formulas import (
     Rolling,
     Share,
 )
-from mofa_usage.measures.roles import MeasureColumn, Roles
+from mofa_usage.measures.roles import MISSING_MARK, MeasureColumn, Roles
 
 __all__ = [
     "ANSWERS",
     "DIMENSIONS",
     "LABEL_COLUMNS",
     "MEASURES",
+    "MISSING_MARK",
     "Aggregate",
     "Bound",
     "Condition",

@@ -20,7 +20,10 @@ from mofa_usage.measures.columns import measure_in
 from mofa_usage.measures.dimensions import DIMENSIONS, Dimension
 from mofa_usage.measures.formulas import Measure
 
-__all__ = ["MeasureColumn", "Roles"]
+__all__ = ["MISSING_MARK", "MeasureColumn", "Roles"]
+
+MISSING_MARK = "has_missing"
+"""The column that marks slices of calls without a value, see `Roles.of_slices`: a name might be "(none)", too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ class Roles:
         """The columns of names: categories but for currencies."""
         found = self.dimensions.items()
         return [name for name, entry in found if entry.kind == "category" and entry.name != "currency"]
+
+    @property
+    def of_slices(self) -> bool:
+        """Whether a row is a slice of the calls: a null dimension is any value, and a missing one is "(none)"."""
+        return self.question in ("drivers", "slow_drivers")
 
     @property
     def by_currency(self) -> str | None:

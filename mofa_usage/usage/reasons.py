@@ -12,9 +12,10 @@ from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
-    from mofa_usage.changes import Change, ChangeOptions
+    from mofa_usage.changes import Change, ChangeOptions, SliceOptions
     from mofa_usage.changes.periods import Pair
     from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
+    from mofa_usage.measures import Measure
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
 
@@ -41,6 +42,21 @@ class Reasons:
             answer = changes.explain_change(self._held.relation(self.tz), before, after, by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
+
+    def drivers(
+        self, measure: "str | Measure", before: "Pair", after: "Pair", **options: "Unpack[SliceOptions]"
+    ) -> "Breakdown":
+        """The slices of calls that explain most of a change: see `mofa_usage.changes.drivers`.
+
+        `usage.drivers("cost", ("2026-04-01", "2026-05-01"), ("2026-05-01", "2026-06-01"))`
+        """
+        with told():
+            return changes.drivers(self._held.relation(self.tz), measure, before, after, tz=self.tz, **options)
+
+    def slow_drivers(self, quantile: float = 0.99, **options: "Unpack[SliceOptions]") -> "Breakdown":
+        """The slices that have most of the slowest calls: see `mofa_usage.changes.slow_drivers`."""
+        with told():
+            return changes.slow_drivers(self._held.relation(self.tz), quantile, tz=self.tz, **options)
 
     def waste(self, by: "By | None" = None, **options: "Unpack[WasteOptions]") -> "Breakdown":
         """What was paid for nothing, by kind: see `mofa_usage.efficiency.waste`."""

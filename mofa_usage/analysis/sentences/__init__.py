@@ -13,6 +13,7 @@ import polars as pl
 from mofa_usage.analysis.sentences import sessions
 from mofa_usage.analysis.sentences.beside import measures_beside
 from mofa_usage.analysis.sentences.change import explain_change
+from mofa_usage.analysis.sentences.drivers import drivers, slow_drivers
 from mofa_usage.analysis.sentences.reconciled import findings, reconciled
 from mofa_usage.analysis.sentences.service import SERVICE
 from mofa_usage.analysis.sentences.usual import USUAL, breakdown, distribution
@@ -30,11 +31,13 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
         **SERVICE,
         "explain_change": explain_change,
         "measures_beside": measures_beside,
+        "drivers": drivers,
         "reconcile": reconciled,
         "reconcile_findings": findings,
         "session_costs": sessions.costs,
         "session_summary": sessions.summary,
         "sessions": sessions.dearest,
+        "slow_drivers": slow_drivers,
         "turns": sessions.turns,
         "waste": waste,
     }
@@ -55,7 +58,8 @@ _OF_NOTHING: Mapping[str, str] = MappingProxyType(
 def sentence(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
     """What an answer with those roles says; `whole` is the row of all calls, where it is known."""
     told = Told.of(frame, roles, None if whole is None else Told.of(*whole))
-    if not frame.height or told.total("calls") == 0:
+    has_nothing = not frame.height and not (roles.of_slices and whole is not None)
+    if has_nothing or told.total("calls") == 0:
         return _OF_NOTHING.get(roles.question, "There are no calls.")
     is_spread = {"bin_start", "bin_end"} <= set(frame.columns)
     tell = distribution if is_spread else _TELLERS.get(roles.question, breakdown)

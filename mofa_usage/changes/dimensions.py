@@ -1,0 +1,106 @@
+"""By what slices of calls are made: when nobody says, by names that make sense, and not by ids of a call or two."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import duckdb
+import narwhals as nw
+
+from mofa_usage.analysis.asking import By, found
+from mofa_usage.analysis.currencies import currency_of
+from mofa_usage.analysis.engine import LazyCalls
+from mofa_usage.changes.leaves import keys_by
+from mofa_usage.errors import UsageError
+from mofa_usage.measures import LABEL_COLUMNS, Dimension
+
+__all__ = ["SliceOptions", "Sliced", "sliced_by"]
+
+MOST_DIMENSIONS = 8
+MOST_NAMES = 10_000
+"""A dimension with more values than that is an id to us, which slices are not made by unless asked for."""
+
+_USUAL = (
+    ("model_name",),
+    ("provider_name",),
+    ("agent_name", "agent_code", "agent_id"),
+    ("tenant_id",),
+    ("labels.user", "user_id"),
+    ("operation",),
+    ("service_tier",),
+    ("environment",),
+)
+"""The usual dimensions; of each line the first that tells calls apart."""
+
+_OPEN = ("labels.", "session.")
+
+_ALIKE = {"labels.agent", "labels.provider", "labels.session", "labels.user", *LABEL_COLUMNS}
+"""Labels that say what one of the usual dimensions does, or are ids."""
+
+
+class SliceOptions(TypedDict, total=False):
+    """As `mofa_usage.changes.drivers` and `slow_drivers` take them."""
+
+    dimensions: By | None
+    top: int
+    min_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """The dimensions that slices are made by, and about how many values each has, a missing one not counted."""
+
+    dimensions: tuple[Dimension, ...]
+    distinct: tuple[int, ...]
+    currencies: tuple[str, ...]
+    """The first and the last currency of the calls by the alphabet, where that was asked; none without a price."""
+
+
+def sliced_by(by: By | None, calls: LazyCalls, tz: str, *, of_money: bool = False) -> Sliced:
+    """The dimensions of that name, or the usual ones; one look at the calls.
+
+    Those are the first eight that have two to 10,000 different values, a missing one counted: model, provider, agent,
+    tenant, user, operation, service tier and environment, and then every label and key of a session's metadata.
+
+    Raises:
+        UsageError: there is none of a name, one is a time bucket, or none was given or found.
+    """
+    asked = found(by, calls) if by is not None else _usual(calls)
+    if not asked:
+        raise UsageError("dimensions names none; give some, such as model_name, or leave it out")
+    for entry in asked:
+        if entry.kind == "time":
+            raise UsageError(f"{entry.name} is a time bucket; slices are of names, hours of the day or weekdays")
+    values, missing, currencies = _look(asked, calls, tz, {"currency": currency_of(calls.schema)} if of_money else {})
+    told = dict(zip(asked, values, strict=True))
+    if by is not None:
+        return Sliced(asked, tuple(values), currencies)
+    apart = {
+        entry.name: entry for entry, less in zip(asked, missing, strict=True) if 2 <= told[entry] + less <= MOST_NAMES
+    }
+    lines = [*_USUAL, *((entry.name,) for entry in asked if entry.name.startswith(_OPEN))]
+    first = [next((apart[name] for name in line if name in apart), None) for line in lines]
+    chosen = tuple(dict.fromkeys(entry for entry in first if entry is not None))[:MOST_DIMENSIONS]
+    chosen = chosen or asked[:1]  # so that the answer says that there is no cause
+    return Sliced(chosen, tuple(told[entry] for entry in chosen), currencies)
+
+
+def _usual(calls: LazyCalls) -> tuple[Dimension, ...]:
+    labels = sorted(name for name in calls.schema if name.startswith(_OPEN) and name not in _ALIKE)
+    names = [name for line in (*_USUAL, labels) for name in line if name in calls.schema]
+    if not names:
+        raise UsageError("the calls have none of the usual dimensions, such as model_name; name some in dimensions")
+    return found(names, calls)
+
+
+def _look(
+    dimensions: Sequence[Dimension], calls: LazyCalls, tz: str, priced: Mapping[str, nw.Expr]
+) -> tuple[list[int], list[bool], tuple[str, ...]]:
+    """About how many values each dimension has, whether it is missing from some calls, and the ends of currencies."""
+    keys = keys_by(dimensions, calls, tz)
+    counts = [f"approx_count_distinct({name}), count(*) > count({name})" for name in keys]
+    relation: duckdb.DuckDBPyRelation = calls.frame.select(**keys, **priced).to_native()
+    ((*row,),) = relation.aggregate(", ".join((*counts, *(f"min({name}), max({name})" for name in priced)))).fetchall()
+    width = 2 * len(keys)
+    ends = dict.fromkeys(end for end in row[width:] if end is not None)
+    return row[:width:2], row[1:width:2], tuple(ends)
