@@ -43,8 +43,8 @@ def by_hand(path: Path) -> pl.DataFrame:
         found = [order_ranks(number, quantile, 0.95) for number in numbers]
         columns |= {f"{name}_low": [low for low, _ in found], f"{name}_high": [high for _, high in found]}
     connection.register("ranks", pl.DataFrame(columns))
-    found: pl.DataFrame = connection.sql(BY_HAND.format(path=path)).pl()
-    return found
+    answer: pl.DataFrame = connection.sql(BY_HAND.format(path=path)).pl()
+    return answer
 
 
 def test_intervals(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) -> None:
