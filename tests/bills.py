@@ -1,14 +1,18 @@
-"""Bills made of calls, the way providers would: true to the formats, and by nothing of the package.
+"""Bills made of calls, the way providers would: true to the formats, and by nothing that the package knows of bills.
 
 A call is a row of `plain_analysis.call`. Prices are those of `PRICES`, per million tokens; everything is exact.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from mofa_usage.records import NIL_UUID, ApiCallStatus, LLMApiCall
+from mofa_usage.stores import connect
 from tests.plain_analysis import Row, call
 
 
@@ -223,3 +227,50 @@ def bill(rows: Sequence[Row], first: date, days: int, size: int = 7) -> list[dic
     """All pages of both providers."""
     reports = (openai_usage, openai_costs, anthropic_usage, anthropic_costs)
     return [page for report in reports for page in report(rows, first, days, size)]
+
+
+def _record(row: Row) -> LLMApiCall:
+    """The call as it is stored."""
+    details = {name: row[name] or 0 for name in ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens")}
+    return LLMApiCall(
+        chat_session_id=NIL_UUID,
+        agent_id=NIL_UUID,
+        user_id=NIL_UUID,
+        model_name=row["model_name"],
+        status=ApiCallStatus.SUCCESS,
+        prompt_tokens=row["prompt_tokens"],
+        completion_tokens=row["completion_tokens"],
+        total_tokens=row["total_tokens"],
+        prompt_tokens_details=details,
+        total_price=round(row["total_price"], 10),
+        labels={} if row["service_tier"] is None else {"service_tier": row["service_tier"]},
+        create_time=row["create_time"],
+        update_time=row["create_time"],
+    )
+
+
+async def lay_out(folder: Path) -> None:
+    """Calls of a week of May in `usage.db`, all but those of the fourth, and the bills of that week in `bills/2026-05`.
+
+    A batch was recorded at the price of the standard tier.
+    """
+    first = datetime(2026, 5, 1, tzinfo=UTC)
+    rows = [
+        made(
+            first + timedelta(hours=5 * number),
+            sorted(PRICES)[number % 4],
+            40_000 + 977 * number,
+            3000 + 61 * number,
+            cached_tokens=8000,
+            service_tier="batch" if number % 4 == 2 else None,
+        )
+        for number in range(33)
+    ]
+    kept = [row for row in rows if row["create_time"].date() != date(2026, 5, 4)]
+    plain = [row | {"service_tier": None} if row["service_tier"] else row for row in kept]
+    async with connect(f"sqlite:{folder}/usage.db") as store:
+        await store.save_api_calls([_record(row | {"total_price": price(row)}) for row in plain])
+    pages = folder / "bills" / "2026-05"
+    pages.mkdir(parents=True)
+    for number, page in enumerate(bill(rows, date(2026, 5, 1), 7)):
+        (pages / f"{number}.json").write_text(json.dumps(page, default=str))

@@ -9,6 +9,7 @@ A picture shows what a reader gets, so it is made again when that changes, and s
 each page of the documentation has one, and that each one is made here.
 """
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from html import escape
 from io import StringIO
@@ -30,7 +32,7 @@ from rich.text import Text
 
 from mofa_usage import load_usage
 from mofa_usage.usage import UsageFrame
-from tests import logs
+from tests import bills, logs
 from tests.browser import open_browser
 from tests.servers import Server, mariadb_server, postgres_server
 
@@ -155,6 +157,15 @@ def _recipes(studio: Studio) -> bytes:
     return studio.table(table, "load_usage('sqlite:usage.db').sql(FOCUS).tail(6)", width=1100)
 
 
+def _completeness(studio: Studio) -> bytes:
+    """A week whose bills say more than was recorded."""
+    folder = studio.folder / "audited"
+    folder.mkdir()
+    with ThreadPoolExecutor(1) as elsewhere:  # the browser's event loop runs in this thread
+        elsewhere.submit(asyncio.run, bills.lay_out(folder)).result()
+    return _image(load_usage(f"sqlite:{folder}/usage.db").reconcile(folder / "bills").draw())
+
+
 def _table(studio: Studio) -> bytes:
     measures = ["cost", "cost_share", "calls", "success_rate", "latency_p50", "latency_p95"]
     answer = studio.usage.breakdown("model_name", measures, top=6, totals=True)
@@ -166,6 +177,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
     {
         "overview": lambda studio: studio.report(1280, 860),
         "agents": lambda studio: _image(studio.usage.cost(by=["agent_name"]).draw()),
+        "completeness": _completeness,
         "clients": lambda studio: _image(studio.usage.breakdown(by=["day", "provider_name"], measures="calls").draw()),
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),

@@ -20,7 +20,7 @@ from opentelemetry import trace
 
 import mofa_usage
 from mofa_usage import demo
-from tests import logs
+from tests import bills, logs
 from tests.documents import Block, DocumentError, Page, blocks, run_python
 from tests.pictures import PICTURES
 from tests.recording.sdks import more
@@ -36,6 +36,7 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "mysql.md": mariadb_server,
 }
 LOGS = "import_logs.md"
+BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
@@ -96,6 +97,8 @@ def test_every_block_of_a_page_runs(
         if path.name == LOGS:
             lay_out_logs(tmp_path)
             monkeypatch.setenv("HOME", str(tmp_path))
+        if path.name == BILLS:
+            asyncio.run(bills.lay_out(tmp_path))
         if path.name == TRACES:
             stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)

@@ -1,10 +1,8 @@
 """A bill against what was recorded: the providers' own reports of usage and costs, joined by day and model.
 
-```python
-found = usage.reconcile("bills/may")   # a folder of saved pages of both providers, and exports of their consoles
-found.findings                         # what is not as it should be; empty where both sides agree
-found.by_day.draw()
-```
+    found = usage.reconcile("bills/may")   # a folder of saved pages of both providers, and exports of their consoles
+    found.findings                         # what is not as it should be; empty where both sides agree
+    found.by_day.draw()
 
 `reading` finds the pages and `formats` knows how they are written, `pages` what all of them become, `joining` makes one
 statement of the pages of a report, `recorded` adds up the calls, `cells` puts both sides together, `comparing` looks
@@ -15,6 +13,7 @@ Tokens must agree exactly, money within rounding (`costs`). Days are days of UTC
 
 from mofa_usage.audit.bills.findings import KINDS
 from mofa_usage.audit.bills.reading import BillSource
-from mofa_usage.audit.bills.reconciliation import Reconciliation, reconcile
+from mofa_usage.audit.bills.reconciliation import Reconciliation, covered, reconcile
+from mofa_usage.audit.bills.recorded import COLUMNS
 
-__all__ = ["KINDS", "BillSource", "Reconciliation", "reconcile"]
+__all__ = ["COLUMNS", "KINDS", "BillSource", "Reconciliation", "covered", "reconcile"]

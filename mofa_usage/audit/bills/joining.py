@@ -25,6 +25,9 @@ __all__ = ["Fault", "Statement", "day_of", "join"]
 _COMPARED = ("completions", "embeddings")
 """The reports whose tokens can be compared with those of calls."""
 
+_NAMED = {"cost": COSTS, "embedding": _COMPARED[1]}
+"""What the name of a file with nothing in it says of its report."""
+
 
 def day_of(moment: int) -> date:
     """The day in UTC of an instant in microseconds."""
@@ -100,7 +103,8 @@ def _told(pages: Sequence[Page]) -> Iterator[Page]:
     named = {page.where for page in known}
     for page in empty:
         if page.where not in named:
-            kind = COSTS if "cost" in PurePath(page.where).name.lower() else _COMPARED[0]
+            name = PurePath(page.where).name.lower()
+            kind = next((kind for word, kind in _NAMED.items() if word in name), _COMPARED[0])
             known.append(replace(page, report=Report(page.report.provider, kind)))
     return iter(known)
 

@@ -19,12 +19,14 @@ from mofa_usage.audit.bills.reading import BillSource, pages_of
 from mofa_usage.audit.bills.recorded import QUARTER, recorded
 from mofa_usage.errors import UsageError
 from mofa_usage.wording import count
-from mofa_usage.zones import DAY
+from mofa_usage.zones import DAY, utc
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Reconciliation", "reconcile"]
+__all__ = ["Reconciliation", "covered", "reconcile"]
+
+_NO_DAYS = "no day of this bill is there as a whole, so that there is nothing to compare"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,18 @@ class Reconciliation:
         return f"{table}<div>{escape(said + self.by_day.sentence)}</div>{f'<ul>{notes}</ul>' if notes else ''}"
 
 
+def covered(bill: BillSource) -> tuple[datetime, datetime]:
+    """The time [start, end) from the first to the last of what a bill tells of, in UTC.
+
+    Raises:
+        UsageError: as `reconcile`.
+    """
+    buckets = [bucket for page in pages_of(bill) for bucket in page.buckets]
+    if not buckets:
+        raise UsageError(_NO_DAYS)
+    return utc(min(bucket.start for bucket in buckets)), utc(max(bucket.end for bucket in buckets))
+
+
 def reconcile(
     calls: duckdb.DuckDBPyRelation,
     bill: BillSource,
@@ -104,7 +118,7 @@ def reconcile(
     statements, faults, notes = join(pages_of(bill))
     spans = [span for statement in statements for span in statement.spans.values()]
     if not spans:
-        raise UsageError("no day of this bill is there as a whole, so that there is nothing to compare")
+        raise UsageError(_NO_DAYS)
     first, last = min(first for first, _ in spans), max(last for _, last in spans)
     rows = recorded(calls, first - DAY, last + DAY)
     within = Within(start, end, datetime.now(UTC))
