@@ -6,20 +6,17 @@ in the numbers in which each period has them, is the calendar's doing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from operator import mul
-from typing import TypeAlias
 
 from mofa_usage import wording
 from mofa_usage.changes.factors import Number
+from mofa_usage.changes.gathering import ByWeekday
 from mofa_usage.changes.periods import Per, Periods
 from mofa_usage.changes.table import as_money, units
 
-__all__ = ["ByWeekday", "calendar_calls", "weekday_remark"]
-
-ByWeekday: TypeAlias = Iterable[tuple[bool, bool, int, str, int]]
-"""Whether in the period before, in that after, the weekday (0 is Monday), the currency, and how many priced calls."""
+__all__ = ["calendar_calls", "weekday_remark"]
 
 _FEW = 4
 """So many more or fewer days are listed; of more, lengths say enough."""

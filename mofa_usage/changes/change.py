@@ -17,7 +17,7 @@ from mofa_usage.analysis.engine import open_calls
 from mofa_usage.changes.calendar import calendar_calls, weekday_remark
 from mofa_usage.changes.cells import Counted, Pair, counted
 from mofa_usage.changes.factors import FACTORS, Number, parts
-from mofa_usage.changes.gathering import groups, priced_by_weekday
+from mofa_usage.changes.gathering import ByWeekday, gathered
 from mofa_usage.changes.periods import Per, Periods
 from mofa_usage.changes.table import Amounts, Line, Table, as_fraction, units, whole
 from mofa_usage.pricing import PriceBook
@@ -42,7 +42,8 @@ def cost_change(
     opened = open_calls(calls)
     opened.require(["create_time", "total_price"], "explain_change")
     dimensions = found(by, opened)
-    there = counted(groups(calls, dimensions, compared, book=book, by_weekday=per == "week"), weights)
+    found_there = gathered(calls, dimensions, compared, book=book, by_weekday=per == "week")
+    there = counted(found_there.groups, weights)
     lines = [
         Line(
             row,
@@ -52,7 +53,11 @@ def cost_change(
         for row, of_row in there.cells.items()
     ]
     currencies = sorted(there.calls, key=lambda currency: (-sum(there.calls[currency]), currency))
-    remarks = (*compared.remarks_of(per), *_weekdays(calls, compared, per, there, whole(lines)), *_unpriced(lines))
+    remarks = (
+        *compared.remarks_of(per),
+        *_weekdays(found_there.by_weekday, compared, per, there, whole(lines)),
+        *_unpriced(lines),
+    )
     return Table(dimensions, lines, currencies, compared, per, remarks).answer
 
 
@@ -69,13 +74,11 @@ def _amounts(pairs: Sequence[Pair], totals: Sequence[Number]) -> Amounts:
     return before, after, after - before, *rounded
 
 
-def _weekdays(
-    calls: duckdb.DuckDBPyRelation, compared: Periods, per: Per | None, there: Counted, total: Line
-) -> Iterator[str]:
+def _weekdays(calls: ByWeekday, compared: Periods, per: Per | None, there: Counted, total: Line) -> Iterator[str]:
     """What other weekdays make, where amounts are of the whole periods or of their mean days."""
     if per == "week" or compared.are_of_like_weekdays:
         return
-    calendar = calendar_calls(priced_by_weekday(calls, compared), compared, per)
+    calendar = calendar_calls(calls, compared, per)
     volume = {currency: as_fraction(amounts, "volume") for currency, amounts in total.amounts.items()}
     yield from weekday_remark(compared, calendar, there.calls, volume)
 

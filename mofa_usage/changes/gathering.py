@@ -1,15 +1,19 @@
-"""One pass of DuckDB over the calls of two periods: the sums from which a change is computed.
+"""The calls of two periods summed up in one pass of DuckDB: what a change is computed from.
 
 Calls that are alike become one `Group`: of the same values of the dimensions, of one model and service tier, their
 tokens known or not, and each kind of their tokens at one price on the day of the call, which a price book says. So
 there are few groups however many calls there are, and all that follows is arithmetic on whole numbers.
+
+The book is not asked about calls but about days of calls that are alike (`repricing`), of which the last stands for
+all. Where a price depends on the size of the prompt or on the time of day, and not all calls of such a day are on one
+side of where it changes, the calls are summed up once more, those sides apart.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import duckdb
-import narwhals as nw
 
 from mofa_usage.analysis.asking import Asked
 from mofa_usage.analysis.engine import open_calls
@@ -19,15 +23,42 @@ from mofa_usage.errors import MissingExtraError
 from mofa_usage.measures import DIMENSIONS, Dimension
 from mofa_usage.pricing import PriceBook
 from mofa_usage.reading.columns import DEFAULT_CURRENCY, quoted
-from mofa_usage.repricing.parts import with_parts
+from mofa_usage.repricing.parts import ask_for, with_answers
+from mofa_usage.repricing.quoting import Answers
 from mofa_usage.zones import DAY
 
-__all__ = ["Group", "Row", "groups", "priced_by_weekday"]
+__all__ = ["ByWeekday", "Gathered", "Group", "Row", "gathered"]
 
 Row: TypeAlias = tuple[Any, ...]
 """The keys of the dimensions: text, or the number of a bucket of time."""
 
+ByWeekday: TypeAlias = Iterable[tuple[bool, bool, int, str, int]]
+"""Priced calls: whether in the period before, in that after, the weekday (0 is Monday), the currency, and how many."""
+
 _TABLE = "calls of two periods"
+_CURRENCY = f"coalesce(CAST(currency AS VARCHAR), '{DEFAULT_CURRENCY}')"
+_PRICED_BY = (
+    "model_name",
+    "served_model",
+    "provider_name",
+    "service_tier",
+    "labels.provider",
+    "labels.speed",
+    "labels.inference_geo",
+    "labels.web_search_requests",
+)
+"""What the price of a call depends on, beside its tokens and its time."""
+_SUMS = (
+    "calls",
+    "cost",
+    "prompt",
+    "completion",
+    "cached",
+    "written",
+    "written_1h",
+    "said_input_price",
+    "said_output_price",
+)
 _RATES = ("rate_input", "rate_cached", "rate_cache_write", "rate_cache_write_1h", "rate_output")
 
 
@@ -35,130 +66,185 @@ class Group(NamedTuple):
     """Calls that are alike, and their sums. Without a `currency` they have no price, and nothing but a number."""
 
     row: Row
-    is_before: bool
-    is_after: bool
     weekday: int | None
     """0 is Monday; None where weekdays are not told apart."""
+    is_before: bool
+    is_after: bool
     currency: str | None
-    model: str | None
-    tier: str | None
     is_counted: bool
     """Whether the tokens of the prompt and of the completion are known."""
     says_parts: bool
     """Whether the calls say what their prompts and completions cost."""
+    model: str | None
+    tier: str | None
     rates: tuple[Any, ...]
     """What a million tokens cost by kind; None where no book knows."""
     calls: int
     cost: Any
-    tokens: tuple[int, int, int, int, int]
+    tokens: tuple[int, ...]
     """By kind: the prompt's plain, cached, written for five minutes, written for an hour; the completion's."""
     other: Any
     input_price: Any
     output_price: Any
 
 
-def groups(
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is in the two periods: the groups in no order, and `ByWeekday`."""
+
+    groups: list[Group]
+    by_weekday: ByWeekday
+
+
+def gathered(
     calls: duckdb.DuckDBPyRelation,
     dimensions: Sequence[Dimension],
     periods: Periods,
     *,
     book: PriceBook | None,
     by_weekday: bool,
-) -> Iterator[Group]:
-    """The groups of the calls in the two periods, in no order."""
-    rated = _rated(calls.filter(periods.sql), book)
-    keyed, names = _keyed(rated, dimensions, periods, by_weekday=by_weekday)
-    has = set(rated.columns)
-    keys, columns = ", ".join(map(quoted, names)), ", ".join((*_kinds(has, periods), *_sums(has)))
-    sql = f"SELECT {keys}, {columns} FROM {quoted(_TABLE)} GROUP BY ALL"  # noqa: S608 (quoted)
-    width = len(dimensions)
-    for found in _fetched(keyed, sql):
-        row, weekday, rest = found[:width], found[width], found[width + 1 :]
-        before, after, currency, model, tier, counted, said = rest[:7]
-        rates, (number, cost, prompt, completion, cached, written, hour, *money) = rest[7:12], rest[12:]
-        tokens = (prompt - cached - written, cached, written - hour, hour, completion)
-        day = None if weekday is None else weekday // DAY
-        yield Group(row, before, after, day, currency, model, tier, counted, said, rates, number, cost, tokens, *money)
+) -> Gathered:
+    """The calls in the two periods, in groups; of one weekday each if `by_weekday`."""
+    keyed, names = _keyed(calls.filter(periods.sql), (*dimensions, DIMENSIONS["weekday"]), periods)
+    days = _Days(keyed, names, periods)
+    with duckdb.connect() as own:
+        rated = _rated(days, book, own)
+        found = _fetched(rated, _cells(rated, names if by_weekday else names[:-1]))
+        weekdays = f"{quoted(names[-1])} // {DAY}, {_CURRENCY}, CAST(sum(calls) AS BIGINT)"
+        is_priced = f"SELECT is_before, is_after, {weekdays} FROM {quoted(_TABLE)} WHERE is_priced GROUP BY ALL"  # noqa: S608
+        counts = _fetched(rated, is_priced)
+    return Gathered([_group(row, len(dimensions), by_weekday=by_weekday) for row in found], counts)
 
 
-def priced_by_weekday(calls: duckdb.DuckDBPyRelation, periods: Periods) -> list[tuple[bool, bool, int, str, int]]:
-    """How many priced calls there are before and after, by weekday (0 is Monday) and currency."""
-    keyed, names = _keyed(calls.filter(periods.sql), (), periods, by_weekday=True)
-    said = f"{periods.before.sql}, {periods.after.sql}, {quoted(names[-1])}, {_currency(set(calls.columns))}"
-    sql = f"SELECT {said}, count(*) FROM {quoted(_TABLE)} WHERE total_price IS NOT NULL GROUP BY ALL"  # noqa: S608
-    found = _fetched(keyed, sql)
-    return [(before, after, key // DAY, currency, number) for before, after, key, currency, number in found]
+def _group(found: tuple[Any, ...], width: int, *, by_weekday: bool) -> Group:
+    """A row of `_cells`, behind the keys of so many dimensions and that of the weekday."""
+    row, rest = found[:width], found[width + by_weekday :]
+    weekday = found[width] // DAY if by_weekday else None
+    kind, rates, numbers = rest[:7], rest[7 : 7 + len(_RATES)], rest[7 + len(_RATES) :]
+    calls, cost, prompt, completion, cached, written, hour, *money = numbers
+    tokens = (prompt - cached - written, cached, written - hour, hour, completion)
+    return Group._make((row, weekday, *kind, rates, int(calls), cost, tuple(map(int, tokens)), *money))
 
 
-def _fetched(calls: duckdb.DuckDBPyRelation, sql: str) -> list[tuple[Any, ...]]:
-    answer: Any = calls.query(_TABLE, sql)
+def _fetched(table: duckdb.DuckDBPyRelation, sql: str) -> list[tuple[Any, ...]]:
+    answer: Any = table.query(_TABLE, sql)
     return list(answer.fetchall())
 
 
-def _rated(calls: duckdb.DuckDBPyRelation, book: PriceBook | None) -> duckdb.DuckDBPyRelation:
-    """The calls with the rates of the book, where there can be any."""
-    if not {"model_name", "prompt_tokens", "completion_tokens"} <= set(calls.columns):
-        return calls
-    try:
-        return with_parts(calls, book)
-    except MissingExtraError:  # without prices of a book the calls say what they can
-        return calls
-
-
 def _keyed(
-    calls: duckdb.DuckDBPyRelation, dimensions: Sequence[Dimension], periods: Periods, *, by_weekday: bool
+    calls: duckdb.DuckDBPyRelation, dimensions: Sequence[Dimension], periods: Periods
 ) -> tuple[duckdb.DuckDBPyRelation, list[str]]:
-    """The calls with a column for the key of each dimension and one, the last, for that of the weekday."""
+    """The calls with a column for the key of each dimension."""
     opened = open_calls(calls).with_absent(["currency"])
-    start, end = (
-        choice(moments)
-        for choice, moments in (
-            (min, (periods.before.start, periods.after.start)),
-            (max, (periods.before.end, periods.after.end)),
-        )
-    )
-    wanted = (*dimensions, *([DIMENSIONS["weekday"]] if by_weekday else []))
-    asked = Asked(wanted, (), start, end, None, "explain_change")
+    both = (periods.before, periods.after)
+    start, end = min(period.start for period in both), max(period.end for period in both)
+    asked = Asked(tuple(dimensions), (), start, end, None, "explain_change")
     keys = keys_of(asked, opened, periods.before.tz, None).expressions
     named = {f"group: {number}": expression for number, expression in enumerate(keys.values())}
-    if not by_weekday:
-        named["group: weekday"] = nw.lit(None, nw.Int64)
     keyed: duckdb.DuckDBPyRelation = opened.frame.with_columns(**named).to_native()
     return keyed, list(named)
 
 
-def _currency(has: Collection[str]) -> str:
-    stated = "CAST(currency AS VARCHAR)" if "currency" in has else "NULL"
-    return f"coalesce({stated}, '{DEFAULT_CURRENCY}')"
+# Days of calls that are alike -----------------------------------------------------------------------------------------
 
 
-def _kinds(has: Collection[str], periods: Periods) -> Iterator[str]:
-    """What calls of a group have in common, beside the keys; of those without a price nothing but the period."""
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """Calls with their keys, to be summed up by day (UTC) and by what their price depends on."""
 
-    def of_priced(sql: str) -> str:
-        return f"CASE WHEN total_price IS NOT NULL THEN {sql} END"
+    calls: duckdb.DuckDBPyRelation
+    keys: Sequence[str]
+    periods: Periods
 
-    counted = " AND ".join(
-        f"{name} IS NOT NULL" if name in has else "false" for name in ("prompt_tokens", "completion_tokens")
-    )
-    counted = f"(total_price IS NOT NULL AND {counted})"
-    yield from (periods.before.sql, periods.after.sql, of_priced(_currency(has)))
-    yield from (of_priced(name) if name in has else "NULL" for name in ("model_name", "service_tier"))
-    yield counted
-    has_said = {"input_price", "output_price"} <= set(has)
-    yield f"({counted} AND input_price IS NOT NULL AND output_price IS NOT NULL)" if has_said else "false"
-    yield from (f"CASE WHEN {counted} THEN {name} END" if name in has else "NULL" for name in _RATES)
+    def summed(self, sizes: Sequence[int] = (), times: Sequence[int] = ()) -> Any:
+        """The sums as an Arrow table: a row for each day of calls that are alike, and the last of them for all.
+
+        Prompts of more than each of the `sizes` are apart from smaller ones, and so is what is called from each of the
+        `times` on (microseconds since midnight). What is grouped by are the columns as they are: that is quick.
+        """
+        has = self.calls.columns
+        clock = f"epoch_us(create_time) % {DAY}"
+        apart = [*(f"prompt_tokens > {size}" for size in sizes), *(f"{clock} >= {time}" for time in times)]
+        needed = [name if name in has else None for name in ("prompt_tokens", "completion_tokens")]
+        said = [name if name in has else None for name in ("input_price", "output_price")]
+        columns = {
+            **{name: quoted(name) for name in (*self.keys, *(name for name in _PRICED_BY if name in has))},
+            "is_before": self.periods.before.sql,
+            "is_after": self.periods.after.sql,
+            "currency": "currency",
+            "is_priced": "total_price IS NOT NULL",
+            "is_counted": _known("total_price", *needed),
+            "says_parts": _known("total_price", *needed, *said),
+            **{f"day: {place}": sql for place, sql in enumerate((f"epoch_us(create_time) // {DAY}", *apart))},
+            "create_time": "max(create_time)",
+            "least_prompt": f"min({needed[0] or 'NULL'})",
+            "prompt_tokens": f"CAST(max({needed[0] or 'NULL'}) AS BIGINT)",
+            "completion_tokens": f"CAST(max({needed[1] or 'NULL'}) AS BIGINT)",
+            **dict(zip(_SUMS, _sums(has), strict=True)),
+        }
+        listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
+        answer: Any = self.calls.query(_TABLE, f"SELECT {listed} FROM {quoted(_TABLE)} GROUP BY ALL")  # noqa: S608
+        return answer.to_arrow_table()
+
+
+def _known(*columns: str | None) -> str:
+    """The condition that a call has all of these; None is a column that there is not."""
+    return f"({' AND '.join('false' if name is None else f'{name} IS NOT NULL' for name in columns)})"
 
 
 def _sums(has: Collection[str]) -> Iterator[str]:
-    """The numbers of a group; an unknown count of what is part of the prompt is none."""
+    """The numbers of `_SUMS`; an unknown count of what is part of the prompt is none."""
 
     def known(name: str) -> str:
         return f"coalesce({name}, 0)" if name in has else "0"
 
     hour = known("cache_write_1h_tokens")
     written = f"greatest({known('cache_write_tokens')}, {known('cache_write_5m_tokens')} + {hour})"
-    yield "count(*)"
     tokens = (*map(known, ("prompt_tokens", "completion_tokens", "cached_tokens")), written, hour)
-    money = map(known, ("part_other", "input_price", "output_price"))
-    yield from (f"coalesce(sum({value}), 0)" for value in (known("total_price"), *tokens, *money))
+    money = map(known, ("input_price", "output_price"))
+    yield "count(*)"
+    yield from (f"sum({value})" for value in (known("total_price"), *tokens, *money))
+
+
+# What their tokens cost -----------------------------------------------------------------------------------------------
+
+
+def _rated(days: _Days, book: PriceBook | None, own: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """The days as a table of a connection of our own, with the rates of the book where there is one."""
+    has = days.calls.columns
+    table: Any = own.from_arrow(days.summed())
+    if not {"model_name", "prompt_tokens", "completion_tokens"} <= set(has):
+        return cast(duckdb.DuckDBPyRelation, table)
+    try:
+        answers = ask_for(table, book or PriceBook.default(), None, which="is_counted", counted=False)
+    except MissingExtraError:  # without a book the calls say what they can
+        return cast(duckdb.DuckDBPyRelation, table)
+    if not _fetched(table, f"SELECT 1 FROM ({answers.periods}) LIMIT 1"):  # noqa: S608
+        return cast(duckdb.DuckDBPyRelation, table)  # it knows none of the models
+    sizes, times = _cuts(table, answers)
+    return with_answers(own.from_arrow(days.summed(sizes, times)) if sizes or times else table, answers)
+
+
+def _cuts(days: duckdb.DuckDBPyRelation, answers: Answers) -> tuple[list[int], list[int]]:
+    """The sizes of prompts and the times of the day at which prices change while some day has calls on both sides."""
+    between = "is_counted AND least_prompt <= above AND prompt_tokens > above"
+    sizes = f"SELECT DISTINCT above FROM ({answers.answers}), {quoted(_TABLE)} WHERE {between} ORDER BY 1"  # noqa: S608
+    times = f"SELECT DISTINCT from_time FROM ({answers.periods}) WHERE from_time > 0 ORDER BY 1"  # noqa: S608
+    found = [_fetched(days, sizes), _fetched(days, times) if answers.by_time else []]
+    return [size for (size,) in found[0]], [time for (time,) in found[1]]
+
+
+def _cells(rated: duckdb.DuckDBPyRelation, keys: Sequence[str]) -> str:
+    """The query for the groups; of calls without a price nothing but their number is asked."""
+    has = rated.columns
+    cell = (name if name in has else "NULL" for name in ("model_name", "service_tier"))
+    *sums, input_price, output_price = (f"sum({name})" for name in _SUMS)
+    other = "sum(calls * coalesce(part_other, 0))" if "part_other" in has else "0"
+    columns = (
+        *map(quoted, keys),
+        *("is_before", "is_after", f"CASE WHEN is_priced THEN {_CURRENCY} END", "is_counted", "says_parts"),
+        *(f"CASE WHEN is_priced THEN {name} END" for name in cell),
+        *(f"CASE WHEN is_counted THEN {name} END" if name in has else "NULL" for name in _RATES),
+        *(*sums, other, input_price, output_price),
+    )
+    return f"SELECT {', '.join(columns)} FROM {quoted(_TABLE)} GROUP BY ALL"  # noqa: S608

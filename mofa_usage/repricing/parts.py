@@ -94,8 +94,12 @@ def ask_for(
     *,
     which: str = "true",
     quoting: Quoting | None = None,
+    counted: bool = True,
 ) -> Answers:
-    """The answers of a book to the calls that meet the condition `which`. Calls without any are counted in the book."""
+    """The answers of a book to the calls that meet the condition `which`.
+
+    Calls without any are counted in the book, and so warned of, unless they are not to be `counted`.
+    """
     has = set(calls.columns)
     for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
         if name not in has:
@@ -113,7 +117,7 @@ def ask_for(
                 days[CallKind(*kind)].add(at)
                 counts[CallKind(*kind)] += number
     answers = ask(book, dict(sorted(days.items(), key=lambda item: tuple(map(str, item[0])))), on, quoting)
-    for kind in sorted(answers.unknown, key=str):
+    for kind in sorted(answers.unknown, key=str) if counted else ():
         book.count_unknown(kind.asked, book.has_none, counts[kind])
     return answers
 
