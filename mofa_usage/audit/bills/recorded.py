@@ -5,7 +5,7 @@ tells those that ended on the next day of UTC: providers may count these there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import duckdb
@@ -14,7 +14,7 @@ import polars as pl
 from mofa_usage.audit.bills.models import provider_of
 from mofa_usage.errors import UsageError
 from mofa_usage.pricing.quotes import plain_tier
-from mofa_usage.zones import DAY, MINUTE
+from mofa_usage.zones import DAY, MINUTE, utc
 
 __all__ = ["COLUMNS", "QUARTER", "recorded"]
 
@@ -28,28 +28,10 @@ COLUMNS = (
 """The columns of calls that are looked at, as far as they are there."""
 
 _NEEDED = ("create_time", "model_name", "prompt_tokens", "completion_tokens")
-_SQL = """
-SELECT epoch_us(create_time) // {quarter} AS quarter, provider_name, {model} AS model, operation, service_tier,
-       currency, {late} AS late,
-       CAST(count(*) AS BIGINT) AS calls,
-       CAST(count(*) FILTER (WHERE {used}) AS BIGINT) AS used,
-       CAST(count(*) FILTER (WHERE prompt_tokens IS NULL OR completion_tokens IS NULL) AS BIGINT) AS unknown,
-       CAST(count(*) FILTER (WHERE total_price IS NULL AND {used}) AS BIGINT) AS unpriced,
-       {sums},
-       sum(CAST(total_price AS DECIMAL(38, 10))) AS cost
-FROM those
-WHERE epoch_us(create_time) >= {start} AND epoch_us(create_time) < {end}
-GROUP BY ALL
-"""
+_KEYS = ("provider_name", "operation", "service_tier", "currency")
 _NO_TEXT = re.compile("embeddings|image|audio|video|speech|transcri|translat|moderation|rerank")
 _USED = "coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0) > 0"
-_SUMS = {
-    "uncached": "prompt_tokens - coalesce(cached_tokens, 0) - coalesce(cache_write_tokens, 0)",
-    "cached": "cached_tokens",
-    "written": "cache_write_tokens",
-    "written_1h": "cache_write_1h_tokens",
-    "output": "completion_tokens",
-}
+_SUMS = {"cached": "cached_tokens", "written": "cache_write_tokens", "written_1h": "cache_write_1h_tokens"}
 
 
 def recorded(calls: duckdb.DuckDBPyRelation, start: int, end: int) -> pl.DataFrame:
@@ -65,26 +47,44 @@ def recorded(calls: duckdb.DuckDBPyRelation, start: int, end: int) -> pl.DataFra
     """
     if missing := [name for name in _NEEDED if name not in calls.columns]:
         raise UsageError(f"a bill is compared by day, model and tokens; these calls have no {', '.join(missing)}")
-    absent = [name for name in COLUMNS if name not in calls.columns]
-    types = {"total_price": "DECIMAL(38, 10)", "cached_tokens": "BIGINT", "cache_write_tokens": "BIGINT"}
-    types |= {"cache_write_1h_tokens": "BIGINT", "latency_ms": "BIGINT"}
-    given = ", ".join(
-        [
-            *(name for name in COLUMNS if name in calls.columns),
-            *(f"CAST(NULL AS {types.get(name, 'VARCHAR')}) AS {name}" for name in absent),
-        ]
+    chosen, absent = _chosen(calls.columns)
+    first, last = (utc(moment).isoformat(" ") for moment in (start, end))
+    answer: Any = calls.filter(
+        f"create_time >= TIMESTAMPTZ '{first}' AND create_time < TIMESTAMPTZ '{last}'"
+    ).aggregate(", ".join(f"{sql} AS {name}" for name, sql in chosen.items()))
+    frame = pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
+    return _named(frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items()))
+
+
+def _chosen(given: Collection[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """What is asked for, as SQL by its name; and what cannot be, with its type: a null key takes time for every call.
+
+    Sums are exact whatever a Parquet file has: counts as whole numbers of 64 bits, money as a decimal.
+    """
+    lacking: dict[str, Any] = {name: pl.String() for name in _KEYS if name not in given}
+    lacking |= {name: pl.Int64() for name, column in _SUMS.items() if column not in given}
+    is_priced, parts = (
+        "total_price" in given,
+        [name for name in ("cached_tokens", "cache_write_tokens") if name in given],
     )
-    query = _SQL.format(
-        quarter=QUARTER,
-        model="coalesce(served_model, model_name)",
-        late=f"(epoch_us(create_time) + coalesce(latency_ms, 0) * 1000) // {DAY} > epoch_us(create_time) // {DAY}",
-        used=_USED,
-        sums=", ".join(f"CAST(sum({sql}) AS BIGINT) AS {name}" for name, sql in _SUMS.items()),
-        start=start,
-        end=end,
-    )
-    answer: Any = calls.project(given).query("those", query)
-    return _named(pl.DataFrame(pl.from_arrow(answer.to_arrow_table())))
+    uncached = " - ".join(["prompt_tokens", *(f"coalesce({name}, 0)" for name in parts)])
+    sums = {"uncached": uncached, **{name: one for name, one in _SUMS.items() if one in given}}
+    sums["output"] = "completion_tokens"
+    ended = f"(epoch_us(create_time) + coalesce(latency_ms, 0) * 1000) // {DAY} > epoch_us(create_time) // {DAY}"
+    unpriced = f"count(*) FILTER (WHERE {_USED}{' AND total_price IS NULL' if is_priced else ''})"
+    chosen = {
+        "quarter": f"epoch_us(create_time) // {QUARTER}",
+        **{name: name for name in _KEYS if name in given},
+        "model": "coalesce(served_model, model_name)" if "served_model" in given else "model_name",
+        "late": ended if "latency_ms" in given else "false",
+        "calls": "CAST(count(*) AS BIGINT)",
+        "used": f"CAST(count(*) FILTER (WHERE {_USED}) AS BIGINT)",
+        "unknown": "CAST(count(*) - count(prompt_tokens + completion_tokens) AS BIGINT)",
+        "unpriced": f"CAST({unpriced} AS BIGINT)",
+        **{name: f"CAST(sum({sql}) AS BIGINT)" for name, sql in sums.items()},
+        "cost": "sum(CAST(total_price AS DECIMAL(38, 10)))" if is_priced else "CAST(NULL AS DECIMAL(38, 10))",
+    }
+    return chosen, lacking
 
 
 def _named(frame: pl.DataFrame) -> pl.DataFrame:
