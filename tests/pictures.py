@@ -193,6 +193,9 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "questions": lambda studio: _image(
             studio.usage.breakdown("day", ["cost", "cost_cumulative", "cost_rolling_7"], fill_gaps=True).draw()
         ),
+        "service": lambda studio: _image(
+            studio.usage.service_level(latency_ms=20_000, ttft_ms=2_000, objective=0.9).level.draw()
+        ),
         "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
         "sure": lambda studio: _image(
             studio.usage.breakdown("agent_name", ["latency_p50", "latency_p95", "calls"], intervals=0.95).draw(

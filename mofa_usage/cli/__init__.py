@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import bills, data, efficiency, export, imports, outbox, retention, tail, views
+from mofa_usage.cli import bills, check, data, efficiency, export, imports, outbox, retention, tail, views
 from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.cli.output import complain
@@ -61,6 +61,9 @@ _COMMANDS = (
     views.summary,
     efficiency.waste,
     efficiency.sessions,
+    check.service,
+    check.completeness,
+    check.check,
     bills.reconcile,
     views.report,
     export.export,

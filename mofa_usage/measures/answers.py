@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from mofa_usage.measures.bills import RECONCILED
 from mofa_usage.measures.changes import CHANGE
+from mofa_usage.measures.completeness import COMPLETENESS
 from mofa_usage.measures.drivers import DRIVERS
 from mofa_usage.measures.efficiency import EFFICIENCY
 from mofa_usage.measures.formulas import Measure
@@ -16,7 +17,7 @@ from mofa_usage.measures.service import SERVICE
 
 __all__ = ["ANSWERS"]
 
-_ANSWERS: tuple[Measure, ...] = (*CHANGE, *DRIVERS, *EFFICIENCY, *RECONCILED, *SERVICE)
+_ANSWERS: tuple[Measure, ...] = (*CHANGE, *COMPLETENESS, *DRIVERS, *EFFICIENCY, *RECONCILED, *SERVICE)
 
 ANSWERS: Mapping[str, Measure] = MappingProxyType({entry.name: entry for entry in _ANSWERS})
 """By name, the measures that only a question of its own has."""

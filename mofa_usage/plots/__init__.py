@@ -42,6 +42,7 @@ from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.change import changes_by, waterfall
+from mofa_usage.plots.completeness import coverage_by, gaps_over_time
 from mofa_usage.plots.failures import failures_by
 from mofa_usage.plots.headlines import headlines
 from mofa_usage.plots.heat import GRIDS, heatmap
@@ -67,8 +68,10 @@ __all__ = [
     "changes_by",
     "cost_by",
     "cost_over_time",
+    "coverage_by",
     "draw",
     "failures_by",
+    "gaps_over_time",
     "headlines",
     "heatmap",
     "in_flight_over_time",
@@ -247,7 +250,9 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "changes_by": changes_by,
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
+        "coverage_by": coverage_by,
         "failures_by": failures_by,
+        "gaps_over_time": gaps_over_time,
         "headlines": headlines,
         "heatmap": heatmap,
         "in_flight_over_time": in_flight_over_time,
@@ -310,6 +315,8 @@ _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "turns": turns,
         "burn": service_burn,
         "explain_change": waterfall,
+        "completeness": coverage_by,
+        "gap_days": gaps_over_time,
         "service_level": service_by,
         "service_over_time": in_flight_over_time,
         "waste": waste_by,

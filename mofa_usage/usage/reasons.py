@@ -6,18 +6,20 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from mofa_usage import changes, efficiency, service
+from mofa_usage import audit, changes, efficiency, service
 from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
 from mofa_usage.reading.relation import told
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown, By
+    from mofa_usage.audit import Budget, Completeness, CompletenessOptions, Limit
     from mofa_usage.changes import Change, ChangeOptions, SliceOptions
     from mofa_usage.changes.periods import Pair
     from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
     from mofa_usage.measures import Measure
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
+    from mofa_usage.zones import Moment
 
 __all__ = ["Reasons"]
 
@@ -77,6 +79,14 @@ class Reasons:
         self._style(answer.level, by)
         return answer
 
+    def completeness(self, **options: "Unpack[CompletenessOptions]") -> "Completeness":
+        """What is missing, what is there twice, and what cannot be: see `mofa_usage.audit.completeness`."""
+        options.setdefault("end", self.end)
+        with told():
+            answer = audit.completeness(self._held.relation(self.tz), tz=self.tz, **options)
+        self._style(answer.coverage, None)
+        return answer
+
     def reconcile(self, bill: BillSource) -> Reconciliation:
         """Compare the providers' own reports of usage and costs with these calls: is it all here?
 
@@ -90,3 +100,12 @@ class Reasons:
             found = reconcile(self._held.relation("UTC"), bill, start=self.start, end=self.end)
         self._style(found.comparison, ["model_name"])
         return found
+
+    def check(self, *limits: "Budget | Limit | str", now: "Moment | None" = None) -> "Breakdown":
+        """Whether limits are kept: see `mofa_usage.audit.limits.check`; text is a budget: `usage.check("500/month")`.
+
+        A budget counts those calls of its calendar period that are here, from the start of the usage on.
+        """
+        asked = [audit.budget(limit) if isinstance(limit, str) else limit for limit in limits]
+        with told():
+            return audit.check(self._held.native(self.tz), asked, end=self.end, now=now, tz=self.tz)

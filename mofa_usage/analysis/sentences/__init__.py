@@ -13,6 +13,7 @@ import polars as pl
 from mofa_usage.analysis.sentences import sessions
 from mofa_usage.analysis.sentences.beside import measures_beside
 from mofa_usage.analysis.sentences.change import explain_change
+from mofa_usage.analysis.sentences.completeness import COMPLETENESS, OF_NOTHING
 from mofa_usage.analysis.sentences.drivers import drivers, slow_drivers
 from mofa_usage.analysis.sentences.reconciled import findings, reconciled
 from mofa_usage.analysis.sentences.service import SERVICE
@@ -32,6 +33,7 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
         "explain_change": explain_change,
         "measures_beside": measures_beside,
         "drivers": drivers,
+        **COMPLETENESS,
         "reconcile": reconciled,
         "reconcile_findings": findings,
         "session_costs": sessions.costs,
@@ -46,6 +48,7 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
 
 _OF_NOTHING: Mapping[str, str] = MappingProxyType(
     {
+        **OF_NOTHING,
         **dict.fromkeys(("session_costs", "sessions", "turns"), "There are no sessions."),
         "reconcile": "No day and no model of the bill could be compared.",
         "reconcile_findings": "The bill agrees with what was recorded.",
