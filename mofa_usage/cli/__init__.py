@@ -60,6 +60,7 @@ _COMMANDS = (
     imports.import_,
     views.summary,
     efficiency.waste,
+    efficiency.cache,
     efficiency.sessions,
     check.service,
     check.completeness,

@@ -1,4 +1,4 @@
-"""The commands that show where money goes for nothing: `waste` and `sessions`."""
+"""The commands that show where money goes for nothing: `waste`, `cache` and `sessions`."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
     from mofa_usage.usage import UsageFrame
 
-__all__ = ["sessions", "waste"]
+__all__ = ["cache", "sessions", "waste"]
 
 _TOP = 20
 _By = Annotated[
@@ -41,6 +41,19 @@ def waste(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> N
     """
     usage = _loaded(calls, printed, ["model_name", "waste"])
     _show(usage.waste(by or "model_name", top=top), printed)
+
+
+def cache(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> None:
+    """Show what prompt caches saved, less what writing to them cost, and what they could have saved at most.
+
+    By the list prices of each call's day. Savings may be below zero: then caching cost more than it brought.
+
+    [bold]mofa-usage cache --url sqlite:usage.db[/bold]
+
+    [bold]mofa-usage cache --by agent_name --start 30d --csv[/bold]
+    """
+    usage = _loaded(calls, printed, ["model_name"])
+    _show(usage.cache_savings(by or "model_name", top=top), printed)
 
 
 class Table(StrEnum):

@@ -129,7 +129,8 @@ class Conversations:
         self._currency = f"coalesce({self._read['currency']}, '{DEFAULT_CURRENCY}')"
         counted = self._answer(
             f"SELECT CASE WHEN {self._read['total_price']} IS NOT NULL THEN {self._currency} END AS currency,"  # noqa: S608
-            f" count(*) AS calls, count({self._read['retried']}) AS again FROM calls WHERE {self._where} GROUP BY 1"
+            f" count(*) AS calls, count({self._read['retried']}) AS again"
+            f' FROM "calls of sessions" WHERE {self._where} GROUP BY 1'
         )
         priced = counted.drop_nulls("currency").sort("calls", "currency", descending=[True, False])
         self.currencies = tuple(priced["currency"])
@@ -198,9 +199,9 @@ class Conversations:
         selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
         return self._answer(
             "WITH calls AS (SELECT CAST(chat_session_id AS VARCHAR) AS chat_session_id, create_time,"  # noqa: S608
-            f" {selected} FROM calls WHERE {self._where}) {query}"
+            f' {selected} FROM "calls of sessions" WHERE {self._where}) {query}'
         )
 
     def _answer(self, query: str) -> pl.DataFrame:
-        answer: Any = self._calls.query("calls", query)
+        answer: Any = self._calls.query("calls of sessions", query)
         return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))

@@ -47,6 +47,8 @@ _MEASURES = Usual(
     ("cost", "calls", "priced_calls", "coverage", "total_tokens", "token_coverage"), about=("cost",), question="waste"
 )
 
+_CALLS = '"calls to sort"'
+
 _KINDS = """
     CASE WHEN {retried} THEN 'retried'
          WHEN status <> 'success' AND ({partial}) THEN 'partial'
@@ -87,14 +89,14 @@ def waste(
         raise UsageError("the frame has no column 'status', which tells what is waste")
     usual = ["model_name"] if "model_name" in calls.columns else []
     asked = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
-    wasted: Any = calls.query("calls", _statement(calls.columns))
+    wasted: Any = calls.query("calls to sort", _statement(calls.columns))
     answer = breakdown(wasted, [*asked, KIND], _MEASURES, tz=tz, start=start, end=end, top=top)
     whole = breakdown(calls, "currency", "cost", tz=tz, start=start, end=end)
     return _with_shares(answer, dict(whole.select("currency", "cost").iter_rows()))
 
 
 def _statement(columns: Collection[str]) -> str:
-    """The wasted calls with their kind, as SQL over the table `calls`."""
+    """The wasted calls with their kind, as SQL over `calls to sort`."""
     given = set(columns)
     signs = {
         "token_source": "token_source = 'partial'",
@@ -106,7 +108,7 @@ def _statement(columns: Collection[str]) -> str:
     joined, retried = _retried(given, labelled)
     kinds = _KINDS.format(retried=retried, partial=partial)
     kept = f"calls.* EXCLUDE ({quoted(KIND.name)})" if KIND.name in given else "calls.*"
-    inner = f"SELECT {kept}, {kinds} AS {KIND.name} FROM calls{joined}"  # noqa: S608 (no text of anybody)
+    inner = f"SELECT {kept}, {kinds} AS {KIND.name} FROM {_CALLS} AS calls{joined}"  # noqa: S608 (no text of anybody)
     return f"SELECT * FROM ({inner}) AS kinds WHERE {KIND.name} IS NOT NULL"  # noqa: S608
 
 
@@ -122,8 +124,8 @@ def _retried(given: Collection[str], labelled: str) -> tuple[str, str]:
     request = f"{asked} request_message_id END"
     lasts = ", ".join(f"max({name}) AS last_{name}" for name in times)
     requests = (
-        f"SELECT request_message_id AS request, {lasts} FROM calls"  # noqa: S608
-        f" WHERE request_message_id IN (SELECT {request} FROM calls) GROUP BY request_message_id"
+        f"SELECT request_message_id AS request, {lasts} FROM {_CALLS}"  # noqa: S608
+        f" WHERE request_message_id IN (SELECT {request} FROM {_CALLS}) GROUP BY request_message_id"
     )
     later = "create_time < last_create_time" if "create_time" in given else "false"
     if "attempt" in given:

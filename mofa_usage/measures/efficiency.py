@@ -1,6 +1,6 @@
 """The numbers about waste, caches and conversations, which `mofa_usage.efficiency` computes."""
 
-from mofa_usage.measures.formulas import Measure, Quantity, Reckoned
+from mofa_usage.measures.formulas import Aggregate, Measure, Quantity, Ratio, Reckoned
 
 __all__ = ["EFFICIENCY"]
 
@@ -66,5 +66,44 @@ _OF_SESSIONS = (
     ),
 )
 
-EFFICIENCY = (*_WASTE, *_OF_SESSIONS)
+
+def _saving(name: str, title: str, description: str) -> Measure:
+    return Measure(name, title, "money", "currency", description, Aggregate("sum", name))
+
+
+def _cached(name: str, title: str, description: str) -> Measure:
+    return Measure(name, title, "tokens", "tokens", description, Aggregate("sum", name))
+
+
+_OF_CACHES = (
+    _saving("cache_savings", "Net savings", "Saved by reading from caches, less the premium for writing to them."),
+    _saving("cache_saved", "Saved by reads", "Cached tokens, at the rate of input less that of cached tokens."),
+    _saving("cache_premium", "Premium of writes", "Tokens written, at the rate of such a write less that of input."),
+    _cached(
+        "written_5m_tokens", "Written for 5 minutes", "Prompt tokens written to a cache that keeps them 5 minutes."
+    ),
+    _cached("written_1h_tokens", "Written for an hour", "Prompt tokens written to a cache that keeps them an hour."),
+    _cached("unread_tokens", "Written, never read", "Tokens written that no call of the same session read in time."),
+    _saving("unread_premium", "Premium of never read", "The premium of the tokens written that were never read."),
+    _cached("missed_tokens", "Sent again uncached", "Prompt tokens that a call before may have sent alike; at most."),
+    _saving("missed_savings", "Could save at most", "What they would have saved at the rate of cached tokens."),
+    Measure(
+        "cache_calls",
+        "Calls with a cache",
+        "count",
+        "calls",
+        "Calls that read from a cache or wrote to one.",
+        Aggregate("count", "uses_cache"),
+    ),
+    Measure(
+        "rate_coverage",
+        "Rate coverage",
+        "rate",
+        "",
+        "Calls with a cache whose rates are known / calls with a cache.",
+        Ratio(Aggregate("count", "rated"), Aggregate("count", "uses_cache")),
+    ),
+)
+
+EFFICIENCY = (*_WASTE, *_OF_CACHES, *_OF_SESSIONS)
 """All of them."""

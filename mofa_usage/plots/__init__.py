@@ -41,6 +41,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
+from mofa_usage.plots.caches import cache_savings_by
 from mofa_usage.plots.change import changes_by, waterfall
 from mofa_usage.plots.completeness import coverage_by, gaps_over_time
 from mofa_usage.plots.failures import failures_by
@@ -65,6 +66,7 @@ from mofa_usage.plots.waste import waste_by
 __all__ = [
     "billed_and_recorded",
     "by_dimension",
+    "cache_savings_by",
     "changes_by",
     "cost_by",
     "cost_over_time",
@@ -248,6 +250,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "billed_and_recorded": billed_and_recorded,
         "by_dimension": by_dimension,
         "changes_by": changes_by,
+        "cache_savings_by": cache_savings_by,
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
         "coverage_by": coverage_by,
@@ -310,6 +313,7 @@ def draw(
 _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
         "reconcile": billed_and_recorded,
+        "cache_savings": cache_savings_by,
         "session_costs": session_costs,
         "sessions": cost_by,
         "turns": turns,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mofa_usage.audit import Budget, Completeness, CompletenessOptions, Limit
     from mofa_usage.changes import Change, ChangeOptions, SliceOptions
     from mofa_usage.changes.periods import Pair
-    from mofa_usage.efficiency import SessionOptions, Sessions, WasteOptions
+    from mofa_usage.efficiency import CacheOptions, SessionOptions, Sessions, WasteOptions
     from mofa_usage.measures import Measure
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
@@ -64,6 +64,13 @@ class Reasons:
         """What was paid for nothing, by kind: see `mofa_usage.efficiency.waste`."""
         with told():
             answer = efficiency.waste(self._held.relation(self.tz), by, tz=self.tz, **options)
+        self._style(answer, by)
+        return answer
+
+    def cache_savings(self, by: "By | None" = None, **options: "Unpack[CacheOptions]") -> "Breakdown":
+        """What prompt caches saved and could have saved: see `mofa_usage.efficiency.cache_savings`."""
+        with told():
+            answer = efficiency.cache_savings(self._held.relation(self.tz), by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
 

@@ -1,4 +1,4 @@
-"""`mofa-usage waste` and `mofa-usage sessions`: what they print for people and for programs."""
+"""`mofa-usage waste`, `mofa-usage cache` and `mofa-usage sessions`: what they print for people and for programs."""
 
 import json
 from decimal import Decimal
@@ -43,3 +43,15 @@ def test_sessions_with_their_messages(demo: tuple[Shell, str]) -> None:
     assert (rows[0]["calls"], rows[0]["messages"]) == (calls, said)
     for table in ("dearest", "turns", "costs", "summary"):
         assert "sessions; they cost $" in shell.output("sessions", "--show", table, "--url", url)
+
+
+def test_what_caches_saved(demo: tuple[Shell, str]) -> None:
+    shell, _ = demo
+    url = "sqlite:try/usage.db"
+    rows = json.loads(shell.output("cache", "--json", "--url", url), parse_float=Decimal)
+    [(cached,)] = query(
+        shell.folder / "try/usage.db",
+        "select sum(json_extract(prompt_tokens_details, '$.cached_tokens')) from entity_llm_api_call",
+    )
+    assert sum(row["cached_tokens"] or 0 for row in rows) == cached
+    assert "Caches saved $" in shell.output("cache", "--by", "agent_name", "--url", url)

@@ -12,6 +12,7 @@ import polars as pl
 
 from mofa_usage.analysis.sentences import sessions
 from mofa_usage.analysis.sentences.beside import measures_beside
+from mofa_usage.analysis.sentences.caches import cache_savings
 from mofa_usage.analysis.sentences.change import explain_change
 from mofa_usage.analysis.sentences.completeness import COMPLETENESS, OF_NOTHING
 from mofa_usage.analysis.sentences.drivers import drivers, slow_drivers
@@ -36,6 +37,7 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
         **COMPLETENESS,
         "reconcile": reconciled,
         "reconcile_findings": findings,
+        "cache_savings": cache_savings,
         "session_costs": sessions.costs,
         "session_summary": sessions.summary,
         "sessions": sessions.dearest,
