@@ -26,9 +26,10 @@ SCHEMA: dict[str, Any] = {
     **CALL_SCHEMA,
     **dict.fromkeys(("operation", "service_tier", "environment", "token_source", "request_id"), pl.String),
     **dict.fromkeys(("served_model", "retried", "labels.feature", "session.plan", "team"), pl.String),
+    **dict.fromkeys(("price_source", "converted_from"), pl.String),
     "attempt": pl.Int64,
 }
-"""The columns of a frame of calls, and three further ones: a label, a session's, and one of somebody's own."""
+"""The columns of a frame of calls, and further ones: a label, a session's, somebody's own, two of other money."""
 NIL = "00000000-0000-0000-0000-000000000000"
 STATUSES = ("success", "failed", "timeout", "rate_limited", "cancelled")
 MONEY_MEASURES = ("cost", "cost_per_call", "cost_per_success", "cost_per_1k_tokens", "wasted_cost")
@@ -83,6 +84,8 @@ def calls(
             "cache_write_tokens": _optional_tokens,
             "reasoning_tokens": _optional_tokens,
             "total_price": st.none() | _price,
+            "price_source": st.sampled_from([None, "recorded", "computed", "standard_estimate"]),
+            "converted_from": st.sampled_from([None, "USD"]),
             "latency_ms": _latency,
             "time_to_first_token_ms": _latency,
             "tokens_per_second": _rate,
@@ -254,6 +257,9 @@ PLAIN: dict[str, Callable[[list[Row]], Any]] = {
     "cost": lambda rows: _money(_cost(rows)),
     "priced_calls": lambda rows: len(_priced(rows)),
     "coverage": lambda rows: _share(len(_priced(rows)), len(rows)),
+    "computed_calls": lambda rows: sum(row["price_source"] == "computed" for row in _priced(rows)),
+    "estimated_calls": lambda rows: sum(row["price_source"] == "standard_estimate" for row in _priced(rows)),
+    "converted_calls": lambda rows: sum(row["converted_from"] is not None for row in _priced(rows)),
     "cost_per_call": lambda rows: _money(_over(_cost(rows), len(_priced(rows)))),
     "cost_per_success": lambda rows: _money(_over(_cost(rows), _with_status("success")(_priced(rows)))),
     "cost_per_1k_tokens": lambda rows: _money(

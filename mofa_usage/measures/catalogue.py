@@ -1,6 +1,6 @@
 """Every measure: what it is called, what it means, and the formula that says so."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -32,6 +32,9 @@ MeasureName: TypeAlias = Literal[
     "cost",
     "priced_calls",
     "coverage",
+    "computed_calls",
+    "estimated_calls",
+    "converted_calls",
     "cost_per_call",
     "cost_per_success",
     "cost_per_1k_tokens",
@@ -200,6 +203,7 @@ def _money() -> tuple[Measure, ...]:
         money("cost", "Cost", "Sum of total_price, exact; unpriced calls are unknown, not free.", cost),
         _count("priced_calls", "Priced calls", "Calls that have a total_price.", value="total_price"),
         _rate("coverage", "Coverage", "Priced calls / calls.", Ratio(priced, Aggregate("count"))),
+        *_origins(),
         money("cost_per_call", "Cost per call", "Cost / priced calls.", Ratio(cost, priced)),
         money(
             "cost_per_success",
@@ -220,6 +224,17 @@ def _money() -> tuple[Measure, ...]:
             wasted,
         ),
     )
+
+
+def _origins() -> Iterator[Measure]:
+    """How many prices are not those that were recorded, of calls whose money was changed."""
+    for name, title, source, text in (
+        ("computed_calls", "Computed prices", "computed", "Calls whose price a price book computed."),
+        ("estimated_calls", "Estimated prices", "standard_estimate", "Calls priced by a book, in part at other rates."),
+    ):
+        yield _count(name, title, text, Condition("price_source", "==", source), value="total_price")
+    text = "Calls whose price was converted from another currency."
+    yield _count("converted_calls", "Converted prices", text, Condition("converted_from", "known"), value="total_price")
 
 
 def _token_rates() -> tuple[Measure, ...]:

@@ -32,7 +32,7 @@ from mofa_usage.values import exact_price
 require("pyarrow", extra="analysis")
 import pyarrow as pa  # noqa: E402
 
-__all__ = ["STRICT", "Leeway", "Rule", "rule_of"]
+__all__ = ["STRICT", "Leeway", "Rule", "rule_of", "ten_places"]
 
 _SURE = 2**53  # from here on a float skips whole numbers
 _FEW_DIGITS = 100_000  # a float below has at most 15 digits when it has ten places, which it holds exactly
@@ -301,10 +301,16 @@ def _sql_tiny(value: str) -> str:
 
 
 def _sql_ten_places(value: str, given: str, leeway: Leeway) -> str:
-    """A decimal of more places with ten of them: exactly, or rounded half to even. DuckDB's cast rounds half away."""
+    """A decimal of more places with ten of them: exactly, or rounded half to even."""
+    if leeway.round_prices:
+        return ten_places(value, given)
     price = f"TRY_CAST({value} AS DECIMAL(38,10))"
-    if not leeway.round_prices:
-        return f"CASE WHEN CAST({price} AS {given}) = {value} THEN {price} END"
+    return f"CASE WHEN CAST({price} AS {given}) = {value} THEN {price} END"
+
+
+def ten_places(value: str, given: str) -> str:
+    """A decimal of the type `given` rounded half to even at ten places, as SQL. DuckDB's cast rounds half away."""
+    price = f"TRY_CAST({value} AS DECIMAL(38,10))"
     is_half = f"abs(CAST({price} AS {given}) - {value}) = 0.00000000005"
     return (
         f"CASE WHEN {is_half} AND ({price} * 10000000000) % 2 <> 0 "

@@ -13,8 +13,7 @@ A count that is null is not known, as `token_source` says: then its part is null
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, date, datetime
-from itertools import count
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.pricing import PriceBook
@@ -22,7 +21,8 @@ from mofa_usage.pricing.rates import PARTS
 from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.reading.relation import told
 from mofa_usage.repricing.charges import charged
-from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Quoting, ask
+from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Questions, ask, own_question
+from mofa_usage.repricing.steps import asked
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
@@ -35,15 +35,12 @@ AsOf: TypeAlias = "Literal['call', 'now'] | date"
 PARTS_COLUMNS = (*(f"part_{name}" for name in PARTS), "part_total", "price_currency", "price_is_exact")
 RATE_COLUMNS = tuple(f"rate_{name}" for name in RATES)
 
-_names = count(1)  # of the tables that our queries are over: no two in one session are the same
-
 
 def with_parts(
     calls: duckdb.DuckDBPyRelation,
     book: PriceBook | None = None,
     *,
     as_of: AsOf = "call",
-    quoting: Quoting | None = None,
 ) -> duckdb.DuckDBPyRelation:
     """The calls with what they cost by a price book, whatever price was recorded.
 
@@ -52,7 +49,6 @@ def with_parts(
             `completion_tokens` at least, and `create_time` for prices of the call's day.
         book: which prices, by default the list prices.
         as_of: "call", "now" or a date, see `AsOf`; the time of day is the call's.
-        quoting: how a kind of call finds its price, if not by what it says itself.
 
     Returns:
         The calls with these columns more, null where the book has no price:
@@ -69,7 +65,7 @@ def with_parts(
         UsageError: a column that prices need is missing.
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
     """
-    return with_answers(calls, ask_for(calls, book or PriceBook.default(), as_of_day(as_of), quoting=quoting))
+    return with_answers(calls, ask_for(calls, book or PriceBook.default(), as_of_day(as_of)))
 
 
 def as_of_day(as_of: AsOf) -> date | None:
@@ -93,12 +89,15 @@ def ask_for(
     on: date | None,
     *,
     which: str = "true",
-    quoting: Quoting | None = None,
+    questions: Questions = own_question,
     counted: bool = True,
 ) -> Answers:
     """The answers of a book to the calls that meet the condition `which`.
 
     Calls without any are counted in the book, and so warned of, unless they are not to be `counted`.
+
+    Raises:
+        UsageError: a column that prices need is missing.
     """
     has = set(calls.columns)
     for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
@@ -106,19 +105,17 @@ def ask_for(
             raise UsageError(f"prices need the column {name}, which was not loaded")
     day = "CAST(create_time AT TIME ZONE 'UTC' AS DATE)" if on is None else "NULL"
     kinds = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in _kind_columns(has).items())
-    name = f"calls asked about {next(_names)}"
-    sql = f"SELECT {kinds}, {day} AS day, count(*) FROM {quoted(name)} WHERE {which} GROUP BY ALL"  # noqa: S608
+    sql = f"SELECT {kinds}, {day} AS day, count(*) FROM"
     days: dict[CallKind, set[date]] = defaultdict(set)
     counts: dict[CallKind, int] = defaultdict(int)
     with told():
-        found: Any = calls.query(name, sql)
-        for *kind, at, number in found.fetchall():
-            if kind[0] is not None and (on is not None or at is not None):
-                days[CallKind(*kind)].add(at)
-                counts[CallKind(*kind)] += number
-    answers = ask(book, dict(sorted(days.items(), key=lambda item: tuple(map(str, item[0])))), on, quoting)
+        for *said, at, number in asked(calls, lambda these: f"{sql} {these} WHERE {which} GROUP BY ALL").fetchall():
+            if said[0] is not None and (on is not None or at is not None):
+                days[CallKind(*said)].add(at)
+                counts[CallKind(*said)] += number
+    answers = ask(book, dict(sorted(days.items(), key=lambda item: tuple(map(str, item[0])))), on, questions)
     for kind in sorted(answers.unknown, key=str) if counted else ():
-        book.count_unknown(kind.asked, book.has_none, counts[kind])
+        book.count_unknown(questions(kind, datetime.now(UTC))[0].asked, book.has_none, counts[kind])
     return answers
 
 
@@ -141,10 +138,12 @@ def with_answers(calls: duckdb.DuckDBPyRelation, answers: Answers) -> duckdb.Duc
     Raises:
         UsageError: a column is missing.
     """
-    name, has = f"calls to price {next(_names)}", set(calls.columns)
+    has = set(calls.columns)
     if answers.by_time and "create_time" not in has:
         raise UsageError("prices that depend on the time of day need the column create_time, which was not loaded")
-    columns = charged(f"SELECT * FROM {quoted(name)}", has, _kind_columns(has), answers)  # noqa: S608
-    kept = ", ".join((*map(quoted, calls.columns), *columns.told))
-    priced: Any = calls.query(name, f"SELECT {kept} FROM ({columns.sql})")  # noqa: S608
-    return cast(duckdb.DuckDBPyRelation, priced)
+
+    def query(these: str) -> str:
+        columns = charged(f"SELECT * FROM {these}", has, _kind_columns(has), answers)  # noqa: S608
+        return f"SELECT {', '.join((*map(quoted, calls.columns), *columns.told))} FROM ({columns.sql})"  # noqa: S608
+
+    return asked(calls, query)

@@ -26,7 +26,19 @@ from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.quotes import Question, Quote, tier_of
 from mofa_usage.pricing.rates import EXACT, Rate
 
-__all__ = ["ANSWER", "CHARGED", "DAY", "GUESSABLE", "KIND", "RATES", "Answers", "CallKind", "Quoting", "ask"]
+__all__ = [
+    "ANSWER",
+    "CHARGED",
+    "DAY",
+    "GUESSABLE",
+    "KIND",
+    "RATES",
+    "Answers",
+    "CallKind",
+    "Questions",
+    "ask",
+    "own_question",
+]
 
 KIND: Mapping[str, str] = {
     "model_name": "asked",
@@ -98,13 +110,15 @@ class CallKind(NamedTuple):
     service_tier: str | None
     speed: str | None
 
-    def question(self, at: datetime) -> Question:
-        """What a book is asked for a call of this kind."""
-        return Question(self.asked, self.served, self.provider, tier_of(self.service_tier, self.speed), at)
+
+Questions = Callable[[CallKind, datetime], Sequence[Question]]
+"""What a book is asked for a kind of call: the first exact answer counts, else the first one."""
 
 
-Quoting = Callable[[CallKind, datetime], Quote | None]
-"""The price of a kind of call at a moment."""
+def own_question(kind: CallKind, at: datetime) -> tuple[Question]:
+    """What a book is asked for a call as it is."""
+    tier = tier_of(kind.service_tier, kind.speed)
+    return (Question(kind.asked, kind.served, kind.provider, tier, at),)
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ class Answers:
         highest: the highest of the whole numbers of `scale`.
         by_day: whether a call is priced as of its own day, not all as of one.
         by_time: whether the time of day decides over a price.
-        unknown: the kinds of calls without a price, on some day at least.
+        priced, unknown: the kinds of calls with, and without a price, on some day at least.
     """
 
     periods: str
@@ -127,11 +141,12 @@ class Answers:
     highest: int
     by_day: bool
     by_time: bool
+    priced: frozenset[CallKind]
     unknown: frozenset[CallKind]
 
 
 def ask(
-    book: PriceBook, kinds: Mapping[CallKind, Iterable[date]], on: date | None, quoting: Quoting | None = None
+    book: PriceBook, kinds: Mapping[CallKind, Iterable[date]], on: date | None, questions: Questions = own_question
 ) -> Answers:
     """The answers of a book to the kinds of calls on their days.
 
@@ -139,14 +154,14 @@ def ask(
         book: which prices.
         kinds: the kinds of calls that there are, with the days (UTC) on which.
         on: the day whose prices count for all of them, instead of their own.
-        quoting: how the price of a kind is found, if not by `book.quote` of what it says.
+        questions: what the book is asked for a kind of call at a moment.
     """
     quotes: dict[Any, tuple[int, Quote]] = {}
     unknown: set[CallKind] = set()
     periods: list[dict[str, Any]] = []
 
     def number(kind: CallKind, at: datetime) -> int | None:
-        quote = quoting(kind, at) if quoting is not None else book.quote(kind.question(at))
+        quote = _best(book, questions(kind, at))
         if quote is None:
             unknown.add(kind)
             return None
@@ -154,7 +169,7 @@ def ask(
 
     for kind, days in kinds.items():
         asked = sorted(days) if on is None else [on]
-        for at, start, end in _parts_of_day(book, kind):
+        for at, start, end in _parts_of_day(book, questions(kind, datetime.now(UTC))):
             answers = [(day, number(kind, datetime.combine(day, at, UTC))) for day in asked]
             for first, last, answer in _periods(answers):
                 day = {"from_day": (first - _EPOCH).days, "to_day": (last - _EPOCH).days}
@@ -171,6 +186,7 @@ def ask(
         highest=max([1, *(int(row.get(f"long_{name}", 0)) for row in rows for name in CHARGED)]),
         by_day=on is None,
         by_time=any(row["to_time"] - row["from_time"] < DAY for row in periods),
+        priced=frozenset(CallKind(*(row[name] for name in KIND.values())) for row in periods),
         unknown=frozenset(unknown),
     )
 
@@ -180,9 +196,14 @@ def _identity(quote: Quote) -> Any:
     return (tuple(sorted(quote.rates.own.items())), quote.currency, quote.source, quote.is_exact)
 
 
-def _parts_of_day(book: PriceBook, kind: CallKind) -> list[tuple[time, int, int]]:
+def _best(book: PriceBook, questions: Iterable[Question]) -> Quote | None:
+    found = [quote for question in questions if (quote := book.quote(question)) is not None]
+    return next((quote for quote in found if quote.is_exact), found[0] if found else None)
+
+
+def _parts_of_day(book: PriceBook, questions: Iterable[Question]) -> list[tuple[time, int, int]]:
     """The parts of a day with one price each: a time within, and their ends in microseconds since midnight (UTC)."""
-    changes = [moment for moment in book.changes(kind.question(datetime.now(UTC))) if moment != time()]
+    changes = sorted({moment for question in questions for moment in book.changes(question)} - {time()})
     starts = [time(), *changes]
     microseconds = [(datetime.combine(date.min, at) - datetime.min) // timedelta(microseconds=1) for at in starts]
     return list(zip(starts, microseconds, [*microseconds[1:], DAY], strict=True))

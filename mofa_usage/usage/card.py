@@ -26,7 +26,21 @@ _KNOWN: dict[str, MeasureName] = {
 }
 """What a source may not record, and the measure that says for how many calls it is known."""
 
-_HEADLINES: tuple[MeasureName, ...] = ("calls", "success_rate", "cost", *_KNOWN.values())
+_ORIGINS: dict[str, MeasureName] = {
+    "by a price book": "computed_calls",
+    "as an estimate": "estimated_calls",
+    "converted": "converted_calls",
+}
+"""How a price may have come about that was not recorded as it is."""
+
+_HEADLINES: tuple[MeasureName, ...] = (
+    "calls",
+    "success_rate",
+    "cost",
+    "priced_calls",
+    *_ORIGINS.values(),
+    *_KNOWN.values(),
+)
 """What a card says of all calls, as far as they have the columns."""
 
 # Colours are inherited, so the card suits light and dark notebooks.
@@ -113,7 +127,13 @@ def _period(usage: Shown) -> str:
 def _cost(row: Mapping[str, Any], currencies: Sequence[str]) -> str:
     columns = money_columns("cost", currencies)
     amounts = [wording.money(row[column], currency) for currency, column in columns.items()]
-    return f"{' and '.join(amounts) or 'unknown'}; {wording.percent(row['coverage'])} of the calls have a price"
+    counts = {said: row.get(name) for said, name in _ORIGINS.items()}
+    origins = "".join(
+        f", {wording.percent(count / row['priced_calls'])} {said}" for said, count in counts.items() if count
+    )
+    return (
+        f"{' and '.join(amounts) or 'unknown'}; {wording.percent(row['coverage'])} of the calls have a price{origins}"
+    )
 
 
 def _models(models: Breakdown, calls: int) -> str:

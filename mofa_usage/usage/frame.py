@@ -50,9 +50,10 @@ from mofa_usage.reading.labels import gather  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
 from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
 from mofa_usage.reading.selection import Selection  # noqa: E402
+from mofa_usage.repricing import Step  # noqa: E402
 from mofa_usage.usage.card import card  # noqa: E402
-from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation  # noqa: E402
-from mofa_usage.usage.looks import Looks  # noqa: E402
+from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation, Named  # noqa: E402
+from mofa_usage.usage.looks import Looks, NamesOfBoth  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
 from mofa_usage.usage.queries import answered, tables  # noqa: E402
 from mofa_usage.usage.reasons import Reasons  # noqa: E402
@@ -168,7 +169,7 @@ class UsageFrame(Reasons):
         self.rounded_prices = rounded_prices
         self._held = calls
         self._looks = Looks()
-        self._whole: HeldCalls | None = None  # those that names have their colours of, unless it is these
+        self._whole: Named | None = None  # those that names have their colours of, unless it is these
         self._loading = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -266,8 +267,15 @@ class UsageFrame(Reasons):
         usage._looks, usage._whole = self._looks, self._colored
         return usage
 
+    def _with_money(self, step: Step) -> "UsageFrame":
+        """These calls with other money, whose names keep their colours."""
+        columns, held = self._held.columns, self._held.repriced(step)
+        usage = self._narrowed(held, self.start, self.end)
+        usage._whole = NamesOfBoth(self._colored, columns, held)
+        return usage
+
     @property
-    def _colored(self) -> HeldCalls:
+    def _colored(self) -> Named:
         """The calls in which names have their colours."""
         return self._held if self._whole is None else self._whole
 

@@ -27,13 +27,23 @@ from mofa_usage.reading.columns import quoted
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, as_calls, clocked_cursor, told
 from mofa_usage.reading.selection import Selection
+from mofa_usage.repricing import Step
 
-__all__ = ["HeldCalls", "HeldFrame", "HeldRelation"]
+__all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named"]
 
+_ROW = "mofa_usage: row"
 _MOST_NAMES = 1_000  # of a dimension: nobody tells more of them apart
 
 
-class HeldCalls(Protocol):
+class Named(Protocol):
+    """What knows the names in the dimensions of calls."""
+
+    def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
+        """A way to the names in a dimension, that with most calls first, which holds on to no calls in memory."""
+        ...
+
+
+class HeldCalls(Named, Protocol):
     """Calls with the columns of `CALL_SCHEMA` or some of them, that many threads may ask at once; str() says how many.
 
     `tz` is always the zone on whose clock DuckDB's session is, where that can be chosen.
@@ -75,6 +85,10 @@ class HeldCalls(Protocol):
         Raises:
             UsageError: calls cannot meet one of them.
         """
+        ...
+
+    def repriced(self, step: Step) -> "HeldCalls":
+        """They with the money that a step gives them."""
         ...
 
     def loaded(self) -> "HeldFrame":
@@ -151,6 +165,14 @@ class HeldFrame:
             frame = filtered_frame(frame, predicate, opened)
         return HeldFrame(frame)
 
+    def repriced(self, step: Step) -> "HeldFrame":
+        """See `HeldCalls`. It is computed now; what stays as it was is not copied."""
+        numbered = HeldFrame(self.frame.with_row_index(_ROW))
+        made = ", ".join(map(quoted, (_ROW, *step.columns(self.columns))))
+        with told():
+            answered = as_calls(step.apply(numbered.relation("UTC")).project(made).to_arrow_table())
+        return HeldFrame(self.frame.with_columns(answered.sort(_ROW).drop(_ROW).get_columns()))  # a join keeps no order
+
     def loaded(self) -> "HeldFrame":
         """See `HeldCalls`."""
         return self
@@ -168,24 +190,25 @@ class HeldFrame:
 class HeldRelation:
     """Calls that DuckDB reads whenever they are asked for something, and then only what that needs.
 
-    They are the selected ones that meet the `predicates`, whose SQL is on the clock of `clock`, whatever is asked.
+    They are the selected ones, to which each of `then` was done in turn: a predicate that they meet, whose SQL is on
+    the clock of `clock` whatever is asked, or a step that gives them other money.
     """
 
     def __init__(
         self,
         calls: RelationCalls,
         selection: Selection,
-        predicates: tuple[Predicate, ...] = (),
+        then: tuple[Predicate | Step, ...] = (),
         clock: str | None = None,
     ) -> None:
         self._calls = calls
         self._selection = selection
-        self._predicates = predicates
+        self._then = then
         self._clock = clock
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._calls.can_be_reopened:
-            return HeldRelation, (self._calls, self._selection, self._predicates, self._clock)
+            return HeldRelation, (self._calls, self._selection, self._then, self._clock)
         return HeldFrame, (self.loaded().frame,)
 
     def __str__(self) -> str:
@@ -194,7 +217,11 @@ class HeldRelation:
     @property
     def columns(self) -> list[str]:
         """See `HeldCalls`."""
-        return list(self._calls.columns(self._selection))
+        columns = list(self._calls.columns(self._selection))
+        for step in self._then:
+            if isinstance(step, Step):
+                columns += [name for name in step.columns(columns) if name not in columns]
+        return columns
 
     def count(self) -> int:
         """See `HeldCalls`."""
@@ -211,16 +238,16 @@ class HeldRelation:
         if beside and not self._calls.can_be_reopened:
             return self.loaded().relation(tz, beside)
         calls = self._calls.relation(self._selection, self._clock or tz, beside)
-        return reduce(filtered_relation, self._predicates, calls)
+        return reduce(_after, self._then, calls)
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldRelation":
         """See `HeldCalls`."""
-        if not self._selection.ordered and not self._predicates:
-            return HeldRelation(self._calls, replace(self._selection, start=start, end=end))
+        if not self._selection.ordered and all(isinstance(step, Step) for step in self._then):
+            return HeldRelation(self._calls, replace(self._selection, start=start, end=end), self._then, self._clock)
         # Of these calls; so many of that period, or what is compared with others of it, would be others.
         if "create_time" not in self.columns:
             raise UsageError("a period needs the column create_time, which was not loaded")
-        return self._narrowed((within(start, end),), self._clock)
+        return self._then_also((within(start, end),), self._clock)
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -232,10 +259,14 @@ class HeldRelation:
         calls = self.relation(tz)
         for predicate in predicates:
             calls = filtered_relation(calls, checked(calls, predicate))
-        return self._narrowed(tuple(predicates), tz)
+        return self._then_also(tuple(predicates), tz)
 
-    def _narrowed(self, predicates: tuple[Predicate, ...], clock: str | None) -> "HeldRelation":
-        return HeldRelation(self._calls, self._selection, (*self._predicates, *predicates), clock)
+    def repriced(self, step: Step) -> HeldCalls:
+        """See `HeldCalls`. What somebody's own connection reads is read now."""
+        return self._then_also((step,), self._clock) if self._calls.can_be_reopened else self.loaded().repriced(step)
+
+    def _then_also(self, then: tuple[Predicate | Step, ...], clock: str | None) -> "HeldRelation":
+        return HeldRelation(self._calls, self._selection, (*self._then, *then), clock)
 
     def loaded(self) -> HeldFrame:
         """See `HeldCalls`."""
@@ -250,6 +281,10 @@ class HeldRelation:
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are looked for when they are wanted: that may read a whole column of many files."""
         return partial(_names, self, dimension)
+
+
+def _after(calls: duckdb.DuckDBPyRelation, step: Predicate | Step) -> duckdb.DuckDBPyRelation:
+    return step.apply(calls) if isinstance(step, Step) else filtered_relation(calls, step)
 
 
 def _names(calls: HeldCalls, dimension: str | Dimension) -> pl.Series:

@@ -5,7 +5,7 @@ usage and be drawn then, so it keeps the `Looks` of the usage and not the usage:
 that costs nothing to keep, and hold no calls.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mofa_usage.measures import DIMENSIONS, Dimension, dimension
-from mofa_usage.usage.held import HeldCalls
+from mofa_usage.usage.held import Named
 
 if TYPE_CHECKING:
     from mofa_usage.theme import Style
 
-__all__ = ["Looks"]
+__all__ = ["Looks", "NamesOfBoth"]
 
 
 class Looks:
@@ -36,7 +36,7 @@ class Looks:
     def __reduce__(self) -> tuple[Any, ...]:
         return Looks, ({entry: names() for entry, names in self._names.copy().items()},)
 
-    def learn(self, dimensions: Iterable[str | Dimension], calls: HeldCalls) -> Callable[[str], Mapping[str, "Style"]]:
+    def learn(self, dimensions: Iterable[str | Dimension], calls: Named) -> Callable[[str], Mapping[str, "Style"]]:
         """Take note of the names that the dimensions have in the calls, unless they are known.
 
         Returns:
@@ -58,6 +58,20 @@ class Looks:
         if entry not in self._styles and entry in self._names:
             self._styles[entry] = styles(self._names[entry]())
         return self._styles.get(entry, {})
+
+
+class NamesOfBoth:
+    """The names in all calls, and those in calls with other money where only these have the dimension."""
+
+    def __init__(self, whole: Named, columns: Sequence[str], repriced: Named) -> None:
+        self._whole = whole
+        self._columns = frozenset(columns)
+        self._repriced = repriced
+
+    def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
+        """See `Named`."""
+        is_new = not self._columns.issuperset(_defined(dimension).needs)
+        return (self._repriced if is_new else self._whole).names(dimension)
 
 
 def _defined(entry: str | Dimension) -> Dimension:

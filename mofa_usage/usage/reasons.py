@@ -3,10 +3,11 @@
 `UsageFrame` has them as methods. Each hands its calls to the function that knows the answer, and styles what it gets.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from mofa_usage import audit, changes, efficiency, service
+from mofa_usage import audit, changes, efficiency, repricing, service
 from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
 from mofa_usage.reading.relation import told
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mofa_usage.changes.periods import Pair
     from mofa_usage.efficiency import CacheOptions, SessionOptions, Sessions, WasteOptions
     from mofa_usage.measures import Measure
+    from mofa_usage.pricing import PriceBook
+    from mofa_usage.repricing import AsOf, Factor, Step
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
     from mofa_usage.zones import Moment
@@ -35,6 +38,84 @@ class Reasons:
     def _style(self, answer: "Breakdown", by: "By | None") -> None:
         """Let an answer know how the names in its dimensions look."""
         raise NotImplementedError
+
+    def _with_money(self, step: "Step") -> Self:
+        """These calls with other money."""
+        raise NotImplementedError
+
+    def with_prices(self, book: "PriceBook | None" = None, *, as_of: "AsOf" = "call", recompute: bool = False) -> Self:
+        """The calls with the prices of a price book, by default the list prices: those that have none, or all.
+
+        The column `price_source` says of each price what it is: `recorded`; `computed` by the book, every token at its
+        own rate; `standard_estimate` where the book had to put one rate for another (a tier, a cache lifetime, tokens
+        that are not what the provider said; `Price.exact`); null where the price is unknown. So it is a dimension, and
+        `cost` says how much of it was computed.
+
+        Calls in files stay lazy. For which models and days the book has prices is asked now.
+
+        Args:
+            book: which prices: `PriceBook.load("prices.toml").or_else(PriceBook.default())`.
+            as_of: the prices of the day (UTC) of each call ("call"), of today ("now"), or of a date.
+            recompute: price all calls anew. What the book does not know is unknown then. `recorded_price` and
+                `recorded_currency` keep what each call had before.
+
+        Raises:
+            UsageError: a column that prices need was not loaded, or `as_of` is none of these.
+            MissingExtraError: the extra `pricing` is not installed, and no book is given.
+        """
+        with told():
+            step = repricing.prices(self._held.relation(self.tz), book, as_of=as_of, recompute=recompute)
+        return self._with_money(step)
+
+    def what_if(
+        self,
+        models: "Mapping[str, str]",
+        book: "PriceBook | None" = None,
+        *,
+        token_factor: "Factor | Mapping[str, Factor]" = 1,
+    ) -> Self:
+        """The calls of some models at the price of others on their days: `usage.what_if({"gpt-4o": "gpt-4o-mini"})`.
+
+        They stay calls of their own model (`model_name`); `priced_as` names the other, `price_source` says how sure
+        the price is, and `recorded_price` is what each call had before. Calls of models that are not named stay as they
+        are. Tier, batch and cached tokens count as they would for the other model; what it would have answered nobody
+        knows.
+
+        Args:
+            models: the other model by the one that was asked for.
+            book: which prices, by default the list prices.
+            token_factor: how many tokens the other model has for one, where it cuts text in another way; a number, or
+                one by the model that was asked for. Prompt and completion are multiplied and rounded half to even,
+                their parts (cached, written, reasoning, audio) are rounded down.
+
+        Raises:
+            UsageError: no models, a model that the book has no price of at all, a factor that is none, a column that
+                was not loaded.
+            MissingExtraError: the extra `pricing` is not installed, and no book is given.
+        """
+        with told():
+            step = repricing.other_models(self._held.relation(self.tz), models, book, token_factor=token_factor)
+        return self._with_money(step)
+
+    def in_currency(self, currency: str, rates: Any) -> Self:
+        """The calls with their prices in one currency, converted at the rate of the call's day.
+
+        Of a day without a rate the last one before counts: `rate_day` says which, `converted_from` the currency that
+        the price was in, and `recorded_price` and `recorded_currency` what it was. A price without a rate is unknown,
+        and its call stays. Amounts are exact, and rounded half to even at ten places.
+
+        Args:
+            currency: the wanted one, an ISO 4217 code.
+            rates: a frame with the columns `date`, `currency`, and `rate`: what one unit of that currency is worth in
+                the wanted one. Days are those of `tz`.
+
+        Raises:
+            UsageError: `currency` is no code, the rates are no such frame, a currency has two rates of one day, a
+                column that is needed was not loaded.
+        """
+        with told():
+            step = repricing.conversions(self._held.relation(self.tz), currency, rates, tz=self.tz)
+        return self._with_money(step)
 
     def explain_change(
         self, before: "Pair", after: "Pair", by: "By" = "model_name", **options: "Unpack[ChangeOptions]"

@@ -53,10 +53,20 @@ def _priced_share(told: Told, measure: str, who: str) -> str:
     calls, priced = told.total("calls"), _priced(told)
     if calls and priced is not None:
         among = "them" if who == "they" else f"the {_calls(calls)}"
-        return f" ({wording.percent(priced / calls)} of {among} priced)"
+        return f" ({', '.join([f'{wording.percent(priced / calls)} of {among} priced', *_not_recorded(told, priced)])})"
     columns = [name for name, entry in told.roles.measures.items() if entry.measure.name == measure]
     unknown = told.frame.select(pl.all_horizontal(pl.col(columns).is_null())).to_series()
     return ", as far as prices are known" if unknown.any() else ""
+
+
+_ORIGINS = {"computed_calls": "by a price book", "estimated_calls": "as an estimate", "converted_calls": "converted"}
+
+
+def _not_recorded(told: Told, priced: int) -> Iterator[str]:
+    """How many of the prices are not those that were recorded."""
+    for measure, said in _ORIGINS.items():
+        if number := told.total(measure):
+            yield f"{wording.percent(number / priced)} of these {said}"
 
 
 def _priced(told: Told) -> int | None:

@@ -1,0 +1,77 @@
+"""Calls at the prices of a book: those that have no price, or all of them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mofa_usage.errors import require
+from mofa_usage.pricing import PriceBook
+from mofa_usage.repricing.parts import AsOf, as_of_day, ask_for, with_answers
+from mofa_usage.repricing.quoting import Answers
+from mofa_usage.repricing.steps import COMPUTED, ESTIMATE, asked, before, source_before, with_columns
+
+require("duckdb", extra="analysis")
+import duckdb  # noqa: E402
+
+__all__ = ["MONEY_COLUMNS", "Priced", "priced_columns", "prices"]
+
+MONEY_COLUMNS = ("total_price", "input_price", "output_price", "currency")
+_NULLS = {**dict.fromkeys(MONEY_COLUMNS[:3], "CAST(NULL AS DECIMAL(38,10))"), "currency": "CAST(NULL AS VARCHAR)"}
+
+
+@dataclass(frozen=True)
+class Priced:
+    """The step that gives calls the prices of a book.
+
+    Attributes:
+        answers: what the book says of them.
+        recompute: whether those that have a price get another, or none where the book knows none.
+    """
+
+    answers: Answers
+    recompute: bool
+
+    def columns(self, has: Collection[str]) -> tuple[str, ...]:
+        """See `Step`."""
+        return (*MONEY_COLUMNS, "price_source", *(before(has) if self.recompute else ()))
+
+    def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        """See `Step`."""
+        has = calls.columns
+        is_new = "true" if self.recompute or "total_price" not in has else "total_price IS NULL"
+        columns = priced_columns(has, is_new) | (before(has) if self.recompute else {})
+        selected = with_columns(has, columns)
+        return asked(with_answers(calls, self.answers), lambda these: f"SELECT {selected} FROM {these}")  # noqa: S608
+
+
+def priced_columns(has: Collection[str], is_new: str) -> dict[str, str]:
+    """The columns of money of calls with the columns of `with_parts`; those that are new have the price of the book."""
+    kept = {name: name if name in has else null for name, null in _NULLS.items()}
+    new = {
+        "total_price": "part_total",
+        "input_price": "CAST(part_input + part_cached + part_cache_write AS DECIMAL(38,10))",
+        "output_price": "part_output",
+        "currency": "price_currency",
+    }
+    source = f"CASE WHEN price_is_exact THEN '{COMPUTED}' WHEN NOT price_is_exact THEN '{ESTIMATE}' END"
+    columns = {name: f"CASE WHEN {is_new} THEN {sql} ELSE {kept[name]} END" for name, sql in new.items()}
+    return {**columns, "price_source": f"CASE WHEN {is_new} THEN {source} ELSE {source_before(has)} END"}
+
+
+def prices(
+    calls: duckdb.DuckDBPyRelation, book: PriceBook | None = None, *, as_of: AsOf = "call", recompute: bool = False
+) -> Priced:
+    """The step that prices these calls, or some of them.
+
+    Args:
+        calls: for which models and days the book is asked; calls that come later and are of others have no price.
+        book: which prices, by default the list prices.
+        as_of: of the call's day, of now, or of a date.
+        recompute: give all calls a price of the book, and keep the recorded one beside it.
+
+    Raises:
+        UsageError: a column that prices need is missing, or `as_of` is none of these.
+        MissingExtraError: the extra `pricing` is not installed, and no book is given.
+    """
+    on = as_of_day(as_of)
+    which = "true" if recompute or "total_price" not in calls.columns else "total_price IS NULL"
+    return Priced(ask_for(calls, book or PriceBook.default(), on, which=which), recompute)
