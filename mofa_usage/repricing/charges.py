@@ -18,7 +18,6 @@ reads the columns of the calls that this needs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from mofa_usage.pricing import NO_GEOGRAPHY, TOO_MUCH
 from mofa_usage.pricing.rates import PARTS
@@ -26,7 +25,7 @@ from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.repricing.quoting import ANSWER, DAY, GUESSABLE, KIND, RATES, Answers
 from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
 
-__all__ = ["Charged", "charged"]
+__all__ = ["charged", "own"]
 
 _OF_PROMPT = {
     "input": ("input", "input_audio"),
@@ -43,15 +42,8 @@ _MOST_TOKENS = 10**9
 _SURE = 10**22  # below so high a rate, as a whole number, no amount has more than 128 bits
 
 
-class Charged(NamedTuple):
-    """SQL of the calls with columns of ours, and those of them that are told, as SQL with their names."""
-
-    sql: str
-    told: list[str]
-
-
-def charged(calls: str, has: Collection[str], kind: Mapping[str, str], answers: Answers) -> Charged:
-    """The calls with what they cost.
+def charged(calls: str, has: Collection[str], kind: Mapping[str, str], answers: Answers) -> str:
+    """SQL of the calls with what they cost: the columns that `parts.with_parts` describes, named by `own`, and others.
 
     Args:
         calls: SQL of the calls.
@@ -61,20 +53,23 @@ def charged(calls: str, has: Collection[str], kind: Mapping[str, str], answers: 
     """
     sql = calls
     for columns in ({**kind, **dict(_known(has))}, _counts(has), _cached_audio(), _tokens()):
-        sql = _layer(sql, columns)
+        sql = f"SELECT *, {_listed(columns)} FROM ({sql})"  # noqa: S608 (names are quoted)
     sql = _answered(sql, answers)
-    for columns in (_told_apart(), _ways(), dict(_amounts(answers)), dict(_units(answers))):
-        sql = _layer(sql, columns)
-    return Charged(sql, [f"{value} AS {name}" for name, value in _told().items()])
+    for columns in (_told_apart(), _ways()):
+        sql = f"SELECT *, {_listed(columns)} FROM ({sql})"  # noqa: S608
+    for number, columns in enumerate((dict(_amounts(answers)), dict(_units(answers)), _told())):
+        # DuckDB would put each column into all expressions that it is in, and reckon it there again and again, if there
+        # was nothing in between.
+        sql = f"SELECT *, {_listed(columns)} FROM ({sql}) CROSS JOIN (SELECT 1 AS {own(f'one {number}')})"  # noqa: S608
+    return f"SELECT * FROM ({sql}) CROSS JOIN (SELECT 1 AS {own('one')})"  # noqa: S608
 
 
-def _layer(sql: str, columns: Mapping[str, str]) -> str:
-    added = ", ".join(f"{value} AS {_own(name)}" for name, value in columns.items())
-    return f"SELECT *, {added} FROM ({sql})"  # noqa: S608 (names are quoted)
+def _listed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{value} AS {own(name)}" for name, value in columns.items())
 
 
-def _own(name: str) -> str:
-    """A column of ours."""
+def own(name: str) -> str:
+    """A column of ours beside those of the calls, as SQL."""
     return quoted(f"price: {name}")
 
 
@@ -92,13 +87,13 @@ def _known(has: Collection[str]) -> Iterator[tuple[str, str]]:
 
 def _answered(calls: str, answers: Answers) -> str:
     """The calls, each with the answer for it."""
-    of_kind = [f"{_own(name)} IS NOT DISTINCT FROM p.{name}" for name in KIND.values()]
+    of_kind = [f"{own(name)} IS NOT DISTINCT FROM p.{name}" for name in KIND.values()]
     if answers.by_day:
-        of_kind.append(f"{_own('day')} >= p.from_day AND {_own('day')} <= p.to_day")
+        of_kind.append(f"{own('day')} >= p.from_day AND {own('day')} <= p.to_day")
     if answers.by_time:
-        of_kind.append(f"{_own('time')} >= p.from_time AND {_own('time')} < p.to_time")
-    size = f"coalesce({_own('prompt')}, 0)"
-    answer = ", ".join(f"a.{name} AS {_own(f'r {name}')}" for name in ANSWER)
+        of_kind.append(f"{own('time')} >= p.from_time AND {own('time')} < p.to_time")
+    size = f"coalesce({own('prompt')}, 0)"
+    answer = ", ".join(f"a.{name} AS {own(f'r {name}')}" for name in ANSWER)
     return (
         f"SELECT c.*, {answer} FROM ({calls}) AS c LEFT JOIN {answers.periods} AS p ON {' AND '.join(of_kind)} "  # noqa: S608
         f"LEFT JOIN {answers.answers} AS a ON p.answer = a.answer AND {size} > a.above AND {size} <= a.upto"
@@ -108,7 +103,7 @@ def _answered(calls: str, answers: Answers) -> str:
 def _counts(has: Collection[str]) -> dict[str, str]:
     def said(whole: str, name: str) -> str:
         count = f"least(coalesce({name}, 0), {_BEYOND})" if name in has else "CAST(0 AS BIGINT)"
-        return f"CASE WHEN {_own(whole)} IS NOT NULL THEN {count} END"
+        return f"CASE WHEN {own(whole)} IS NOT NULL THEN {count} END"
 
     long, short = said("prompt", "cache_write_1h_tokens"), said("prompt", "cache_write_5m_tokens")
     searches, place = quoted(f"{LABEL}web_search_requests"), quoted(f"{LABEL}inference_geo")
@@ -133,60 +128,60 @@ def _counts(has: Collection[str]) -> dict[str, str]:
 
 def _cached_audio() -> dict[str, str]:
     """How much of the audio was cached. Nobody says: text first, as most prompts begin with it."""
-    cached, audio = _own("cached"), _own("audio")
-    text = f"greatest({_own('prompt')} - {_own('written')} - {audio}, 0)"
+    cached, audio = own("cached"), own("audio")
+    text = f"greatest({own('prompt')} - {own('written')} - {audio}, 0)"
     seen = f"least({audio}, greatest({cached} - {text}, 0))"
     return {"seen": f"CASE WHEN {audio} > 0 AND {cached} > 0 THEN {seen} WHEN {audio} IS NOT NULL THEN 0 END"}
 
 
 def _tokens() -> dict[str, str]:
-    seen, long, spoken = _own("seen"), _own("written 1h"), _own("spoken")
+    seen, long, spoken = own("seen"), own("written 1h"), own("spoken")
     return {
-        "n input": f"{_own('prompt')} - {_own('written')} - {_own('audio')} - ({_own('cached')} - {seen})",
-        "n input_audio": f"{_own('audio')} - {seen}",
-        "n cached": f"{_own('cached')} - {seen}",
+        "n input": f"{own('prompt')} - {own('written')} - {own('audio')} - ({own('cached')} - {seen})",
+        "n input_audio": f"{own('audio')} - {seen}",
+        "n cached": f"{own('cached')} - {seen}",
         "n cached_audio": seen,
-        "n cache_write": f"{_own('written')} - {long}",
+        "n cache_write": f"{own('written')} - {long}",
         "n cache_write_1h": long,
         "n output_audio": spoken,
-        "answered": f"{_own('completion')} - {spoken}",
+        "answered": f"{own('completion')} - {spoken}",
     }
 
 
 def _told_apart() -> dict[str, str]:
     """Reasoning may be in words or in sounds. Where it costs what the rest costs, it need not be told apart."""
-    reasoned = f"CASE WHEN {_own('r has_reasoning')} THEN {_own('reasoned')} ELSE {_own('completion')} * 0 END"
-    return {"n reasoning": reasoned, "n output": f"{_own('answered')} - ({reasoned})"}
+    reasoned = f"CASE WHEN {own('r has_reasoning')} THEN {own('reasoned')} ELSE {own('completion')} * 0 END"
+    return {"n reasoning": reasoned, "n output": f"{own('answered')} - ({reasoned})"}
 
 
 def _ways() -> dict[str, str]:
     """Whether a call can be reckoned, and how."""
-    counts = [_own(f"n {kind}") for kinds in _KINDS_OF.values() for kind in kinds]
+    counts = [own(f"n {kind}") for kinds in _KINDS_OF.values() for kind in kinds]
     kinds = [kind for kinds in _KINDS_OF.values() for kind in kinds]
     rated = " AND ".join(
-        f"(coalesce({_own(f'n {kind}')}, 0) = 0 OR {_own(f'r long_{kind}')} IS NOT NULL)" for kind in kinds
+        f"(coalesce({own(f'n {kind}')}, 0) = 0 OR {own(f'r long_{kind}')} IS NOT NULL)" for kind in kinds
     )
     can_be = (
-        f"{_own('r answer')} IS NOT NULL AND coalesce({_own('prompt')}, {_own('completion')}) IS NOT NULL "
-        f"AND least({', '.join(counts)}) >= 0 AND CASE WHEN {_own('r lacks_rates')} THEN {rated} ELSE true END"
+        f"{own('r answer')} IS NOT NULL AND coalesce({own('prompt')}, {own('completion')}) IS NOT NULL "
+        f"AND least({', '.join(counts)}) >= 0 AND CASE WHEN {own('r lacks_rates')} THEN {rated} ELSE true END"
     )
-    is_small = f"greatest({_own('prompt')}, {_own('completion')}) <= {_MOST_TOKENS}"
-    return {"can be": can_be, "is short": f"{_own('r is_short')} AND {is_small}"}
+    is_small = f"greatest({own('prompt')}, {own('completion')}) <= {_MOST_TOKENS}"
+    return {"can be": can_be, "is short": f"{own('r is_short')} AND {is_small}"}
 
 
 def _amounts(answers: Answers) -> Iterator[tuple[str, str]]:
-    yield from _amounts_in("a", "r ", "BIGINT", f"{_own('can be')} AND {_own('is short')}", "{}")
+    yield from _amounts_in("a", "r ", "BIGINT", f"{own('can be')} AND {own('is short')}", "{}")
     # At so high a rate the tokens may cost more than 128 bits hold, which is far more than a record does.
     guarded = "{}" if answers.highest <= _SURE else "TRY({})"
-    yield from _amounts_in("b", "r long_", "HUGEINT", f"{_own('can be')} AND NOT {_own('is short')}", guarded)
+    yield from _amounts_in("b", "r long_", "HUGEINT", f"{own('can be')} AND NOT {own('is short')}", guarded)
 
 
 def _amounts_in(way: str, rates: str, kind_of_number: str, condition: str, guarded: str) -> Iterator[tuple[str, str]]:
     """The amounts of the calls that meet a condition, null for others."""
 
     def cost(kind: str, count: str) -> str:
-        tokens = f"CASE WHEN {condition} THEN CAST({_own(count)} AS {kind_of_number}) END"
-        return f"{tokens} * coalesce({_own(f'{rates}{kind}')}, 0)"
+        tokens = f"CASE WHEN {condition} THEN CAST({own(count)} AS {kind_of_number}) END"
+        return f"{tokens} * coalesce({own(f'{rates}{kind}')}, 0)"
 
     for part, kinds in _KINDS_OF.items():
         yield f"{way} {part}", guarded.format(" + ".join(cost(kind, f"n {kind}") for kind in kinds))
@@ -196,8 +191,8 @@ def _amounts_in(way: str, rates: str, kind_of_number: str, condition: str, guard
 
 def _units(answers: Answers) -> Iterator[tuple[str, str]]:
     for part in PARTS:
-        short = f"{_own(f'a {part}')} // {10 ** (answers.short_scale - _UNIT_PLACES)}"
-        long = f"TRY_CAST({_own(f'b {part}')} // {10 ** (answers.scale - _UNIT_PLACES)} AS BIGINT)"
+        short = f"{own(f'a {part}')} // {10 ** (answers.short_scale - _UNIT_PLACES)}"
+        long = f"TRY_CAST({own(f'b {part}')} // {10 ** (answers.scale - _UNIT_PLACES)} AS BIGINT)"
         yield f"u {part}", f"coalesce({short}, {long})"
     short = _rounded(_sum("a"), 10 ** (answers.short_scale - _UNIT_PLACES))
     guarded = "{}" if answers.highest <= _SURE else "TRY({})"
@@ -207,7 +202,7 @@ def _units(answers: Answers) -> Iterator[tuple[str, str]]:
 
 def _sum(way: str) -> str:
     """Of the parts that are known; null where none is."""
-    return f"({' + '.join(f'coalesce({_own(name)}, 0)' for name in _of(way, PARTS[:-1]))} + {_own(f'{way} other')})"
+    return f"({' + '.join(f'coalesce({own(name)}, 0)' for name in _of(way, PARTS[:-1]))} + {own(f'{way} other')})"
 
 
 def _of(way: str, parts: Sequence[str]) -> list[str]:
@@ -224,8 +219,8 @@ def _rounded(amount: str, divisor: int) -> str:
 
 def _left_over() -> dict[str, str]:
     """The parts in which what rounding left over is in the largest."""
-    units = [_own(f"u {part}") for part in PARTS]
-    left = f"({_own('u total')} - {' - '.join(f'coalesce({unit}, 0)' for unit in units)})"
+    units = [own(f"u {part}") for part in PARTS]
+    left = f"({own('u total')} - {' - '.join(f'coalesce({unit}, 0)' for unit in units)})"
     largest = f"greatest({', '.join(units)})"
     columns = {}
     for place, (part, unit) in enumerate(zip(PARTS, units, strict=True)):
@@ -235,24 +230,24 @@ def _left_over() -> dict[str, str]:
 
 
 def _told() -> dict[str, str]:
-    is_priced = f"{_own('u total')} < {_MOST_UNITS}"
+    is_priced = f"{own('u total')} < {_MOST_UNITS}"
     money = {
         name: f"CAST(CASE WHEN {is_priced} THEN CAST({units} AS DECIMAL(18,0)) END * 0.0000000001 AS {_MONEY})"
-        for name, units in {**_left_over(), "part_total": _own("u total")}.items()
+        for name, units in {**_left_over(), "part_total": own("u total")}.items()
     }
     return {
         **money,
-        "price_currency": f"CASE WHEN {is_priced} THEN {_own('r currency')} END",
+        "price_currency": f"CASE WHEN {is_priced} THEN {own('r currency')} END",
         "price_is_exact": f"CASE WHEN {is_priced} THEN {_is_exact()} END",
-        **{f"rate_{name}": _own(f"r rate_{name}") for name in RATES},
+        **{f"rate_{name}": own(f"r rate_{name}") for name in RATES},
     }
 
 
 def _is_exact() -> str:
     """Whether every kind was charged at its own price, and no count was a guess."""
-    conditions = [_own("r is_exact"), _own("is counted"), f"NOT {_own('is elsewhere')}"]
-    conditions += [f"{_own(whole)} IS NOT NULL" for whole in ("prompt", "completion")]
-    conditions += [f"({_own(f'n {kind}')} = 0 OR {_own(f'r {kind}_is_own')})" for kind in GUESSABLE]
-    conditions.append(f"({_own('searches')} = 0 OR {_own('r long_web_search')} IS NOT NULL)")
-    is_guess = f"{_own('n input_audio')} > 0 AND {_own('cached')} > 0 AND {_own('r audio_has_own')}"
+    conditions = [own("r is_exact"), own("is counted"), f"NOT {own('is elsewhere')}"]
+    conditions += [f"{own(whole)} IS NOT NULL" for whole in ("prompt", "completion")]
+    conditions += [f"({own(f'n {kind}')} = 0 OR {own(f'r {kind}_is_own')})" for kind in GUESSABLE]
+    conditions.append(f"({own('searches')} = 0 OR {own('r long_web_search')} IS NOT NULL)")
+    is_guess = f"{own('n input_audio')} > 0 AND {own('cached')} > 0 AND {own('r audio_has_own')}"
     return " AND ".join((*conditions, f"NOT ({is_guess})"))

@@ -20,14 +20,14 @@ from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.rates import PARTS
 from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.reading.relation import told
-from mofa_usage.repricing.charges import charged
+from mofa_usage.repricing.charges import charged, own
 from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Questions, ask, own_question
-from mofa_usage.repricing.steps import asked
+from mofa_usage.repricing.steps import asked, with_columns
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
 
-__all__ = ["PARTS_COLUMNS", "RATE_COLUMNS", "AsOf", "as_of_day", "ask_for", "with_answers", "with_parts"]
+__all__ = ["PARTS_COLUMNS", "RATE_COLUMNS", "AsOf", "answered_sql", "as_of_day", "ask_for", "with_parts"]
 
 AsOf: TypeAlias = "Literal['call', 'now'] | date"
 """Of which day prices are: of each call's own (UTC), of today, or of a date."""
@@ -65,7 +65,10 @@ def with_parts(
         UsageError: a column that prices need is missing.
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
     """
-    return with_answers(calls, ask_for(calls, book or PriceBook.default(), as_of_day(as_of)))
+    answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of))
+    told = {name: own(name) for name in (*PARTS_COLUMNS, *RATE_COLUMNS)}
+    selected = with_columns(calls.columns, told)
+    return asked(calls, lambda these: f"SELECT {selected} FROM ({answered_sql(these, calls.columns, answers)})")  # noqa: S608
 
 
 def as_of_day(as_of: AsOf) -> date | None:
@@ -132,18 +135,12 @@ def _kind_columns(has: Collection[str]) -> dict[str, str]:
     return {KIND[name]: "CAST(NULL AS VARCHAR)" if column is None else quoted(column) for name, column in found.items()}
 
 
-def with_answers(calls: duckdb.DuckDBPyRelation, answers: Answers) -> duckdb.DuckDBPyRelation:
-    """The calls with the columns of `with_parts`, by the answers of a book to them, or to more than them.
+def answered_sql(these: str, has: Collection[str], answers: Answers) -> str:
+    """SQL of calls with the answers of a book to them, or to more than them; its columns are those of `charged`.
 
     Raises:
         UsageError: a column is missing.
     """
-    has = set(calls.columns)
     if answers.by_time and "create_time" not in has:
         raise UsageError("prices that depend on the time of day need the column create_time, which was not loaded")
-
-    def query(these: str) -> str:
-        columns = charged(f"SELECT * FROM {these}", has, _kind_columns(has), answers)  # noqa: S608
-        return f"SELECT {', '.join((*map(quoted, calls.columns), *columns.told))} FROM ({columns.sql})"  # noqa: S608
-
-    return asked(calls, query)
+    return charged(f"SELECT * FROM {these}", has, _kind_columns(has), answers)  # noqa: S608

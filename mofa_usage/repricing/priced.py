@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from mofa_usage.errors import require
 from mofa_usage.pricing import PriceBook
-from mofa_usage.repricing.parts import AsOf, as_of_day, ask_for, with_answers
+from mofa_usage.repricing.charges import own
+from mofa_usage.repricing.parts import AsOf, answered_sql, as_of_day, ask_for
 from mofa_usage.repricing.quoting import Answers
-from mofa_usage.repricing.steps import COMPUTED, ESTIMATE, asked, before, source_before, with_columns
+from mofa_usage.repricing.steps import COMPUTED, ESTIMATE, asked, before, selected, source_before
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
@@ -39,20 +40,21 @@ class Priced:
         has = calls.columns
         is_new = "true" if self.recompute or "total_price" not in has else "total_price IS NULL"
         columns = priced_columns(has, is_new) | (before(has) if self.recompute else {})
-        selected = with_columns(has, columns)
-        return asked(with_answers(calls, self.answers), lambda these: f"SELECT {selected} FROM {these}")  # noqa: S608
+        return asked(calls, lambda these: selected(answered_sql(these, has, self.answers), has, columns))
 
 
 def priced_columns(has: Collection[str], is_new: str) -> dict[str, str]:
-    """The columns of money of calls with the columns of `with_parts`; those that are new have the price of the book."""
+    """The columns of money of calls with those of `charged`; those that are new have the price of the book."""
     kept = {name: name if name in has else null for name, null in _NULLS.items()}
+    prompt = " + ".join(own(f"part_{part}") for part in ("input", "cached", "cache_write"))
     new = {
-        "total_price": "part_total",
-        "input_price": "CAST(part_input + part_cached + part_cache_write AS DECIMAL(38,10))",
-        "output_price": "part_output",
-        "currency": "price_currency",
+        "total_price": own("part_total"),
+        "input_price": f"CAST({prompt} AS DECIMAL(38,10))",
+        "output_price": own("part_output"),
+        "currency": own("price_currency"),
     }
-    source = f"CASE WHEN price_is_exact THEN '{COMPUTED}' WHEN NOT price_is_exact THEN '{ESTIMATE}' END"
+    is_exact = own("price_is_exact")
+    source = f"CASE WHEN {is_exact} THEN '{COMPUTED}' WHEN NOT {is_exact} THEN '{ESTIMATE}' END"
     columns = {name: f"CASE WHEN {is_new} THEN {sql} ELSE {kept[name]} END" for name, sql in new.items()}
     return {**columns, "price_source": f"CASE WHEN {is_new} THEN {source} ELSE {source_before(has)} END"}
 

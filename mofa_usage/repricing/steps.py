@@ -23,7 +23,7 @@ from mofa_usage.reading.columns import quoted
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
 
-__all__ = ["COMPUTED", "ESTIMATE", "RECORDED", "Step", "asked", "before", "source_before", "with_columns"]
+__all__ = ["COMPUTED", "ESTIMATE", "RECORDED", "Step", "asked", "before", "selected", "source_before", "with_columns"]
 
 RECORDED, COMPUTED, ESTIMATE = "recorded", "computed", "standard_estimate"
 _names = count(1)
@@ -57,6 +57,11 @@ def with_columns(has: Collection[str], columns: Mapping[str, str]) -> str:
     kept = (f"{columns[name]} AS {quoted(name)}" if name in columns else quoted(name) for name in has)
     new = (f"{sql} AS {quoted(name)}" for name, sql in columns.items() if name not in has)
     return ", ".join((*kept, *new))
+
+
+def selected(sql: str, has: Collection[str], columns: Mapping[str, str]) -> str:
+    """A query for all columns of `has`, some of them replaced, and new ones, of what is in a query."""
+    return f"SELECT {with_columns(has, columns)} FROM ({sql})"  # noqa: S608 (names are quoted)
 
 
 def source_before(has: Collection[str]) -> str:

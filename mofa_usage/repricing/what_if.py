@@ -14,10 +14,10 @@ from fractions import Fraction
 from mofa_usage.errors import UsageError, require
 from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.quotes import Question, tier_of
-from mofa_usage.repricing.parts import ask_for, with_answers
+from mofa_usage.repricing.parts import answered_sql, ask_for
 from mofa_usage.repricing.priced import MONEY_COLUMNS, priced_columns
 from mofa_usage.repricing.quoting import Answers, CallKind
-from mofa_usage.repricing.steps import asked, before, with_columns
+from mofa_usage.repricing.steps import asked, before, selected
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
@@ -57,13 +57,15 @@ class OtherModel:
     def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """See `Step`."""
         has = calls.columns
-        if self.factors:
-            tokens = with_columns(has, self._tokens(has))
-            calls = asked(calls, lambda these: f"SELECT {tokens} FROM {these}")  # noqa: S608
         others = _case(self.models, "priced_as" if "priced_as" in has else "CAST(NULL AS VARCHAR)")
         columns = {**priced_columns(has, _is_one_of(self.models)), "priced_as": others, **before(has)}
-        selected = with_columns(has, columns)
-        return asked(with_answers(calls, self.answers), lambda these: f"SELECT {selected} FROM {these}")  # noqa: S608
+
+        def query(these: str) -> str:
+            if self.factors:
+                these = f"({selected(f'FROM {these}', has, self._tokens(has))})"
+            return selected(answered_sql(these, has, self.answers), has, columns)
+
+        return asked(calls, query)
 
     def _tokens(self, has: Collection[str]) -> dict[str, str]:
         columns = {name: self._multiplied(name, _half_to_even) for name in _WHOLES if name in has}
