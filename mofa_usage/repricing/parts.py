@@ -22,12 +22,21 @@ from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.reading.relation import told
 from mofa_usage.repricing.charges import charged, own
 from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Questions, ask, own_question
-from mofa_usage.repricing.steps import asked, with_columns
+from mofa_usage.repricing.steps import asked, selected
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
 
-__all__ = ["PARTS_COLUMNS", "RATE_COLUMNS", "AsOf", "answered_sql", "as_of_day", "ask_for", "with_parts"]
+__all__ = [
+    "PARTS_COLUMNS",
+    "RATE_COLUMNS",
+    "AsOf",
+    "answered_sql",
+    "as_of_day",
+    "ask_for",
+    "with_answers",
+    "with_parts",
+]
 
 AsOf: TypeAlias = "Literal['call', 'now'] | date"
 """Of which day prices are: of each call's own (UTC), of today, or of a date."""
@@ -65,10 +74,17 @@ def with_parts(
         UsageError: a column that prices need is missing.
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
     """
-    answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of))
-    told = {name: own(name) for name in (*PARTS_COLUMNS, *RATE_COLUMNS)}
-    selected = with_columns(calls.columns, told)
-    return asked(calls, lambda these: f"SELECT {selected} FROM ({answered_sql(these, calls.columns, answers)})")  # noqa: S608
+    return with_answers(calls, ask_for(calls, book or PriceBook.default(), as_of_day(as_of)))
+
+
+def with_answers(calls: duckdb.DuckDBPyRelation, answers: Answers) -> duckdb.DuckDBPyRelation:
+    """The calls with the columns of `with_parts`, by the answers of a book to them, or to more than them.
+
+    Raises:
+        UsageError: a column is missing.
+    """
+    has, told = calls.columns, {name: own(name) for name in (*PARTS_COLUMNS, *RATE_COLUMNS)}
+    return asked(calls, lambda these: selected(answered_sql(these, has, answers), has, told))
 
 
 def as_of_day(as_of: AsOf) -> date | None:
