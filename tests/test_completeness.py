@@ -100,7 +100,9 @@ def test_each_planted_fault_is_named_and_nothing_else(kind: str) -> None:
     assert row["sentence"] in answer._repr_html_()
 
 
-def test_a_doubled_page_counts_what_is_beyond_the_first() -> None:
+@pytest.mark.parametrize("listed", [0, 10_000])
+def test_a_doubled_page_counts_what_is_beyond_the_first(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mofa_usage.audit.doubles._LISTED", listed)
     page = CLEAN[100:200]
     twice = [row | {"id": f"0190bbbb-0000-7000-8000-{n:012}"} for n, row in enumerate(page)]
     answer = ask([*CLEAN, *page, *page, *twice])

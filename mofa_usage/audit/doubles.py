@@ -36,6 +36,10 @@ _SAME = (
 """What two calls have alike that are one, as far as the frame has it."""
 
 
+_LISTED = 10_000
+"""Of more hashes that occur twice DuckDB looks for them itself again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     """What tells calls apart: columns, which calls have it, and how many calls those of one key are, as SQL."""
@@ -72,19 +76,21 @@ def doubles(calls: duckdb.DuckDBPyRelation) -> Iterator[Found]:
     with told():
         table = pl.DataFrame(pl.from_arrow(calls.project(hashes).to_arrow_table()))
         for kind, key in keys.items():
-            known = table[kind].drop_nulls()
-            if known.n_unique() < len(known):
-                yield from _repeated(calls, kind, key)
+            hashed = table[kind].drop_nulls().sort()
+            twice = hashed.filter(hashed == hashed.shift(1)).unique().sort()
+            if len(twice):
+                yield from _repeated(calls, kind, key, twice)
 
 
-def _repeated(calls: duckdb.DuckDBPyRelation, kind: str, key: _Key) -> Iterator[Found]:
-    """Calls beyond the first of each key, by model."""
+def _repeated(calls: duckdb.DuckDBPyRelation, kind: str, key: _Key, twice: pl.Series) -> Iterator[Found]:
+    """Calls beyond the first of each key, by model, among those of these hashes, which different keys may share."""
     model = "model_name" if "model_name" in calls.columns else "NULL"
     first = "epoch_us(min(create_time))" if "create_time" in calls.columns else "NULL"
+    hashes = f"SELECT hash({key.sql}) AS h FROM calls WHERE {key.known} GROUP BY h HAVING count(*) > 1"  # noqa: S608
+    if len(twice) <= _LISTED:
+        hashes = f"SELECT unnest([{', '.join(map(str, twice))}]::UBIGINT[]) AS h"
     query = f"""
-        WITH often AS (
-            SELECT hash({key.sql}) AS h FROM calls WHERE {key.known} GROUP BY h HAVING count(*) > 1
-        ), alike AS (
+        WITH often AS ({hashes}), alike AS (
             SELECT min({model}) AS model, {first} AS first, {key.number} AS number
             FROM calls WHERE {key.known} AND hash({key.sql}) IN (SELECT h FROM often)
             GROUP BY {key.sql} HAVING {key.number} > 1
