@@ -180,6 +180,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "completeness": _completeness,
         "clients": lambda studio: _image(studio.usage.breakdown(by=["day", "provider_name"], measures="calls").draw()),
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
+        "efficiency": lambda studio: _image(studio.usage.cache_savings().draw()),
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
         "import_logs": _import_logs,

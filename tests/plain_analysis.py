@@ -399,8 +399,17 @@ def grouped(rows: Sequence[Row], by: Sequence[str], tz: str = "UTC") -> dict[tup
 def _key(row: Row, name: str, tz: ZoneInfo) -> Any:
     if name in TIMES:
         return bucket(name, row["create_time"], tz)
+    if name == "prompt_length":
+        return prompt_length(row["prompt_tokens"])
     value = currency(row) if name == "currency" else row[name]
     return None if value is None else str(value)
+
+
+def prompt_length(tokens: int | None) -> str | None:
+    if tokens is None:
+        return None
+    ends = ((1000, "0-1k"), (4000, "1-4k"), (16_000, "4-16k"), (64_000, "16-64k"))
+    return next((name for end, name in ends if tokens < end), "64k+")
 
 
 # Money.

@@ -98,7 +98,7 @@ TIMES = ["minute", "hour", "day", "week", "month", "hour_of_day", "weekday"]
 
 def test_the_measures_and_dimensions_of_the_contract_are_there() -> None:
     assert set(MEASURES) == set(CONTRACT)
-    assert set(DIMENSIONS) == {*IDS, *OTHERS, *LABELS, *TIMES, "api_response_id", "token_source"}
+    assert set(DIMENSIONS) == {*IDS, *OTHERS, *LABELS, *TIMES, "api_response_id", "token_source", "prompt_length"}
 
 
 def test_type_checkers_know_the_names() -> None:

@@ -44,6 +44,7 @@ DimensionName: TypeAlias = Literal[
     "token_source",
     "attempt",
     "retried",
+    "prompt_length",
     "agent_id",
     "user_id",
     "tenant_id",
@@ -178,6 +179,18 @@ def _bucket(name: str, title: str, description: str, kind: Literal["time", "cycl
     return Dimension(name, title, kind, description, ("create_time",))
 
 
+def _lengths(*ends: int) -> Dimension:
+    """Prompts by their length in thousands of tokens, up to each of the ends and from the last one on."""
+    starts = (0, *ends)
+    cases = [
+        (f"{start}-{end}k", Condition("prompt_tokens", "<", end * 1000))
+        for start, end in zip(starts, ends, strict=False)
+    ]
+    longest = (f"{ends[-1]}k+", Condition("prompt_tokens", ">=", ends[-1] * 1000))
+    text = "Prompt tokens by the thousand, each range without its end; none where they are not known."
+    return Dimension("prompt_length", "Prompt length", "category", text, cases=[*cases, longest])
+
+
 _ALL_DIMENSIONS = (
     _category("model_name", "Model", "The model that was called."),
     _category("served_model", "Served model", "The model that answered, where it is another than the one called."),
@@ -193,6 +206,7 @@ _ALL_DIMENSIONS = (
     _category("token_source", "Token source", "How the token counts came about: provider, estimated, partial, ..."),
     _category("attempt", "Attempt", "Which attempt of its request the call was, where there were several."),
     _category("retried", "Retried", "true for an attempt that was tried again."),
+    _lengths(1, 4, 16, 64),
     _category("agent_id", "Agent id", "The agent, as UUID."),
     _category("user_id", "User", "The user, as UUID."),
     _category("tenant_id", "Tenant", "The tenant, as UUID; the nil UUID when unset."),
