@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -166,6 +167,14 @@ def _completeness(studio: Studio) -> bytes:
     return _image(load_usage(f"sqlite:{folder}/usage.db").reconcile(folder / "bills").draw())
 
 
+def _change(studio: Studio) -> bytes:
+    """Why the last full week cost what it did, compared with the week before."""
+    end = studio.usage.frame["create_time"].dt.convert_time_zone(studio.usage.tz).dt.date().max()
+    assert isinstance(end, date)
+    week = timedelta(days=7)
+    return _image(studio.usage.explain_change((end - 2 * week, end - week), (end - week, end)).draw())
+
+
 def _table(studio: Studio) -> bytes:
     measures = ["cost", "cost_share", "calls", "success_rate", "latency_p50", "latency_p95"]
     answer = studio.usage.breakdown("model_name", measures, top=6, totals=True)
@@ -177,6 +186,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
     {
         "overview": lambda studio: studio.report(1280, 860),
         "agents": lambda studio: _image(studio.usage.cost(by=["agent_name"]).draw()),
+        "change": _change,
         "completeness": _completeness,
         "clients": lambda studio: _image(studio.usage.breakdown(by=["day", "provider_name"], measures="calls").draw()),
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import bills, check, data, efficiency, export, imports, outbox, retention, tail, views
+from mofa_usage.cli import bills, check, data, efficiency, export, imports, outbox, retention, tail, views, why
 from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.cli.output import complain
@@ -59,6 +59,7 @@ _COMMANDS = (
     data.demo,
     imports.import_,
     views.summary,
+    why.why,
     efficiency.waste,
     efficiency.cache,
     efficiency.sessions,

@@ -31,7 +31,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish
-from mofa_usage.plots.rows import BAR, label, of_top, panels
+from mofa_usage.plots.rows import BAR, BETWEEN, label, of_top, panels
 
 __all__ = ["changes_by", "waterfall"]
 
@@ -206,7 +206,7 @@ def changes_by(
             amount = wording.signed_money(_money(left, change.name), wording.label_text(part.currency or "USD"))
             notes.append(f"{of_top(top, valued)}, the others {amount}")
     abbreviate((group for _, group in shown), NAME)
-    figure, height = _small(len(shown))
+    figure, height = _small([sum(other is part for other, _ in shown) for part in parts])
     for number, (part, group) in enumerate(shown, 1):
         reach = _reach([other for facet, other in shown if facet is part])
         last = number == len(shown) or shown[number][0] is not part
@@ -215,11 +215,19 @@ def changes_by(
     return finish(figure, title, notes, theme, height)
 
 
-def _small(count: int) -> tuple[go.Figure, int]:
-    """A figure of so many panels of five bars with a heading, and its height."""
+def _small(counts: Sequence[int]) -> tuple[go.Figure, int]:
+    """A figure of so many panels for each currency, each of five bars with a heading, and its height."""
     lines = len(PARTS) + HEADING + 0.5
-    inner = count * lines * PITCH
-    figure = make_subplots(rows=count, cols=1, vertical_spacing=0)
+    inner = sum(counts) * lines * PITCH + (len(counts) - 1) * BETWEEN
+    figure = make_subplots(rows=sum(counts), cols=1, vertical_spacing=0)
+    top, number = 1.0, 0
+    for count in counts:
+        for _ in range(count):
+            number += 1
+            bottom = max(top - lines * PITCH / inner, 0.0)
+            figure.update_yaxes(domain=[bottom, top], row=number, col=1)
+            top = bottom
+        top -= BETWEEN / inner
     figure.update_yaxes(range=[len(PARTS), len(PARTS) - lines], showgrid=False, fixedrange=True)
     return figure, round(inner) + 110
 
@@ -228,8 +236,8 @@ def _reach(groups: Sequence[Group]) -> list[float]:
     """The least and the largest part of some groups, with 0, and room for texts beside the bars."""
     amounts = [float(total(group.rows, name) or 0) for group in groups for name in PARTS]
     low, high = min(0.0, *amounts), max(0.0, *amounts)
-    room = (high - low or 1.0) * 0.45
-    return [low - (room if low < 0 else 0.0), high + room]
+    span = high - low or 1.0
+    return [low - span * (0.65 if low < 0 else 0.0), high + span * (0.6 if high > 0 else 0.2)]
 
 
 def _group(figure: go.Figure, number: int, part: Facet, group: Group, answer: Answer) -> None:

@@ -1,0 +1,112 @@
+"""The command that says why the cost changed: `why`."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from mofa_usage.cli.choosing import load, nothing
+from mofa_usage.cli.options import Calls, Printed
+from mofa_usage.cli.output import complain, console, print_answer, print_rows
+from mofa_usage.cli.periods import period, previous, whole_period
+from mofa_usage.errors import UsageError
+from mofa_usage.zones import zone
+
+if TYPE_CHECKING:
+    from mofa_usage.changes import Change
+
+__all__ = ["why"]
+
+_TOP = 20
+_GIVES_WAY = ("unpriced_before", "unpriced_after", "calls_before", "calls_after", "cost_before", "cost_after")
+_Range = tuple[datetime, datetime]
+
+When = Annotated[
+    str | None,
+    typer.Option("--after", metavar="PERIOD", help="What changed: 2026-05, 2026-05-04..2026-05-11, 7d. Or --start."),
+]
+Before = Annotated[
+    str | None,
+    typer.Option("--before", metavar="PERIOD", help="Compared with what; unless given, as long a period right before."),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", metavar="DIMENSION", help="A row for each value of this: model_name unless given. Repeat."),
+]
+PerDay = Annotated[
+    str | None,
+    typer.Option("--per", metavar="day|week", help="Compare a mean day, or a week of mean Mondays, Tuesdays, ..."),
+]
+Top = Annotated[
+    int | None, typer.Option("--top", min=1, help=f"Rows at most: {_TOP} unless given; in JSON and CSV all of them.")
+]
+
+
+def why(
+    calls: Calls,
+    printed: Printed,
+    after: When = None,
+    before: Before = None,
+    by: By = None,
+    per: PerDay = None,
+    top: Top = None,
+) -> None:
+    """Say why the cost changed: more calls, another mix, longer prompts, the cache, or prices.
+
+    The change between two periods is split exactly: the parts of each row add up to its change, and the rows to the
+    whole. Only calls with a price count; how many have none is said. Months differ in length and weekdays: --per day
+    and --per week compare like with like.
+
+    [bold]mofa-usage why --after 2026-05[/bold]
+
+    [bold]mofa-usage why --before 2026-03 --after 2026-05 --by labels.team --tz Europe/Berlin[/bold]
+
+    [bold]mofa-usage why --after 7d --per week --json[/bold]
+    """
+    early, late = _compared(calls, before, after, zone(calls.tz))
+    reaching = replace(calls, start=min(early[0], late[0]).isoformat(), end=max(early[1], late[1]).isoformat())
+    usage, which = load(reaching)
+    if not len(usage):
+        if printed.for_programs:
+            print_rows(by or ["model_name"], [], printed)
+        complain(nothing(reaching, which))
+        raise typer.Exit(1)
+    if per not in (None, "day", "week"):
+        raise UsageError(f"--per is day or week, not {per!r}")
+    answer = usage.explain_change(early, late, by or ["model_name"], per=per)  # type: ignore[arg-type]  # checked
+    if printed.for_programs:
+        print_answer(answer if top is None else answer.head(top), printed)
+        return
+    _show(answer, _TOP if top is None else top)
+
+
+def _compared(calls: Calls, before: str | None, after: str | None, clock: ZoneInfo) -> tuple[_Range, _Range]:
+    """The two periods that the options mean."""
+    if after is not None and (calls.start or calls.end):
+        raise UsageError("--after and --start say the same; give one of them")
+    if after is not None:
+        late = whole_period("--after", after, clock)
+    else:
+        start, end = period(calls.start, calls.end, clock)
+        if start is None:
+            raise UsageError("which period? Give --after 2026-05, or --start; it is compared with the one before it")
+        late = (start, end or datetime.now(clock))
+    return (previous(*late) if before is None else whole_period("--before", before, clock)), late
+
+
+def _show(answer: "Change", top: int) -> None:
+    """Print the sentence, the rows, and what else changed."""
+    from rich.text import Text
+
+    from mofa_usage.cli.tables import breakdown_table
+    from mofa_usage.wording import visible
+
+    shown = console()
+    shown.print(Text(visible(answer.sentence)))
+    shown.print()
+    hint = f"and {answer.height - top:,} more; --top {answer.height} shows all" if answer.height > top else ""
+    shown.print(breakdown_table(answer.head(top), width=shown.width, note=hint, droppable=_GIVES_WAY))
+    shown.print()
+    shown.print(Text(visible(answer.beside.sentence)))

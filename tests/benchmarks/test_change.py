@@ -1,0 +1,68 @@
+"""Why the cost changed, of 10 million calls in Parquet by model, beside DuckDB SQL that sums up what it is made of.
+
+Run with `pytest tests/benchmarks/test_change.py --benchmark-enable`. Without that the same runs on 20,000 calls, as a
+test that both find the same cost. The SQL groups as finely as an exact answer has to, by day and model, since prices
+belong to days; the arithmetic that follows is on few rows.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from mofa_usage import load_usage
+from mofa_usage.changes import cost_change, periods
+from tests.benchmarks.ratios import Ratio, Ratios, timed
+from tests.benchmarks.test_breakdown import FEW, MANY
+
+BY_HAND = """
+SELECT model_name, create_time >= TIMESTAMPTZ '{middle}' AS is_after, epoch_us(create_time) // 86400000000 AS day,
+       total_price IS NOT NULL AS is_priced, count(*) AS calls, sum(total_price) AS cost, sum(prompt_tokens),
+       sum(completion_tokens), sum(cached_tokens), min(prompt_tokens), max(prompt_tokens)
+FROM '{path}' WHERE create_time >= TIMESTAMPTZ '{start}' AND create_time < TIMESTAMPTZ '{end}' GROUP BY ALL
+"""
+
+GENERATE = """
+COPY (
+    SELECT ['gpt-4o', 'gpt-4o-mini', 'claude-sonnet-4-0', 'o4-mini', 'mine'][1 + CAST(hash(i) % 5 AS INT)] AS model_name,
+           CAST(200 + hash(i * 3) % 4000 AS BIGINT) AS prompt_tokens,
+           CAST(10 + hash(i * 5) % 800 AS BIGINT) AS completion_tokens,
+           CASE WHEN hash(i * 7) % 2 = 0 THEN CAST(hash(i * 11) % 200 AS BIGINT) END AS cached_tokens,
+           CASE WHEN hash(i * 13) % 20 > 0
+                THEN CAST(hash(i * 17) % 100000000 AS DECIMAL(38, 10)) / 10000000000 END::DECIMAL(38, 10) AS total_price,
+           'USD' AS currency,
+           TIMESTAMPTZ '2026-04-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
+    FROM range({rows}) calls (i)
+) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
+"""
+GOAL = 1.2
+APRIL, MAY = ("2026-04-01", "2026-05-01"), ("2026-05-01", "2026-05-31")
+
+
+def test_change(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) -> None:
+    rows = MANY if request.config.getoption("benchmark_enable") else FEW
+    path = tmp_path / "calls.parquet"
+    duckdb.connect().execute(GENERATE.format(rows=rows, step=60 * 86_400_000_000 // rows, path=path))
+    usage = load_usage(path)
+    compared = periods(APRIL, MAY, "UTC")
+    query = BY_HAND.format(path=path, start=APRIL[0], middle=MAY[0], end=MAY[1])
+
+    def by_hand() -> list[Any]:
+        return list(duckdb.connect(config={"TimeZone": "UTC"}).sql(query).fetchall())
+
+    ways: dict[str, Callable[[], Any]] = {
+        "ours": lambda: cost_change(usage.relation, compared),
+        "by hand": by_hand,
+        "with all": lambda: usage.explain_change(APRIL, MAY),
+    }
+    theirs = sum(cost for _, is_after, *_, cost, _, _, _, _, _ in by_hand() if is_after and cost is not None)
+    assert ways["ours"]().totals[0]["cost_after"].item() == theirs
+    if ratios.enabled:
+        medians = timed(ways, {"ours": 3, "by hand": 3, "with all": 3})
+        what = f"the change of cost of {MANY:,} calls"
+        ratios.report(
+            Ratio(what, medians["ours"], "DuckDB by hand", medians["by hand"], GOAL),
+            Ratio("with the measures beside it", medians["with all"], "without", medians["ours"]),
+        )
