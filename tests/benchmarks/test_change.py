@@ -26,12 +26,12 @@ FROM '{path}' WHERE create_time >= TIMESTAMPTZ '{start}' AND create_time < TIMES
 
 GENERATE = """
 COPY (
-    SELECT ['gpt-4o', 'gpt-4o-mini', 'claude-sonnet-4-0', 'o4-mini', 'mine'][1 + CAST(hash(i) % 5 AS INT)] AS model_name,
+    SELECT ['gpt-4o', 'gpt-4o-mini', 'claude-sonnet-4-0', 'o3', 'mine'][1 + CAST(hash(i) % 5 AS INT)] AS model_name,
            CAST(200 + hash(i * 3) % 4000 AS BIGINT) AS prompt_tokens,
            CAST(10 + hash(i * 5) % 800 AS BIGINT) AS completion_tokens,
            CASE WHEN hash(i * 7) % 2 = 0 THEN CAST(hash(i * 11) % 200 AS BIGINT) END AS cached_tokens,
            CASE WHEN hash(i * 13) % 20 > 0
-                THEN CAST(hash(i * 17) % 100000000 AS DECIMAL(38, 10)) / 10000000000 END::DECIMAL(38, 10) AS total_price,
+                THEN CAST(hash(i * 17) % 10000000 AS DECIMAL(38, 10)) / 1000000000 END::DECIMAL(38, 10) AS total_price,
            'USD' AS currency,
            TIMESTAMPTZ '2026-04-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
     FROM range({rows}) calls (i)
@@ -47,17 +47,18 @@ def test_change(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) 
     duckdb.connect().execute(GENERATE.format(rows=rows, step=60 * 86_400_000_000 // rows, path=path))
     usage = load_usage(path)
     compared = periods(APRIL, MAY, "UTC")
-    query = BY_HAND.format(path=path, start=APRIL[0], middle=MAY[0], end=MAY[1])
+    start, middle, end = (f"{day} 00:00:00+00" for day in (APRIL[0], *MAY))
+    query = BY_HAND.format(path=path, start=start, middle=middle, end=end)
 
     def by_hand() -> list[Any]:
-        return list(duckdb.connect(config={"TimeZone": "UTC"}).sql(query).fetchall())
+        return list(duckdb.connect().sql(query).fetchall())
 
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: cost_change(usage.relation, compared),
         "by hand": by_hand,
         "with all": lambda: usage.explain_change(APRIL, MAY),
     }
-    theirs = sum(cost for _, is_after, *_, cost, _, _, _, _, _ in by_hand() if is_after and cost is not None)
+    theirs = sum(row[5] for row in by_hand() if row[1] and row[5] is not None)
     assert ways["ours"]().totals[0]["cost_after"].item() == theirs
     if ratios.enabled:
         medians = timed(ways, {"ours": 3, "by hand": 3, "with all": 3})
