@@ -123,3 +123,19 @@ def test_frames_beside_change_neither_the_clock_nor_the_frames(usage: UsageFrame
         days = usage.sql(query, teams=teams)["day"].to_list()
         assert [day.day for day in days] == [2, 3, 4]
     assert_frame_equal(teams, TEAMS)
+
+
+def test_a_connection_may_have_another_table_of_that_name() -> None:
+    """DuckDB would read it, and know nothing of the filter and of the names that columns have here."""
+    connection = duckdb.connect()
+    states = {"state": ["success"] * 4, "duration_ms": [100, 200, 300, 400]}
+    renamed = CALLS.rename({"model_name": "model", "total_price": "cost"}).with_columns(pl.DataFrame(states))
+    connection.register("calls", renamed)
+    mapping = {"status": "state", "latency_ms": "duration_ms"}
+    usage = load_usage(connection.table("calls"), mapping=mapping).filter(model_name="b")
+    assert usage.sql("SELECT count(*) AS n, sum(total_price) AS cost FROM calls").rows() == [(2, Decimal("0.2"))]
+    with pytest.raises(UsageError, match='"model" not found'):
+        usage.sql("SELECT model FROM calls")
+    assert usage.service_level(every="month").over_time["in_flight_max"].to_list() == [1]
+    assert usage.waste().is_empty()
+    assert usage.completeness().coverage["calls"].sum() == 2

@@ -86,13 +86,13 @@ def _repeated(calls: duckdb.DuckDBPyRelation, kind: str, key: _Key, twice: pl.Se
     """Calls beyond the first of each key, by model, among those of these hashes, which different keys may share."""
     model = "model_name" if "model_name" in calls.columns else "NULL"
     first = "epoch_us(min(create_time))" if "create_time" in calls.columns else "NULL"
-    hashes = f"SELECT hash({key.sql}) AS h FROM calls WHERE {key.known} GROUP BY h HAVING count(*) > 1"  # noqa: S608
+    hashes = f"SELECT hash({key.sql}) AS h FROM calls_to_compare WHERE {key.known} GROUP BY h HAVING count(*) > 1"  # noqa: S608
     if len(twice) <= _LISTED:
         hashes = f"SELECT unnest([{', '.join(map(str, twice))}]::UBIGINT[]) AS h"
     query = f"""
         WITH often AS ({hashes}), alike AS (
             SELECT min({model}) AS model, {first} AS first, {key.number} AS number
-            FROM calls WHERE {key.known} AND hash({key.sql}) IN (SELECT h FROM often)
+            FROM calls_to_compare WHERE {key.known} AND hash({key.sql}) IN (SELECT h FROM often)
             GROUP BY {key.sql} HAVING {key.number} > 1
         )
         SELECT model, CAST(sum(number - 1) AS BIGINT), min(first) FROM alike GROUP BY model ORDER BY model
@@ -102,7 +102,7 @@ def _repeated(calls: duckdb.DuckDBPyRelation, kind: str, key: _Key, twice: pl.Se
 
 
 def _rows(calls: duckdb.DuckDBPyRelation, query: str) -> list[Any]:
-    found: Any = calls.query("calls", query)
+    found: Any = calls.query("calls_to_compare", query)
     rows: list[Any] = found.fetchall()
     return rows
 
@@ -131,7 +131,7 @@ def contradictions(calls: duckdb.DuckDBPyRelation, now: datetime) -> Iterator[Fo
         return
     counted = ", ".join(f"count(*) FILTER ({rule}), min({at}) FILTER ({rule})" for rule in wrong.values())
     by = "model_name" if "model_name" in columns else "NULL"
-    query = f"SELECT {by} AS model, {counted} FROM calls GROUP BY ALL ORDER BY model"  # noqa: S608 (our words)
+    query = f"SELECT {by} AS model, {counted} FROM calls_to_compare GROUP BY ALL ORDER BY model"  # noqa: S608 (our words)
     for model, *values in _rows(calls, query):
         for place, kind in enumerate(wrong):
             number, first = values[2 * place : 2 * place + 2]

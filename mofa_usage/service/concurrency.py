@@ -80,7 +80,7 @@ class _Sweep:
 _TURNS = """
     WITH timed AS (
         SELECT epoch_us(create_time) AS begin, CAST(latency_ms AS BIGINT) * 1000 AS length
-        FROM calls WHERE latency_ms > 0 AND create_time IS NOT NULL
+        FROM calls_to_sweep WHERE latency_ms > 0 AND create_time IS NOT NULL
     )
     SELECT begin * 2 + 1 AS turn FROM timed UNION ALL SELECT (begin + length) * 2 FROM timed
     ORDER BY turn
@@ -98,7 +98,7 @@ def in_flight(calls: duckdb.DuckDBPyRelation, edges: Sequence[int]) -> InFlight:
     """
     sweep = _Sweep(pl.Series(edges, dtype=pl.Int64))
     with told():
-        ordered: Any = calls.query("calls", _TURNS)
+        ordered: Any = calls.query("calls_to_sweep", _TURNS)
         for batch in ordered.to_arrow_reader(_BATCH):
             if batch.num_rows:
                 sweep.advance(pl.DataFrame(pl.from_arrow(batch)))

@@ -214,7 +214,7 @@ class UsageFrame(Reasons):
         `usage.sql("SELECT * FROM calls JOIN teams USING (user_id)", teams=teams)`. A frame is one of Polars (also lazy)
         or pandas, an Arrow table or what else gives Arrow data, a DuckDB relation, a `UsageFrame` or an answer. They
         are read and not changed. With them the calls of a relation of yours are read, too, since your connection gets
-        no tables of ours.
+        no tables of ours; and so they are where it has another table called `calls`.
 
         The session is on the clock of `tz`: `date_trunc('day', create_time)` is a day there, and times come out in
         it. (A relation that you made keeps the zone of its connection.) Sums of whole numbers are whole numbers.
@@ -225,7 +225,8 @@ class UsageFrame(Reasons):
         loaded = (
             (name, one._held.loaded().frame if isinstance(one, UsageFrame) else one) for name, one in frames.items()
         )
-        return answered(self._held.relation(self.tz, tables(dict(loaded))), query)
+        held = self._held.loaded() if self._held.are_hidden else self._held
+        return answered(held.relation(self.tz, tables(dict(loaded))), query)
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> "UsageFrame":
         """The calls created in [start, end), of those that are here.

@@ -32,6 +32,7 @@ from mofa_usage.repricing import Step
 __all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named"]
 
 _ROW = "mofa_usage: row"
+_OTHER_CALLS = "SELECT 1 FROM information_schema.tables WHERE lower(table_name) = 'calls' LIMIT 1"
 _MOST_NAMES = 1_000  # of a dimension: nobody tells more of them apart
 
 
@@ -64,6 +65,11 @@ class HeldCalls(Named, Protocol):
 
     def relation(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         """The calls as a relation that can be queried, with further tables; each comes with a cursor of its own."""
+        ...
+
+    @property
+    def are_hidden(self) -> bool:
+        """Whether a query over the table `calls` would be over another one, which the session of these has."""
         ...
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldCalls":
@@ -145,6 +151,11 @@ class HeldFrame:
         for called, table in {**beside, name: frame}.items():
             cursor.register(called, table)
         return cursor.table(quoted(name))
+
+    @property
+    def are_hidden(self) -> bool:
+        """See `HeldCalls`."""
+        return False
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldFrame":
         """See `HeldCalls`."""
@@ -239,6 +250,15 @@ class HeldRelation:
             return self.loaded().relation(tz, beside)
         calls = self._calls.relation(self._selection, self._clock or tz, beside)
         return reduce(_after, self._then, calls)
+
+    @property
+    def are_hidden(self) -> bool:
+        """See `HeldCalls`. A relation has no name of its own in its session, and a table of somebody's may have it."""
+        if self._calls.can_be_reopened:
+            return False
+        with told():
+            answer: Any = self.relation("UTC").query("calls to look beside", _OTHER_CALLS)
+            return bool(answer.fetchall())
 
     def between(self, start: datetime | None, end: datetime | None) -> "HeldRelation":
         """See `HeldCalls`."""
