@@ -39,6 +39,7 @@ LOGS = "import_logs.md"
 BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
+READS_LOGS = {LOGS, "README.md"}
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
 
 
@@ -94,7 +95,7 @@ def test_every_block_of_a_page_runs(
             models = stack.enter_context(model_server())
             for name, value in models.environment.items():
                 monkeypatch.setenv(name, value)
-        if path.name == LOGS:
+        if path.name in READS_LOGS:
             lay_out_logs(tmp_path)
             monkeypatch.setenv("HOME", str(tmp_path))
         if path.name == BILLS:
