@@ -259,3 +259,12 @@ def test_figures_of_what_is_known_and_of_gaps() -> None:
         assert empty.layout.annotations[0].text == "No calls in this period"
     with pytest.raises(UsageError, match="needs day, empty_hours"):
         plots.gaps_over_time(pl.DataFrame({"calls": [1]}))
+
+
+def test_it_draws_itself_and_shows_itself_in_a_terminal() -> None:
+    found = load_usage(polars_frame([call(datetime(2026, 5, 1, 12, tzinfo=UTC))])).completeness()
+    assert found.draw().layout.title.text
+    assert found.draw("days").layout.title.text
+    assert found.sentence in str(found)
+    with pytest.raises(UsageError, match="there are: coverage, days"):
+        found.draw("gaps")  # type: ignore[arg-type]

@@ -356,3 +356,14 @@ def test_figures_of_burn_rates_and_of_the_course() -> None:
         assert "No calls in this period" in [annotation.text for annotation in figure.layout.annotations]
     with pytest.raises(UsageError, match=r"needs calls, bad_calls.*Get it by usage\.service_level"):
         plots.service_by(pl.DataFrame({"model_name": ["a"], "good_calls": [1]}))
+
+
+def test_a_level_draws_itself_and_shows_itself_in_a_terminal() -> None:
+    found = load_usage(polars_frame([call(datetime(2026, 5, 1, tzinfo=UTC), latency_ms=10)])).service_level(
+        latency_ms=1000
+    )
+    assert found.draw().layout.title.text
+    assert found.draw("over_time").layout.title.text
+    assert found.sentence in str(found)
+    with pytest.raises(UsageError, match="there are: level, over_time, burn"):
+        found.draw("gauge")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -24,9 +24,15 @@ from mofa_usage.analysis.tables import html_table
 from mofa_usage.audit.coverage import UNKNOWN, coverage
 from mofa_usage.audit.doubles import Found, contradictions, doubles
 from mofa_usage.audit.gaps import ENOUGH, SPAN, Gap, gaps
+from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles
 from mofa_usage.reading.relation import told
 from mofa_usage.zones import Moment, instant, utc, zone
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from mofa_usage.plots import DrawOptions
 
 __all__ = ["Completeness", "CompletenessOptions", "Waiting", "completeness"]
 
@@ -90,6 +96,26 @@ class Completeness:
         if self.too_short:
             parts.append(f"For gaps there is too short a history: it takes {ENOUGH} days.")
         return " ".join(parts)
+
+    def draw(
+        self,
+        kind: Literal["coverage", "days"] = "coverage",
+        *,
+        theme: Literal["light", "dark"] | None = None,
+        **options: "Unpack[DrawOptions]",
+    ) -> "Figure":
+        """Draw what is known of the calls of each model, or the calls of each day with the gaps in them.
+
+        Raises:
+            UsageError: there is no such figure; as `Breakdown.draw`.
+        """
+        drawn = {"coverage": self.coverage, "days": self.days}
+        if kind not in drawn:
+            raise UsageError(f"there is no figure {kind!r} of completeness; there are: {', '.join(drawn)}")
+        return drawn[kind].draw(theme=theme, **options)
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, *self.findings["sentence"], "", str(self.coverage)])
 
     def _repr_html_(self) -> str:
         """The coverage as a table for a notebook, and every finding as a sentence."""

@@ -156,7 +156,8 @@ def cache_savings(
         raise UsageError("the frame has no column 'cached_tokens', which tells what was read from a cache")
     usual = ["model_name"] if "model_name" in calls.columns else []
     asked = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
-    answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of))
+    # What has no rates is said by `rate_coverage`; nobody asked what it costs.
+    answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of), counted=False)
     around: Any = calls.query("calls with caches", _around(calls.columns))
     valued: Any = with_answers(around, answers).query("calls with rates", _valued(calls.columns))
     answer = breakdown(valued, asked, _MEASURES, tz=tz, start=start, end=end, top=top)

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import duckdb
 
 from mofa_usage.analysis import Breakdown, By
 from mofa_usage.analysis.tables import html_table
+from mofa_usage.errors import UsageError
 from mofa_usage.service.courses import Every, course, extent
 from mofa_usage.service.levels import burn, level
 from mofa_usage.service.promises import Promise
 from mofa_usage.zones import Moment, instant, utc, zone
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from mofa_usage.plots import DrawOptions
 
 __all__ = ["ServiceLevel", "ServiceOptions", "service_level"]
 
@@ -50,6 +56,26 @@ class ServiceLevel:
     def sentence(self) -> str:
         """What it says, in a few plain sentences; names in it are untrusted."""
         return " ".join((self.level.sentence, self.burn.sentence, self.over_time.sentence))
+
+    def draw(
+        self,
+        kind: Literal["level", "over_time", "burn"] = "level",
+        *,
+        theme: Literal["light", "dark"] | None = None,
+        **options: "Unpack[DrawOptions]",
+    ) -> "Figure":
+        """Draw the share of bad calls, what was in flight over time, or how fast the budget burns.
+
+        Raises:
+            UsageError: there is no such figure; as `Breakdown.draw`.
+        """
+        drawn = {"level": self.level, "over_time": self.over_time, "burn": self.burn}
+        if kind not in drawn:
+            raise UsageError(f"there is no figure {kind!r} of service levels; there are: {', '.join(drawn)}")
+        return drawn[kind].draw(theme=theme, **options)
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.sentence, str(self.level), str(self.burn)])
 
     def _repr_html_(self) -> str:
         """The level as a table for a notebook, with what all three say."""
