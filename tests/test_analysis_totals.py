@@ -121,7 +121,7 @@ QUESTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(15, 300), deadline=None)
+@settings(max_examples=trials(8, 300), deadline=None)
 @given(
     rows=calls(max_size=40, times=st.datetimes(datetime(2025, 4, 28), datetime(2025, 5, 12), timezones=st.just(UTC))),
     question=st.sampled_from(QUESTIONS),

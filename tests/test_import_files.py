@@ -254,7 +254,7 @@ async def test_a_document_that_is_cut_off(tmp_path: Path, cut: str) -> None:
     fill=st.integers(1, 64),
 )
 @settings(
-    max_examples=trials(50, 500),
+    max_examples=trials(25, 500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -387,7 +387,7 @@ def test_what_is_not_json_is_refused(hold: Any, value: object) -> None:
 @pytest.mark.parametrize("hold", JSON_HOLDERS)
 @given(value=strategies.json_values())
 @pytest.mark.proof
-@settings(max_examples=trials(25, 100))
+@settings(max_examples=trials(13, 100))
 def test_real_json_is_kept_equal(hold: Any, value: Any) -> None:
     assert hold(value) == value
     assert json.loads(json.dumps(hold(value))) == value
@@ -537,7 +537,7 @@ def test_a_key_is_shown_only_when_it_is_asked_for() -> None:
 
 @given(RECORDS)
 @pytest.mark.proof
-@settings(max_examples=trials(30, 300))
+@settings(max_examples=trials(15, 300))
 def test_records_are_frozen(record: BaseModel) -> None:
     for field in type(record).model_fields:
         with pytest.raises(ValidationError):
@@ -548,7 +548,7 @@ def test_records_are_frozen(record: BaseModel) -> None:
 
 @given(RECORDS)
 @pytest.mark.proof
-@settings(max_examples=trials(30, 300))
+@settings(max_examples=trials(15, 300))
 def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: BaseModel) -> None:
     same = type(record).model_validate(dict(record))
     assert same is not record
@@ -560,7 +560,7 @@ def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: Bas
 
 @given(st.one_of(strategies.messages(), strategies.api_calls(), strategies.sessions(), strategies.agents()))
 @pytest.mark.proof
-@settings(max_examples=trials(30, 300))
+@settings(max_examples=trials(15, 300))
 def test_records_survive_their_own_json(record: BaseModel) -> None:
     assert type(record).model_validate_json(record.model_dump_json()) == record
 

@@ -118,5 +118,5 @@ class Accounting(RuleBasedStateMachine):
 
 def test_every_record_is_accounted_for_at_every_moment() -> None:
     run_state_machine_as_test(
-        Accounting, settings=settings(max_examples=trials(15, 200), stateful_step_count=25, deadline=None)
+        Accounting, settings=settings(max_examples=trials(8, 200), stateful_step_count=25, deadline=None)
     )
