@@ -195,15 +195,18 @@ def _known(*columns: str | None) -> str:
 def _sums(has: Collection[str]) -> Iterator[str]:
     """The numbers of `_SUMS`; an unknown count of what is part of the prompt is none."""
 
+    def total(name: str) -> str:
+        return f"coalesce(sum({name}), 0)" if name in has else "0"
+
     def known(name: str) -> str:
         return f"coalesce({name}, 0)" if name in has else "0"
 
-    hour = known("cache_write_1h_tokens")
-    written = f"greatest({known('cache_write_tokens')}, {known('cache_write_5m_tokens')} + {hour})"
-    tokens = (*map(known, ("prompt_tokens", "completion_tokens", "cached_tokens")), written, hour)
-    money = map(known, ("input_price", "output_price"))
+    lifetimes = f"{known('cache_write_5m_tokens')} + {known('cache_write_1h_tokens')}"
+    written = f"sum(greatest({known('cache_write_tokens')}, {lifetimes}))"
     yield "count(*)"
-    yield from (f"sum({value})" for value in (known("total_price"), *tokens, *money))
+    yield from map(total, ("total_price", "prompt_tokens", "completion_tokens", "cached_tokens"))
+    yield written if {"cache_write_5m_tokens", "cache_write_1h_tokens"} & set(has) else total("cache_write_tokens")
+    yield from map(total, ("cache_write_1h_tokens", "input_price", "output_price"))
 
 
 # What their tokens cost -----------------------------------------------------------------------------------------------

