@@ -17,9 +17,12 @@ from playwright.sync_api import Browser, Page
 from mofa_usage import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 from mofa_usage.report import write_report
+from mofa_usage.report.answers import answers
 from mofa_usage.report.contents import contents
 from mofa_usage.report.pages import Page as PageOfOne
 from mofa_usage.report.period import Span, window
+from mofa_usage.report.pictures import Section, changed, talked, wasted
+from mofa_usage.report.reasons import Reasons
 from mofa_usage.report.tables import Table
 from mofa_usage.usage import UsageFrame, load_usage
 from tests.browser import open_browser
@@ -250,6 +253,107 @@ def test_a_model_has_one_colour_on_the_whole_page() -> None:
         colors[row[0].text].add(row[0].style.color if row[0].style else "")
     assert len(colors) == 11
     assert all(len(found) == 1 for found in colors.values())
+
+
+# Why it changed, what was wasted, what conversations cost
+
+
+def reasons(usage: UsageFrame, days: int | None = None) -> Reasons:
+    found = answers(usage, days)
+    assert found is not None
+    return found.reasons
+
+
+def section_of(why: Reasons, title: str) -> Section:
+    (found,) = (section for section in (*changed(why), *wasted(why), *talked(why)) if section.title == title)
+    return found
+
+
+def test_why_the_cost_changed_stands_first_and_at_a_glance(tmp_path: Path) -> None:
+    usage = month()
+    found = contents(usage, None)
+    section = found.sections[0]
+    change = usage.explain_change(("2026-05-17", "2026-05-24"), ("2026-05-24", "2026-05-31"))
+    assert section.title == "Why the cost changed"
+    assert section.sentences[0] == change.sentence
+    # 8 calls of 0.50 and one of 0.25, which was not before, after 7 of 0.50
+    assert change.sentence.startswith("The cost rose by $0.75 (21.4%), from $3.50 in 17 to 23 May 2026 to $4.25")
+    said = found.change
+    assert change.sentence.startswith(said)
+    assert said.startswith("The cost rose by $0.75")
+    assert "The cost rose by EUR 4.00, from EUR 0.00 in" in said
+    assert not said.endswith("left out.")
+    assert [figure.layout.title.text for figure in section.wide] == ["Change of cost"]
+    page = write_report(usage, tmp_path / "report.html").read_text()
+    assert page.count(f"<p>{said}") == 2
+
+
+def test_what_else_changed_stands_in_a_table_with_its_ranges() -> None:
+    (table,) = section_of(reasons(month()), "Why the cost changed").tables
+    rows = {row[0]: row[1:] for row in cells(table)}
+    assert table.head == ["Measure", "17 to 23 May 2026", "24 to 30 May 2026", "Change"]
+    assert rows["Calls"] == ["7", "17", "▲ 142.9%"]
+    assert rows["Cost per call (USD)"] == ["$0.50", "$0.472", "▼ 5.6%"]
+    assert rows["Cost per call (EUR)"] == ["unknown", "EUR 4.00", "not known before"]
+    # Wilson's intervals of 7 of 7 and of 16 of 17, by hand; the change has Newcombe's.
+    assert rows["Success rate"][:2] == ["100% (64.6% to 100%)", "94.1% (73.0% to 99.0%)"]
+    assert rows["Success rate"][2] == "▼ 5.9 points (-27 to +30)"
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [call(day, total_price=None) for day in range(4)],
+        [call(day, total_price=Decimal(0)) for day in range(4)],
+        [call(0), call(0.5)],
+        [call(day, total_price=Decimal(1) if day > 1 else None) for day in range(3)],
+    ],
+    ids=["no prices", "free", "less than two days", "no price before"],
+)
+def test_without_two_periods_with_prices_there_is_no_change(calls: list[dict[str, Any]]) -> None:
+    assert reasons(usage_of(calls)).change is None
+
+
+def test_what_drives_a_change_is_said_and_drawn() -> None:
+    before = [call(number / 300, agent_name=f"A{number % 3}") for number in range(300)]
+    after = [
+        call(1 + number / 300, agent_name=f"A{number % 3}", total_price=Decimal(2 if number % 3 == 1 else "0.5"))
+        for number in range(300)
+    ]
+    section = section_of(reasons(usage_of([*before, *after])), "Why the cost changed")
+    assert section.sentences[1] == "Agent A1 explains 100% of the rise of cost by $150.00."
+    assert len(section.narrow) == 1  # of one model there are no small multiples
+
+
+def test_waste_is_shown_where_it_has_a_price() -> None:
+    section = section_of(reasons(month()), "Waste")
+    assert section.sentences[0].startswith("$0.25 (1.6% of the cost) was wasted on 1 call")
+    assert reasons(usage_of([call(0), call(1, status="failed", total_price=None)])).waste is None
+
+
+def conversation(number: int, turns: int, day: float = 0.0) -> list[dict[str, Any]]:
+    name = f"00000000-0000-4000-8000-{number:012d}"
+    return [call(day + turn / 1000, chat_session_id=name, prompt_tokens=100 * (turn + 1)) for turn in range(turns)]
+
+
+def test_conversations_with_several_turns_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = usage_of([one for number in range(12) for one in conversation(number, number + 1, number / 2)])
+    section = section_of(reasons(usage), "Conversations")
+    assert section.sentences[0].startswith("There are 12 sessions; they cost $39.00")
+    (table,) = section.tables
+    assert len(table.rows) == 8
+    assert [row[0] for row in cells(table)][:2] == [f"00000000-0000-4000-8000-{number:012d}" for number in (11, 10)]
+    assert cells(table)[0][1:] == ["$6.00", "Wed 6 May 2026, 12:00", "15 min 51 s", "12", "1.80k", "100"]
+    monkeypatch.setattr("mofa_usage.report.reasons.MOST_CALLS", 30)
+    said = section_of(reasons(usage), "Conversations").sentences
+    assert said[0].startswith("There are 2 sessions; they cost $11.50")  # of 12 and 11 turns; the third one has 10
+    assert said[1] == "These are the calls since Tue 5 May 2026, 13:00."
+    monkeypatch.setattr("mofa_usage.report.reasons.MOST_CALLS", 5)
+    assert reasons(usage).conversations is None
+
+
+def test_conversations_of_one_turn_each_say_no_more_than_their_calls() -> None:
+    assert reasons(usage_of(conversation(1, 1) + conversation(2, 1))).conversations is None
 
 
 # The pages of single models and agents

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from mofa_usage.changes import Change
 from mofa_usage.measures import DIMENSIONS
 from mofa_usage.report.answers import Answers, answers
 from mofa_usage.report.charts import Timeline
@@ -25,12 +26,16 @@ OPTIONAL = {"priced_calls": "prices", "latency_calls": "latency", "ttft_calls": 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All of a report; without calls there is nothing but `nothing`, which says so."""
+    """All of a report; without calls there is nothing but `nothing`, which says so.
+
+    `change` says by how much the cost of the last days is another than before, and through what.
+    """
 
     nothing: str = ""
     span: Span | None = None
     window: Window | None = None
     calls: int = 0
+    change: str = ""
     tiles: Sequence[Tile] = ()
     sections: Sequence[Section] = ()
     tables: Sequence[Table] = ()
@@ -49,6 +54,7 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
         span=found.span,
         window=found.window,
         calls=recorded["calls"],
+        change=_change(found.reasons.change),
         tiles=list(tiles(found["whole"], found.get("now"), found.get("before"))),
         sections=list(sections(usage, found)),
         tables=list(_tables(usage, found)),
@@ -56,6 +62,14 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
         pages=list(pages(usage, found)),
         timeline=timeline_of(found),
     )
+
+
+def _change(change: Change | None) -> str:
+    """The first sentence of a change in each currency; names of calls come only in what follows."""
+    if change is None:
+        return ""
+    said = change.sentence.removesuffix(".").split(". ")
+    return "".join(f"{text}. " for text in said[: len(change.currencies)]).rstrip()
 
 
 def _absent(recorded: Mapping[str, Any]) -> Iterator[str]:

@@ -139,11 +139,11 @@ class _Shown:
         text = _text(now, measure, currency)
         if not self.has_before or (currency and currency not in self.before.money):
             return text, "", "neutral"
-        trend, grows = _trend(now, before, measure.kind)
+        change, grows = trend(now, before, measure.kind)
         growing = GROWING[measure.name]
         if grows is None or growing == "neutral":
-            return text, trend, "neutral"
-        return text, trend, "good" if grows == (growing == "good") else "bad"
+            return text, change, "neutral"
+        return text, change, "good" if grows == (growing == "good") else "bad"
 
 
 def _text(value: Any, measure: Measure, currency: str) -> str:
@@ -156,7 +156,7 @@ def _parts(row: Mapping[str, Any]) -> str:
     return " · ".join(f"{wording.compact(row[name])} {word}" for name, word in parts.items() if name in row)
 
 
-def _trend(now: Any, before: Any, kind: str) -> tuple[str, bool | None]:
+def trend(now: Any, before: Any, kind: str) -> tuple[str, bool | None]:
     """The change as text, and whether it goes up; None when it neither goes up nor down."""
     if before is None or now is None:
         return "not known before" if before is None else "not known now", None

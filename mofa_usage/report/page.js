@@ -69,6 +69,13 @@ function rows() {
     const head = first ? section : card;
     found.push({cards: [card], head, begin: head.getBoundingClientRect().top, bottom, height});
   }
+  // Tables under the last figures of a section stay with them.
+  for (const row of found) {
+    const section = row.head.closest("section");
+    if ([...section.querySelectorAll("figure")].at(-1) === row.cards.at(-1)) {
+      row.bottom = section.lastElementChild.getBoundingClientRect().bottom;
+    }
+  }
   return found;
 }
 

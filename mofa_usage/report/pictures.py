@@ -12,35 +12,51 @@ from plotly.graph_objects import Figure
 
 from mofa_usage.analysis import Breakdown
 from mofa_usage.report.answers import Answers
+from mofa_usage.report.asides import compared, dearest
 from mofa_usage.report.headlines import Figures
+from mofa_usage.report.period import moment
+from mofa_usage.report.reasons import Reasons
+from mofa_usage.report.tables import Table
 
 if TYPE_CHECKING:
     from mofa_usage.usage import UsageFrame
 
+MOST_MODELS = 4
+"""Of so many models the parts of their change are drawn: each takes much room."""
+
+MOST_WASTED = 8
+"""Of so many models the waste is drawn apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Figures under a heading and what they say; those of `wide` take the whole width of the page."""
+    """Figures under a heading and what they say in one paragraph or several, and small tables.
+
+    The figures of `wide` take the whole width of the page.
+    """
 
     title: str
-    sentence: str
+    sentences: Sequence[str]
     wide: Sequence[Figure] = ()
     narrow: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
 
 
 def sections(usage: "UsageFrame", found: Answers) -> Iterator[Section]:
     """The pictures of all calls."""
     recorded = found["recorded"].row(0, named=True)
+    yield from changed(found.reasons)
     if ("cost", "time") in found and Figures.of(found["whole"]).costs:
         cost = found["cost", "time"]
-        yield Section("Cost", cost.sentence, [cost.draw()], [found["cost", name].draw() for name in found.several])
+        yield Section("Cost", [cost.sentence], [cost.draw()], [found["cost", name].draw() for name in found.several])
+    yield from wasted(found.reasons)
     volume = _volume(found["tokens", "time"])
-    yield Section("Volume", volume.sentence, [volume.draw("over_time", measure=next(iter(volume.roles.measures)))])
+    yield Section("Volume", [volume.sentence], [volume.draw("over_time", measure=next(iter(volume.roles.measures)))])
     if ("success", "time") in found:
         failed = found.several if recorded["error_count"] else []
         yield Section(
             "Reliability",
-            found["success", "time"].sentence,
+            [found["success", "time"].sentence],
             [found["success", "time"].draw()],
             [found["success", name].draw("failures_by") for name in failed],
         )
@@ -48,9 +64,40 @@ def sections(usage: "UsageFrame", found: Answers) -> Iterator[Section]:
     speed = list(_speed_by_model(usage, found, recorded))
     if over or speed:
         told = found.get("latency", found.model or "") if found.several else found.get("latency", "time")
-        yield Section("Speed", told.sentence if told is not None else "", over, speed)
+        yield Section("Speed", [] if told is None else [told.sentence], over, speed)
     if found.span.last - found.span.first >= timedelta(days=2):
-        yield Section("Rhythm", found["week"].sentence, [found["week"].draw()])
+        yield Section("Rhythm", [found["week"].sentence], [found["week"].draw()])
+    yield from talked(found.reasons)
+
+
+def changed(why: Reasons) -> Iterator[Section]:
+    """Why the last days cost more or less than those before."""
+    if why.change is None:
+        return
+    parts = [why.change.draw("changes_by", top=MOST_MODELS)] if len(why.change) > 1 else []
+    sentences = [why.change.sentence]
+    if why.drivers is not None:
+        sentences.append(why.drivers.sentence)
+        parts += [why.drivers.draw()] if len(why.drivers) else []
+    tables = [table for table in (compared(why.change.beside),) if table]
+    yield Section("Why the cost changed", sentences, [why.change.draw()], parts, tables)
+
+
+def wasted(why: Reasons) -> Iterator[Section]:
+    """What was paid for nothing."""
+    if why.waste is not None:
+        yield Section("Waste", [why.waste.sentence], [why.waste.draw(top=MOST_WASTED)])
+
+
+def talked(why: Reasons) -> Iterator[Section]:
+    """What conversations cost, and how they grow."""
+    if why.conversations is None:
+        return
+    sessions, since = why.conversations.sessions, why.conversations.since
+    sentences = [sessions.sentence, *([] if since is None else [f"These are the calls since {moment(since)}."])]
+    costs = [sessions.draw("costs")] if len(sessions.costs) else []
+    tables = [table for table in (dearest(sessions.dearest),) if table]
+    yield Section("Conversations", sentences, [], [sessions.draw(), *costs], tables)
 
 
 def _volume(answer: Breakdown) -> Breakdown:
