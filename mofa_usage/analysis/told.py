@@ -121,4 +121,5 @@ class Told:
 
     def _of_slice(self, dimension: str, value: object) -> str:
         entry = self.roles.dimensions[dimension]
-        return f"no {entry.title}" if value == wording.NONE else f"{entry.title} {self.name(dimension, value)}"
+        title = entry.title if entry.title.isupper() else f"{entry.title[:1].lower()}{entry.title[1:]}"
+        return f"no {title}" if value == wording.NONE else f"{title} {self.name(dimension, value)}"

@@ -58,7 +58,8 @@ def drivers(
     """The slices of calls that explain most of the change of a measure from one period to another, best first.
 
     A slice is all calls with one value of a dimension, or with one value of each of two. It is listed if it changed
-    otherwise than the calls outside of it, by more than chance would do (four standard errors). The first one fits the
+    otherwise than the calls outside of it, by more than chance would do: four standard errors, and more
+    where the values of a dimension go up and down by themselves, as users do. The first one fits the
     change of all slices best; each further one is chosen by the calls that those before it leave, so that what only
     says the same again is left out, and a pair is above its single dimensions only where it fits clearly better. Rows
     are in the order of what they explain so. See `mofa_usage.changes.scores` and `.slices` for the method.
@@ -252,12 +253,14 @@ def _series(numbers: Sequence[Fraction | None], dtype: pl.DataType) -> pl.Series
 def _measures(measure: Measure) -> dict[str, Measure]:
     """What the number columns of an answer are."""
     found = {"explained": ANSWERS["explained"]}
+    noun = measure.title if measure.title.isupper() else f"{measure.title[:1].lower()}{measure.title[1:]}"
+    noun += " calls" if measure.unit == "calls" and "calls" not in noun else ""
     for name, text in (("change", "change"), ("before", "before"), ("after", "after")):
         column = f"{measure.name}_{name}"
         found[column] = replace(
             measure,
             name=column,
-            title=f"{measure.title} {text}" if name != "change" else f"Change of {measure.title}",
+            title=f"{measure.title} {text}" if name != "change" else f"Change of {noun}",
             description=f"{measure.description} Of the slice.",
             formula=Reckoned("drivers"),
             additive=False,

@@ -13,31 +13,26 @@ a large slice that moved a little with everything nor a few odd calls come first
 
 The variance is that of the period before, if the number of calls grows like that of the rest. The period after cannot
 say it: there the slice may be different, which would make what stands out most look the least certain. A slice of few
-calls borrows `_BORROWED` calls of the average kind. But whether anything stands out is asked again with the variance of
-both periods as they are: one very dear call is none that a cause can be seen in.
+calls borrows `_BORROWED` calls of the average kind. But whether anything stands out is asked again (`certainty`, the
+square of how many standard errors it is) with the variance of both periods as they are: one very dear call is none that
+a cause can be seen in.
 """
 
 from collections.abc import Mapping
-from math import log
 
 import polars as pl
 
 __all__ = ["of_ratio", "of_share", "of_sum", "trusted"]
 
 _BORROWED, _DUE = 100, 0.1
-_CERTAIN = 4.0
-"""So many standard errors an effect must have: with thousands of slices 3 are exceeded by chance."""
-
-_UNLIKELY = -log(1e-5)
-"""The logarithm of one in 100,000."""
-
 _FLUCTUATION = 0.05
 """What a slice may differ by from the others without any cause: see `trusted`."""
 
 
 def _scored(effect: pl.Expr, usual: pl.Expr, seen: pl.Expr, basis: pl.Expr) -> dict[str, pl.Expr]:
-    strength = pl.when(usual > 0, seen > 0, effect**2 >= _CERTAIN**2 * seen).then(effect**2 / usual)
-    return {"strength": strength, "effect": trusted(effect, usual, basis)}
+    known = (usual > 0) & (seen > 0)
+    gains = {"strength": effect**2 / usual, "certainty": effect**2 / seen}
+    return {name: pl.when(known).then(gain) for name, gain in gains.items()} | {"effect": trusted(effect, usual, basis)}
 
 
 def trusted(effect: pl.Expr, usual: pl.Expr, basis: pl.Expr) -> pl.Expr:
@@ -89,12 +84,14 @@ def of_share(slices: pl.LazyFrame, whole: Mapping[str, float]) -> pl.LazyFrame:
     rate = pl.when(rest > 0).then((whole["n0"] - n) / rest)
     effect, average = n - rate * d, whole["n0"] / max(whole["d0"], 1)
     usual = average * (1 - average) * (d + d**2 / rest)
-    # At least so unlikely are so many slow calls at the rate of the others: Chernoff's bound, which holds for few, too.
+    # The logarithm of Chernoff's bound of the chance of so many at the rate of the others, which holds for few, too.
     own, theirs = n / d, (whole["n0"] - n + 1) / (rest + 1)
+    slow = pl.when(own > 0).then(own * (own / theirs).log()).otherwise(0.0)
     good = pl.when(own < 1).then((1 - own) * ((1 - own) / (1 - theirs)).log()).otherwise(0.0)
-    unlikely = d * (own * (own / theirs).log() + good)
-    strength = pl.when(own > theirs, unlikely >= _UNLIKELY, usual > 0).then(effect**2 / usual)
-    return slices.with_columns(strength=strength, effect=trusted(effect, usual, rate * d))
+    strength = pl.when(own > theirs, usual > 0).then(effect**2 / usual)
+    return slices.with_columns(
+        strength=strength, certainty=2 * d * (slow + good), effect=trusted(effect, usual, rate * d)
+    )
 
 
 Products = tuple[pl.Expr | float, pl.Expr | float, pl.Expr | float]

@@ -26,17 +26,21 @@ __all__ = ["Found", "Score", "best", "check_bounds"]
 _BETTER = 1.05
 """How many times the strength of its single dimensions a pair must have."""
 
+_CERTAIN, _MANY = 16.0, 20
+"""The least certainty, four standard errors: with thousands of slices three are exceeded by chance. And of how many
+values of a dimension their unrest is told, by which that is multiplied."""
+
 _AGAINST = 1.1
 """How many times as strong a slice must be that went against the change of the whole."""
 
 _DIGITS = 9
 """Significant digits in which strengths are compared: sums of floats differ in the last, depending on their order."""
 
-_CODES, _KEYS = "^k[0-9]+$", ("set", "first", "second")
+_CODES, _KEYS, _OF = "^k[0-9]+$", ("set", "first", "second"), ("set", "of_first", "of_second")
 
 Score = Callable[[pl.LazyFrame, Mapping[str, float]], pl.LazyFrame]
-"""Adds to the sums of slices, given those of all calls, the columns `strength` (null: it does not count) and `effect`,
-how much the slice has of what is explained beyond what is usual."""
+"""Adds to the sums of slices, given those of all calls, the columns `strength` (null: it does not count), `certainty`,
+the square of how many standard errors it is from nothing, and `effect`, how much of what is explained is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,12 @@ def best(leaves: Leaves, score: Score, towards: int, least: int, most: int) -> I
     sets = [*((place,) for place in places), *combinations(places, 2)]
     left = leaves.floats
     table = _sums(left, sets)
+    unrest: Mapping[int, float] | None = None
     for _ in range(most):
         whole = left.select(pl.exclude(_CODES).sum()).row(0, named=True)
-        row = _strongest(score(table.lazy(), whole), towards, least)
+        scored = score(table.lazy(), whole).filter(pl.max_horizontal("^calls[0-9]$") >= least).collect()
+        unrest = _unrest(scored) if unrest is None else unrest
+        row = _strongest(scored, unrest, towards)
         if row is None:
             return
         found = Found(dict(zip(sets[row["set"]], (row["first"], row["second"]), strict=False)), row["effect"])
@@ -107,24 +114,34 @@ def _without(table: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
     return both.with_columns(less).select(table.columns)
 
 
-def _strongest(scored: pl.LazyFrame, towards: int, least: int) -> dict[str, Any] | None:
+def _unrest(scored: pl.DataFrame) -> dict[int, float]:
+    """By how much the values of each dimension vary more than single calls would make them, at least 1.
+
+    The calls of a user come in sessions, so that users go up and down without any cause. The middle one of many values
+    tells it: the square of a normal deviation is above 0.455 as often as below.
+    """
+    singles = scored.filter(pl.col("of_first").is_null(), pl.col("certainty").is_finite())
+    middle = pl.when(pl.len() >= _MANY).then((pl.col("certainty").median() / 0.455).clip(1)).otherwise(1.0)
+    found = singles.group_by("set").agg(unrest=middle)
+    return dict(found.rows())
+
+
+def _strongest(scored: pl.DataFrame, unrest: Mapping[int, float], towards: int) -> dict[str, Any] | None:
     """The slice that stands out most; None where none does."""
-    enough = pl.max_horizontal("^calls[0-9]$") >= least
     against = pl.when(pl.col("effect") * towards < 0).then(1 / _AGAINST).otherwise(1.0)
-    weighed = (pl.col("strength") * against).round_sig_figs(_DIGITS)
-    strength = pl.when(enough & pl.col("strength").is_finite()).then(weighed)
-    rows = scored.with_columns(strength=strength).select(*_KEYS, "of_first", "of_second", "strength", "effect")
+    apart = {number: value for number, value in unrest.items() if value > 1} or {0: 1.0}
+    of = (pl.col(name).replace_strict(apart, default=1.0, return_dtype=pl.Float64) for name in _OF)
+    needed = pl.max_horizontal(*of)
+    is_certain = (pl.col("certainty") >= _CERTAIN * needed) & pl.col("strength").is_finite()
+    strength = pl.when(is_certain).then((pl.col("strength") * against).round_sig_figs(_DIGITS))
+    rows = scored.select(*_KEYS, "of_first", "of_second", "effect", strength=strength)
     singles = rows.filter(pl.col("of_first").is_null())
     for side in ("first", "second"):
-        above = singles.select(
-            pl.col("set").alias(f"of_{side}"), pl.col("first").alias(side), **{f"by_{side}": "strength"}
-        )
+        named = {f"of_{side}": "set", side: "first", f"by_{side}": "strength"}
+        above = singles.select(pl.col(column).alias(name) for name, column in named.items())
         rows = rows.join(above, on=[f"of_{side}", side], how="left", maintain_order="left")
     parents = pl.max_horizontal("by_first", "by_second").fill_null(0)
-    found = (
-        rows.filter(pl.col("strength") > 0, pl.col("of_first").is_null() | (pl.col("strength") >= _BETTER * parents))
-        .sort("strength", *_KEYS, descending=[True, False, False, False])
-        .head(1)
-        .collect()
-    )
+    better = pl.col("of_first").is_null() | (pl.col("strength") >= _BETTER * parents)
+    order = [True, *(False for _ in _KEYS)]
+    found = rows.filter(pl.col("strength") > 0, better).sort("strength", *_KEYS, descending=order).head(1)
     return found.row(0, named=True) if found.height else None

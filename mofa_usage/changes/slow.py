@@ -5,6 +5,7 @@ Slices are found as those of a change are (`slices`), by another score (`scores.
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 
 import duckdb
 import polars as pl
@@ -39,11 +40,11 @@ def slow_drivers(
     """The slices of calls that have more than their part of the slowest ones, best first.
 
     Slow is a call whose latency is at or above the exact quantile of all calls that have a latency: with 0.99 the
-    slowest 1%, and more where many are equal. A slice is listed where so many slow calls in it would come about by
-    chance, at the rate of the calls outside of it, less than once in 100,000 times (by Chernoff's bound, which errs on
-    the safe side, of few calls, too: there are thousands of slices). Slices, their order and what cannot be told are
-    those of `drivers`: first is the one that has most slow calls beyond the part of its size, and each further one is
-    chosen by the calls that those before it leave.
+    slowest 1%, and more where many are equal. A slice is listed where so many slow calls in it would hardly come about
+    by chance at the rate of the calls outside of it: by Chernoff's bound, which errs on the safe side, of few calls,
+    too; as unlikely as four standard errors, and more so where the values of a dimension differ by themselves. Slices,
+    their order and what cannot be told are those of `drivers`: first is the one that has most slow calls beyond the
+    part of its size, and each further one is chosen by the calls that those before it leave.
 
     Args:
         calls: Calls of `mofa_usage.reading.columns.CALL_SCHEMA` or some of it, with `latency_ms`.
@@ -75,6 +76,7 @@ def slow_drivers(
     parts = Parts(Aggregate("count", where=(slow,)), Aggregate("count", "latency_ms"))
     leaves = read_leaves(opened, sliced.dimensions, sliced.distinct, parts, ["d IS NOT NULL"], tz)
     found = sorted(best(leaves, of_share, 1, min_calls, top), key=lambda one: -one.effect)
+    found = [one for one in found if _lift(leaves, one) > 1]  # also with the calls of those before it
     names, dimensions_of = slice_columns(leaves, sliced.dimensions, found, [entry.name for entry in _MEASURES])
     rows = pl.DataFrame({**names, **_numbers(leaves, found)}).select(pl.exclude(MISSING_MARK), MISSING_MARK)
     held = {entry.name: MeasureColumn(entry) for entry in _MEASURES}
@@ -97,6 +99,13 @@ def _counts(leaves: Sequence[pl.DataFrame]) -> dict[str, pl.Series]:
     }
 
 
+def _lift(leaves: Leaves, found: Found) -> Fraction:
+    """How many times as many slow calls a slice has as its size says."""
+    mine, all_ = (_counts([some]) for some in (leaves.of(found.codes), leaves.frame))
+    slow, calls = (Fraction(mine[name].item(), all_[name].item()) for name in ("slow_calls", "latency_calls"))
+    return slow / calls
+
+
 def _numbers(leaves: Leaves, found: Sequence[Found]) -> dict[str, pl.Series]:
     counts = _counts([leaves.of(one.codes) for one in found])
     slow, calls = (column.item() for column in _counts([leaves.frame]).values())
@@ -104,7 +113,7 @@ def _numbers(leaves: Leaves, found: Sequence[Found]) -> dict[str, pl.Series]:
     numbers = {
         "slow_share": [mine / slow for mine, _ in pairs],
         "call_share": [all_ / calls for _, all_ in pairs],
-        "lift": [mine * calls / (all_ * slow) for mine, all_ in pairs],
+        "lift": [float(_lift(leaves, one)) for one in found],
         "lift_low": [(wilson(mine, all_, _LEVEL)[0] or 0.0) * calls / slow for mine, all_ in pairs],
     }
     return {name: pl.Series(values, dtype=pl.Float64) for name, values in numbers.items()} | counts

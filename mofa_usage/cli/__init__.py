@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import bills, check, data, efficiency, export, imports, outbox, retention, tail, views, why
+from mofa_usage.cli import bills, check, data, drivers, efficiency, export, imports, outbox, retention, tail, views, why
 from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.cli.output import complain
@@ -60,6 +60,7 @@ _COMMANDS = (
     imports.import_,
     views.summary,
     why.why,
+    drivers.drivers,
     efficiency.waste,
     efficiency.cache,
     efficiency.sessions,

@@ -1,16 +1,14 @@
 """The command that says why the cost changed: `why`."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
 from mofa_usage.cli.choosing import load, nothing
+from mofa_usage.cli.comparing import After, Before, compared
 from mofa_usage.cli.options import Calls, Printed
 from mofa_usage.cli.output import complain, console, print_answer, print_rows
-from mofa_usage.cli.periods import period, previous, whole_period
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
 
@@ -21,16 +19,7 @@ __all__ = ["why"]
 
 _TOP = 20
 _GIVES_WAY = ("unpriced_before", "unpriced_after", "calls_before", "calls_after", "cost_before", "cost_after")
-_Range = tuple[datetime, datetime]
 
-When = Annotated[
-    str | None,
-    typer.Option("--after", metavar="PERIOD", help="What changed: 2026-05, 2026-05-04..2026-05-11, 7d. Or --start."),
-]
-Before = Annotated[
-    str | None,
-    typer.Option("--before", metavar="PERIOD", help="Compared with what; unless given, as long a period right before."),
-]
 By = Annotated[
     list[str] | None,
     typer.Option("--by", metavar="DIMENSION", help="A row for each value of this: model_name unless given. Repeat."),
@@ -47,7 +36,7 @@ Top = Annotated[
 def why(
     calls: Calls,
     printed: Printed,
-    after: When = None,
+    after: After = None,
     before: Before = None,
     by: By = None,
     per: PerDay = None,
@@ -65,7 +54,7 @@ def why(
 
     [bold]mofa-usage why --after 7d --per week --json[/bold]
     """
-    early, late = _compared(calls, before, after, zone(calls.tz))
+    early, late = compared(calls, before, after, zone(calls.tz))
     reaching = replace(calls, start=min(early[0], late[0]).isoformat(), end=max(early[1], late[1]).isoformat())
     usage, which = load(reaching)
     if not len(usage):
@@ -80,20 +69,6 @@ def why(
         print_answer(answer if top is None else answer.head(top), printed)
         return
     _show(answer, _TOP if top is None else top)
-
-
-def _compared(calls: Calls, before: str | None, after: str | None, clock: ZoneInfo) -> tuple[_Range, _Range]:
-    """The two periods that the options mean."""
-    if after is not None and (calls.start or calls.end):
-        raise UsageError("--after and --start say the same; give one of them")
-    if after is not None:
-        late = whole_period("--after", after, clock)
-    else:
-        start, end = period(calls.start, calls.end, clock)
-        if start is None:
-            raise UsageError("which period? Give --after 2026-05, or --start; it is compared with the one before it")
-        late = (start, end or datetime.now(clock))
-    return (previous(*late) if before is None else whole_period("--before", before, clock)), late
 
 
 def _show(answer: "Change", top: int) -> None:

@@ -11,6 +11,8 @@ columns say it.
 | `latency`, or `latency_*` or `ttft_*` | `speed_over_time` | `speed_by` |
 | `token_rate`, or `token_rate_*` | `token_rate` | `token_rate` |
 | `success_rate`, or it and the counts of failures | `success_over_time` | `failures_by` |
+| `drivers` | | `drivers_of` |
+| `slow_drivers` | | `slow_drivers_of` |
 | `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
 | one measure | `over_time` | `by_dimension` |
 | several measures | `measures_over_time` | `measures_by`; without dimensions `headlines` |
@@ -44,6 +46,7 @@ from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.caches import cache_savings_by
 from mofa_usage.plots.change import changes_by, waterfall
 from mofa_usage.plots.completeness import coverage_by, gaps_over_time
+from mofa_usage.plots.drivers import drivers_of, slow_drivers_of
 from mofa_usage.plots.failures import failures_by
 from mofa_usage.plots.headlines import headlines
 from mofa_usage.plots.heat import GRIDS, heatmap
@@ -72,6 +75,7 @@ __all__ = [
     "cost_over_time",
     "coverage_by",
     "draw",
+    "drivers_of",
     "failures_by",
     "gaps_over_time",
     "headlines",
@@ -85,6 +89,7 @@ __all__ = [
     "service_burn",
     "service_by",
     "session_costs",
+    "slow_drivers_of",
     "speed_by",
     "speed_over_time",
     "success_over_time",
@@ -254,6 +259,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "cost_by": cost_by,
         "cost_over_time": cost_over_time,
         "coverage_by": coverage_by,
+        "drivers_of": drivers_of,
         "failures_by": failures_by,
         "gaps_over_time": gaps_over_time,
         "headlines": headlines,
@@ -267,6 +273,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "session_costs": session_costs,
         "service_burn": service_burn,
         "service_by": service_by,
+        "slow_drivers_of": slow_drivers_of,
         "speed_by": speed_by,
         "speed_over_time": speed_over_time,
         "success_over_time": success_over_time,
@@ -312,6 +319,8 @@ def draw(
 
 _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
+        "drivers": drivers_of,
+        "slow_drivers": slow_drivers_of,
         "reconcile": billed_and_recorded,
         "cache_savings": cache_savings_by,
         "session_costs": session_costs,

@@ -64,9 +64,8 @@ def slow_drivers(told: Told) -> Iterator[str]:
 
 
 def _noun(change: Measure) -> str:
-    """`the cost`: the measure that changed, from the title of its change."""
-    title = change.title.removeprefix("Change of ")
-    return title if title.isupper() else title[0].lower() + title[1:]
+    """The measure that changed, by the title of its change."""
+    return change.title.removeprefix("Change of ")
 
 
 def _amount(told: Told, entry: Measure, value: Any) -> str:
