@@ -163,8 +163,8 @@ class _Reading:
         for name in self.parts.aggregates:
             is_count = name.startswith("met_")
             found |= {name: f"count({name})"} if is_count else {name: f"sum({name})", f"known_{name}": f"count({name})"}
-        amount = {name: f"coalesce({name}, 0)::DOUBLE" for name in self.parts.names}
-        return found | {both: f"sum({amount[both[0]]} * {amount[both[1]]})" for both in self.parts.squares}
+        # A call without one of the two adds nothing.
+        return found | {both: f"sum({both[0]}::DOUBLE * {both[1]}::DOUBLE)" for both in self.parts.squares}
 
     def _of_periods(self) -> Iterator[str]:
         """The sums of each period, from those of the calls that are in the same ones."""
