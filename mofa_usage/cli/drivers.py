@@ -45,7 +45,8 @@ def drivers(
     """Show which slices of the calls explain most of a change, best first.
 
     A slice is a model, a user, a label, ..., or a pair of such: one model in one feature. It is shown if it changed
-    otherwise than all other calls, by more than chance. Of [bold]latency[/bold] nothing is compared: it shows where the slowest calls are.
+    otherwise than all other calls, by more than chance. Of [bold]latency[/bold] nothing is compared: it shows where the
+    slowest calls are.
 
     [bold]mofa-usage drivers cost --before 2026-04 --after 2026-05 --tz Europe/Berlin[/bold]
 
