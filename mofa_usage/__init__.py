@@ -56,11 +56,13 @@ if TYPE_CHECKING:
     )
     from mofa_usage.report import write_report
     from mofa_usage.stores import (
+        BackfillResult,
         InMemoryStore,
         MySqlStore,
         PostgresStore,
         SqliteStore,
         Store,
+        backfill_prices,
         connect,
         from_env,
     )
@@ -75,6 +77,7 @@ _HOMES = {
     "AgentConfig": "mofa_usage.records",
     "AgentPlugin": "mofa_usage.recording",
     "ApiCallStatus": "mofa_usage.records",
+    "BackfillResult": "mofa_usage.stores",
     "Breakdown": "mofa_usage.analysis",
     "ChatClient": "mofa_usage.recording",
     "ChatMetadata": "mofa_usage.recording",
@@ -106,6 +109,7 @@ _HOMES = {
     "ToolResultContent": "mofa_usage.records",
     "UsageFrame": "mofa_usage.usage",
     "UsageStatistics": "mofa_usage.records",
+    "backfill_prices": "mofa_usage.stores",
     "connect": "mofa_usage.stores",
     "export_parquet": "mofa_usage.warehouse",
     "from_env": "mofa_usage.stores",
@@ -121,6 +125,7 @@ __all__ = [
     "AgentConfig",
     "AgentPlugin",
     "ApiCallStatus",
+    "BackfillResult",
     "Breakdown",
     "ChatClient",
     "ChatMetadata",
@@ -162,6 +167,7 @@ __all__ = [
     "UsageError",
     "UsageFrame",
     "UsageStatistics",
+    "backfill_prices",
     "connect",
     "export_parquet",
     "from_env",

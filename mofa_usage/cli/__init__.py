@@ -17,7 +17,21 @@ from collections.abc import Sequence
 
 import typer
 
-from mofa_usage.cli import bills, check, data, drivers, efficiency, export, imports, outbox, retention, tail, views, why
+from mofa_usage.cli import (
+    bills,
+    check,
+    data,
+    drivers,
+    efficiency,
+    export,
+    imports,
+    outbox,
+    prices,
+    retention,
+    tail,
+    views,
+    why,
+)
 from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Debug, Version, settings
 from mofa_usage.cli.output import complain
@@ -69,6 +83,7 @@ _COMMANDS = (
     check.check,
     bills.reconcile,
     views.report,
+    prices.prices,
     export.export,
     views.notebook,
     data.migrate,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mofa_usage.cli.options import Printed, Url, pairs_of
+from mofa_usage.cli.options import Prices, Printed, Url, pairs_of, price_book
 from mofa_usage.cli.output import console, print_record
 from mofa_usage.errors import UsageError
 
@@ -89,6 +89,7 @@ def import_(
     batch_size: BatchSize = 5_000,
     round_prices: RoundPrices = False,
     text_ids: TextIds = False,
+    prices: Prices = None,
 ) -> None:
     """Store the calls of files.
 
@@ -126,6 +127,7 @@ def import_(
             rejects=rejects,
             round_prices=round_prices,
             text_ids=text_ids,
+            prices=None if prices is None else price_book(prices),
         )
     )
     if printed.for_programs:

@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mofa_usage.cli.bundles import Bundle
 from mofa_usage.errors import UsageError
 
+if TYPE_CHECKING:
+    from mofa_usage.pricing import PriceBook
+
 __all__ = [
     "Calls",
     "Debug",
     "Overwrite",
     "Period",
+    "Prices",
     "Printed",
     "TimeZone",
     "Url",
@@ -23,6 +27,7 @@ __all__ = [
     "Yes",
     "database_url",
     "pairs_of",
+    "price_book",
     "settings",
 ]
 
@@ -65,6 +70,14 @@ TimeZone = Annotated[
         metavar="ZONE",
         help="Time zone of --start, --end, days and hours, for example Europe/Berlin.",
         rich_help_panel=_WHICH,
+    ),
+]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        "--prices",
+        metavar="list|FILE",
+        help="Calls without a price get one: list prices, or those of a price file (TOML) before them.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, without asking.")]
@@ -143,6 +156,19 @@ def database_url(url: str | None) -> str:
     if not url or not url.strip():
         raise UsageError("which database? Give --url, for example --url sqlite:usage.db, or set DATABASE_URL")
     return url.strip()
+
+
+def price_book(said: str | None) -> "PriceBook":
+    """The price book that `--prices` names: list prices, or a price file with list prices behind it.
+
+    Raises:
+        UsageError: there is no such file, or it breaks a rule.
+        MissingExtraError: the extra `pricing` is not installed.
+    """
+    from mofa_usage.pricing import PriceBook
+
+    listed = PriceBook.default()
+    return listed if said is None or said.strip() == "list" else PriceBook.load(said).or_else(listed)
 
 
 def pairs_of(option: str, given: Sequence[str] | None, what: str, prefix: str = "") -> dict[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mofa_usage.stores import Store
 
-__all__ = ["cleanup", "forget"]
+__all__ = ["cleanup", "existing", "forget"]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
@@ -48,7 +48,7 @@ def cleanup(
     before = {what: _moment(now, f"--{what}", text) for what, text in ages.items() if text is not None}
     if not before:
         raise UsageError("what is old? Give --calls, --messages or both, for example --messages 30d")
-    source = _existing(url)
+    source = existing(url)
     old = _run(source, lambda store: _clean_up(store, before, dry_run=True))
     if not dry_run and any(old.values()):
         said = " and ".join(f"{_count(number, what)} from before {before[what]:%Y-%m-%d %H:%M} UTC"
@@ -82,7 +82,7 @@ def forget(
 
     [bold]mofa-usage forget --user alice --keep-label team --yes --url sqlite:usage.db[/bold]
     """
-    identity, source = _user_id(user), _existing(url)
+    identity, source = _user_id(user), existing(url)
     kept = keep_label or []
 
     async def forgotten(store: "Store", only_count: bool) -> dict[str, int]:
@@ -125,14 +125,14 @@ def _moment(now: datetime, option: str, text: str) -> datetime:
         raise UsageError(f"{option} = {text!r} lies before the year 1") from error
 
 
-def _existing(url: str | None) -> str:
-    """The URL of a database that is there: none is made to delete something from it."""
+def existing(url: str | None) -> str:
+    """The URL of a database that is there: none is made to change something in it."""
     from mofa_usage.urls import MEMORY_PATH, parse_url, sqlite_path
 
     source = database_url(url)
     backend, parsed = parse_url(source)
     if backend == "memory" or (backend == "sqlite" and parsed.database == MEMORY_PATH):
-        raise UsageError(f"{source} is in memory: there is nothing to delete when the command begins")
+        raise UsageError(f"{source} is in memory: there is nothing in it when the command begins")
     if backend == "sqlite":
         path = Path(sqlite_path(source.partition(":")[2]))
         if not path.exists():

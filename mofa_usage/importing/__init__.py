@@ -47,6 +47,7 @@ from mofa_usage.tokens import Readings, TokensOption
 from mofa_usage.zones import zone
 
 if TYPE_CHECKING:
+    from mofa_usage.pricing import PriceBook
     from mofa_usage.stores import Store
 
 __all__ = ["ImportResult", "RejectReason", "import_calls"]
@@ -70,6 +71,7 @@ async def import_calls(
     rejects: Source | None = None,
     round_prices: bool = False,
     text_ids: bool = False,
+    prices: "PriceBook | None" = None,
     progress: bool | None = None,
 ) -> ImportResult:
     """Store the calls that the files or the table `source` hold.
@@ -101,6 +103,7 @@ async def import_calls(
             beyond the 15 digits that a double is sure of is rounded in any case. Both are counted.
         text_ids: make UUIDs of ids that are none, the same text always the same UUID, instead of refusing them; names
             of users, sessions and agents are kept as labels, too.
+        prices: give calls without a price that of this book, as of their day; what it does not know stays unknown.
         progress: show a progress bar; by default if standard error is a terminal, or in a notebook.
 
     Raises:
@@ -132,7 +135,7 @@ async def import_calls(
                 contradictions=contradictions,
                 is_text=rows.is_text,
             )
-            jobs.append(Job(store, rows, builder, repeats=repeats, refused=refused, tally=tally))
+            jobs.append(Job(store, rows, builder, repeats=repeats, refused=refused, tally=tally, prices=prices))
         for job in jobs:
             with progress_bar(f"Looking through {Path(job.name).name}", job.size, progress) as advance:
                 await job.survey(advance)
@@ -167,6 +170,7 @@ def _result(
         tokens_read=tuple(dict.fromkeys(sentence for job in jobs for sentence in job.tokens_read())),
         unknown_tokens=tally.unknown_tokens,
         rounded_prices=fields.rounded_prices,
+        priced=tally.priced,
         left_out=dict(sorted(tally.left_out.items())),
         unrecognised=opened.unrecognised,
     )

@@ -22,11 +22,13 @@ from mofa_usage.importing.rejects import Rejections
 from mofa_usage.importing.repeats import SAID_AGAIN, Repeats
 from mofa_usage.importing.rows import CallBuilder, NoCallError, RowRefusedError
 from mofa_usage.importing.source import Identity, RowSource, SourceRow
+from mofa_usage.pricing import with_price
 from mofa_usage.records import LLMApiCall
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from mofa_usage.pricing import PriceBook
     from mofa_usage.stores import Store
 
 __all__ = ["Job", "Tally"]
@@ -44,6 +46,7 @@ class Tally:
         self.replaced = 0
         self.unchanged = 0
         self.unknown_tokens = 0
+        self.priced = 0
         self.left_out: Counter[str] = Counter()
         self.start: datetime | None = None
         self.end: datetime | None = None
@@ -80,6 +83,7 @@ class Job:
         repeats: Repeats,
         refused: Rejections,
         tally: Tally,
+        prices: "PriceBook | None" = None,
     ) -> None:
         self.name = source.name
         self.format = source.format
@@ -90,6 +94,7 @@ class Job:
         self._repeats = repeats
         self._refused = refused
         self._tally = tally
+        self._prices = prices
         self._unread: Iterator[SourceRow] = iter(())
         self._unseen = set(source.columns or ())  # columns without any value so far
         self._columns = dict.fromkeys(source.columns or ())
@@ -154,8 +159,16 @@ class Job:
             if call is None:
                 self._tally.left_out[SAID_AGAIN] += 1
             else:
-                accepted.append(_Accepted(row, call))
+                accepted.append(_Accepted(row, self._priced(call)))
         return accepted if any_read else None
+
+    def _priced(self, call: LLMApiCall) -> LLMApiCall:
+        """The call with a price, where one was asked for and is known."""
+        if self._prices is None or call.total_price is not None:
+            return call
+        priced = with_price(call, self._prices)
+        self._tally.priced += priced.total_price is not None
+        return priced
 
     def _leave_out(self, row: SourceRow, refusal: NoCallError) -> None:
         """In a tool's log there is more than calls; in a file that somebody says holds calls it is a mistake."""

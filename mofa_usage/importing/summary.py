@@ -37,6 +37,7 @@ class ImportResult:
         tokens_read: how token counts were read where their names could mean two things, a sentence each.
         unknown_tokens: how many calls have token counts that are not known.
         rounded_prices: how many prices were rounded to ten decimal places.
+        priced: how many calls got a price of the book.
         left_out: how many rows of tools' logs are none of the calls, and no mistake either, by what they are. They are
             not among `rows`.
         unrecognised: the files of folders that are of no known format and were not read.
@@ -60,6 +61,7 @@ class ImportResult:
     tokens_read: tuple[str, ...]
     unknown_tokens: int
     rounded_prices: int
+    priced: int
     left_out: Mapping[str, int]
     unrecognised: tuple[str, ...]
 
@@ -98,6 +100,8 @@ class ImportResult:
             yield f"{_count(self.unknown_tokens, 'call')} with tokens that are not known"
         if self.rounded_prices:
             yield f"{_count(self.rounded_prices, 'price')} rounded to 10 decimal places"
+        if self.priced:
+            yield f"{_count(self.priced, 'call')} priced by the price book"
         if self.rows > self.rejected and "model_name" not in self.columns:
             yield "no column names the model (-m model_name=COLUMN, or -d model_name=NAME)"
         if self.ignored:

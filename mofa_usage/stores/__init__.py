@@ -16,6 +16,7 @@ from mofa_usage.stores.base import Connecting, Forgotten, Records, Store
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from mofa_usage.stores.backfill import BackfillResult, backfill_prices
     from mofa_usage.stores.dialects import ConnectOptions, Options, Retry
     from mofa_usage.stores.memory import InMemoryStore
     from mofa_usage.stores.mysql import MySqlStore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mofa_usage.stores.sqlite import SqliteStore
 
 __all__ = [
+    "BackfillResult",
     "Connecting",
     "Forgotten",
     "InMemoryStore",
@@ -33,17 +35,20 @@ __all__ = [
     "Retry",
     "SqliteStore",
     "Store",
+    "backfill_prices",
     "connect",
     "from_env",
 ]
 
 _HOMES = {
+    "BackfillResult": "mofa_usage.stores.backfill",
     "InMemoryStore": "mofa_usage.stores.memory",
     "MySqlStore": "mofa_usage.stores.mysql",
     "Options": "mofa_usage.stores.dialects",
     "PostgresStore": "mofa_usage.stores.postgres",
     "Retry": "mofa_usage.stores.dialects",
     "SqliteStore": "mofa_usage.stores.sqlite",
+    "backfill_prices": "mofa_usage.stores.backfill",
 }
 _STORES = {"memory": "InMemoryStore", "mysql": "MySqlStore", "postgres": "PostgresStore", "sqlite": "SqliteStore"}
 

@@ -123,6 +123,13 @@ class Records(ABC):
         found = [await self.get_api_call(call_id) for call_id in dict.fromkeys(call_ids)]
         return [call for call in found if call is not None]
 
+    @abstractmethod
+    async def _fill_prices(self, calls: Sequence[LLMApiCall]) -> list[LLMApiCall]:
+        """Give calls the price and the `update_time` that they have here, all together; those that had none until then.
+
+        Nothing else of them is changed, because somebody may be writing it meanwhile.
+        """
+
     async def _keeps_labels(self) -> bool:
         """Whether the labels of calls can be saved: a table that MoFA made may have no column for them."""
         return True

@@ -166,6 +166,15 @@ class _MemoryRecords(Records):
         calls = self._open_tables().calls
         return [_own(calls[call_id]) for call_id in dict.fromkeys(call_ids) if call_id in calls]
 
+    async def _fill_prices(self, calls: Sequence[LLMApiCall]) -> list[LLMApiCall]:
+        with self._lock:
+            held = self._open_tables().calls
+            unpriced = [call for call in calls if call.id in held and held[call.id].total_price is None]
+            for call in unpriced:
+                changed = {name: getattr(call, name) for name in ("total_price", "price_details", "update_time")}
+                held[call.id] = _own(held[call.id].model_copy(update=changed))
+        return unpriced
+
     def _matching(self, query: QueryFilter) -> list[LLMApiCall]:
         equal = {
             column: value for name, column in QueryFilter.COLUMNS.items() if (value := getattr(query, name)) is not None

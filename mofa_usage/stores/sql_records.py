@@ -211,6 +211,21 @@ class SqlRecords(Records):
             found += map(read, await self._runner.run(work, "looking for API calls"))
         return found
 
+    async def _fill_prices(self, calls: Sequence[LLMApiCall]) -> list[LLMApiCall]:
+        spec = await self._calls.spec(self._runner)
+        statement, ordered = self._sql.fill_price(spec), _in_order(calls)
+        rows = [dict(zip(spec.columns, row, strict=True)) for row in self._codec(spec).write(ordered)]
+
+        async def work(connection: Any) -> list[LLMApiCall]:
+            filled = []
+            for call, row in zip(ordered, rows, strict=True):
+                values = statement.bind({**row, "the_id": row["id"]})
+                if await self._dialect.driver.execute(connection, statement.sql, values):
+                    filled.append(call)
+            return filled
+
+        return await self._runner.run(work, "filling in prices of API calls", "atomic")
+
     async def _keeps_labels(self) -> bool:
         return await self._calls.spec(self._runner) is API_CALL
 

@@ -19,6 +19,7 @@ from mofa_usage.stores.dialects import Dialect, Statement
 
 __all__ = ["Conditions", "Statements", "moment_values"]
 
+_FILLED = ("total_price", "price_details", "update_time")
 _SORT_KEY = "sort_key"
 _CURRENCY = "written_currency"
 
@@ -188,6 +189,13 @@ class Statements:
         if LABELS in c:
             changed[LABELS] = self._dialect.idioms.only_labels(labels)
         return spec.table.update().where(self._one_of(spec, column, many)).values(changed)
+
+    @_kept
+    def fill_price(self, spec: TableSpec[Any]) -> Any:
+        """Give the call `the_id` a price, if it has none."""
+        c = spec.table.c
+        changed = {name: sa.bindparam(name, type_=c[name].type) for name in _FILLED}
+        return spec.table.update().where(self._same(spec, "id"), c.total_price.is_(None)).values(changed)
 
     def _columns(self, spec: TableSpec[Any]) -> Sequence[Any]:
         return [self._dialect.idioms.read_column(spec.table.c[name]) for name in spec.columns]
