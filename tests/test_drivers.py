@@ -47,7 +47,11 @@ def test_missing_values_are_told_from_any() -> None:
         **{"calls_change": 200, "calls_before": 0, "calls_after": 200, "has_missing": True},
     }
     named = [row | {"team": row["team"] or "(none)"} for row in rows]
-    assert _asked(named, "calls", dimensions=["team"])["has_missing"].to_list() == [False]
+    so_called = _asked(named, "calls", dimensions=["team"])
+    assert so_called["has_missing"].to_list() == [False]
+    assert (answer.sentence[:7], so_called.sentence[:11]) == ("No team", "Team (none)")
+    for part in (answer.select("team"), answer.rename({"explained": "share"}), answer.clear()):
+        assert part.sentence
 
 
 def test_few_calls_explain_nothing() -> None:

@@ -129,7 +129,7 @@ def test_a_column_that_a_limit_needs_is_named() -> None:
 def test_nothing_and_one_call() -> None:
     empty = ask([], "model_name")
     assert (empty.level.height, empty.over_time.height, empty.burn["burn_rate"].null_count()) == (0, 0, 5)
-    assert empty.sentence == "There are no calls. There are no calls. There are no calls."
+    assert empty.sentence == "There are no calls."
     one = ask([call(T, latency_ms=100)], latency_ms=50)
     assert one.over_time.rows() == [(T.replace(second=0), 1, 1, 0.1 / 60, 1 / 60, 0.0, 0, 60.0)]
     assert one.over_time.totals[0].rows() == [(1, 1, None, None, None, 0, None)]
@@ -367,3 +367,13 @@ def test_a_level_draws_itself_and_shows_itself_in_a_terminal() -> None:
     assert found.sentence in str(found)
     with pytest.raises(UsageError, match="there are: level, over_time, burn"):
         found.draw("gauge")  # type: ignore[arg-type]
+
+
+def test_sentences_of_one_call_and_of_windows_without_calls() -> None:
+    one = ask([call(T, latency_ms=1)])
+    assert one.level.sentence.startswith("100% of the 1 call was good. The error budget is 0.01 bad calls")
+    assert one.over_time.sentence.startswith("At most 1 call was in flight at once, first at 2026-05-04 12:00 and")
+    before = ask([call(T, status="failed")], at=T)
+    assert before.burn.sentence == "How fast the budget burns is not known: there are no calls in its windows."
+    long_after = ask([call(T, status="failed")], at=T + timedelta(days=9), objective="50%")
+    assert long_after.burn.sentence == "The budget burns 2.0 times as fast as allowed over all of it."

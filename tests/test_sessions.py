@@ -226,6 +226,8 @@ def test_sentences() -> None:
     )
     assert of(rows).dearest.sentence == "The dearest session cost $5.00 in 2 turns."
     assert of(rows).costs.sentence == "Of the 2 sessions 1 cost from $2.00 to $5.00."
+    both = [*rows, call(START, chat_session_id=ONE, total_price=Decimal(3), currency="EUR")]
+    assert of(both).costs.sentence.startswith("Of the 2 sessions 1 cost from $2.00"), "not of three"
     assert of([call(START)]).sentence == "There are no sessions."
     unpriced = of(chat(ONE, (100, None))).sentence
     assert "what they cost is unknown: no call has a price" in unpriced

@@ -186,6 +186,8 @@ def test_the_figure_stacks_the_kinds_in_each_currency() -> None:
     assert len(figure.data) == 6
     assert all(list(trace.x) == [1.5, 1.5] for trace in figure.data)
     assert any("&lt;b&gt;" in text.text for text in figure.layout.annotations)
+    of_one = usage_of(*lost_calls(("USD",))[:3], *lost_calls(("EUR",))[3:]).waste().head(1).draw()
+    assert len(of_one.data) == 1, "no panel of what the rows have not got"
 
 
 def test_the_figure_without_prices_without_waste_and_along_time() -> None:

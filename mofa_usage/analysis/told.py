@@ -8,7 +8,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.asking import OTHER_MARK
-from mofa_usage.measures import Roles
+from mofa_usage.measures import MISSING_MARK, Roles
 
 __all__ = ["Told"]
 
@@ -117,9 +117,12 @@ class Told:
     def slice(self, row: int) -> str:
         """The values that say which slice of the calls a row is, in words: null is any value."""
         known = [name for name in self.roles.dimensions if self.frame[name][row] is not None]
-        return " in ".join(self._of_slice(name, self.frame[name][row]) for name in known) or "all calls"
+        may_miss = MISSING_MARK not in self.frame.columns or bool(self.frame[MISSING_MARK][row])
+        parts = (self._of_slice(name, self.frame[name][row], may_miss=may_miss) for name in known)
+        return " in ".join(parts) or "all calls"
 
-    def _of_slice(self, dimension: str, value: object) -> str:
+    def _of_slice(self, dimension: str, value: object, *, may_miss: bool) -> str:
+        """A value in words; something that is called "(none)" is missing only where a slice says so."""
         entry = self.roles.dimensions[dimension]
         title = entry.title if entry.title.isupper() else f"{entry.title[:1].lower()}{entry.title[1:]}"
-        return f"no {title}" if value == wording.NONE else f"{title} {self.name(dimension, value)}"
+        return f"no {title}" if may_miss and value == wording.NONE else f"{title} {self.name(dimension, value)}"

@@ -68,7 +68,7 @@ def waste_by(
     title = f"Waste{by_text(dimensions)}"
     if not answer.rows:
         return empty(title, theme, "Nothing was wasted")
-    parts = facets(answer, answer.measure("cost", _HOW))
+    parts = [part for part in facets(answer, answer.measure("cost", _HOW)) if part.rows]
     name = "cost" if known(parts, "cost") else "calls"
     if name == "calls":
         parts = [Facet(None, answer.rows)]

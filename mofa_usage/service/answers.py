@@ -55,7 +55,8 @@ class ServiceLevel:
     @property
     def sentence(self) -> str:
         """What it says, in a few plain sentences; names in it are untrusted."""
-        return " ".join((self.level.sentence, self.burn.sentence, self.over_time.sentence))
+        parts = (self.level, self.burn, self.over_time) if self.level.height else (self.level,)
+        return " ".join(part.sentence for part in parts)
 
     def draw(
         self,

@@ -52,6 +52,7 @@ _OF_NOTHING: Mapping[str, str] = MappingProxyType(
     {
         **OF_NOTHING,
         **dict.fromkeys(("session_costs", "sessions", "turns"), "There are no sessions."),
+        "burn": "How fast the budget burns is not known: there are no calls in its windows.",
         "reconcile": "No day and no model of the bill could be compared.",
         "reconcile_findings": "The bill agrees with what was recorded.",
         "waste": "Nothing was wasted.",

@@ -58,7 +58,7 @@ def _days(told: Told) -> Iterator[str]:
     days, calls = told.frame.height, told.total("calls")
     hours = told.total("empty_hours")
     lacking = "no hour is missing" if not hours else f"{hours:,} hour{' is' if hours == 1 else 's are'} missing"
-    yield f"there are {calls or 0:,} calls on {days:,} day{'' if days == 1 else 's'}; {lacking}"
+    yield f"{_there(calls or 0, 'call')} on {days:,} day{'' if days == 1 else 's'}; {lacking}"
 
 
 def _check(told: Told) -> Iterator[str]:

@@ -35,7 +35,8 @@ def drivers(told: Told) -> Iterator[str]:
 
 def _first_ones(told: Told, change: str) -> Iterator[str]:
     parts: list[str] = []
-    for row, share in enumerate(told.frame["explained"].head(2)):
+    shares = told.frame["explained"].head(2) if "explained" in told.roles.measures else ()
+    for row, share in enumerate(shares):
         if share is None:
             parts.append(f"{told.slice(row)} {'stands out most' if not parts else 'comes next'}")
         elif share >= 0:

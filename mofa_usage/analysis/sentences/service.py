@@ -24,14 +24,16 @@ def _level(told: Told) -> Iterator[str]:
     share = wording.percent(sums["good_calls"] / judged)
     whose = f"{_calls(judged)} that can be judged" if sums["unknown_calls"] else _calls(judged)
     reasons = [f"{sums[name]:,} {words}" for name, words in _BAD.items() if sums[name]]
-    reasons += [f"{sums['unknown_calls']:,} lack a value"] if sums["unknown_calls"] else []
-    yield f"{share} of the {whose} were good{_promise(told)}" + (f"; {', '.join(reasons)}" if reasons else "")
+    without = sums["unknown_calls"]
+    reasons += [f"{without:,} {'lacks' if without == 1 else 'lack'} a value"] if without else []
+    verb = "was" if judged == 1 else "were"
+    yield f"{share} of the {whose} {verb} good{_promise(told)}" + (f"; {', '.join(reasons)}" if reasons else "")
     budget = told.total("error_budget")
     if budget:
         used = sums["bad_calls"] / budget
         left = budget - sums["bad_calls"]
-        rest = f"{left:,.1f} are left" if left >= 0 else f"it is overspent by {-left:,.1f}"
-        yield f"the error budget is {budget:,.1f} bad calls, {wording.percent(used)} of it are used and {rest}"
+        rest = f"{_number(left)} are left" if left >= 0 else f"it is overspent by {_number(-left)}"
+        yield f"the error budget is {_number(budget)} bad calls, {wording.percent(used)} of it are used and {rest}"
     yield from _lowest(told)
 
 
@@ -53,7 +55,7 @@ def _lowest(told: Told) -> Iterator[str]:
 
 
 def _burn(told: Told) -> Iterator[str]:
-    """Which windows are alerts; without any the rate of the latest window that has one."""
+    """Which windows are alerts; without any the rate of the latest window that has one, or else that of all calls."""
     if not {"window", "burn_rate", "alert"} <= set(told.frame.columns):
         return
     rows = told.frame.to_dicts()
@@ -61,10 +63,12 @@ def _burn(told: Told) -> Iterator[str]:
     if alerts:
         yield f"the budget burns faster than it may: {', '.join(alerts)}"
         return
-    known = [row for row in rows if row["burn_rate"] is not None and row["alert"] is not None]
-    if known:
-        fast = f"{known[0]['burn_rate']:,.1f} times as fast as allowed"
-        yield f"the budget burns {fast} over the last {known[0]['window']}"
+    known = [row for row in rows if row["burn_rate"] is not None]
+    if not known:
+        yield "how fast the budget burns is not known"
+        return
+    over = f"the last {known[0]['window']}" if known[0]["alert"] is not None else known[0]["window"]
+    yield f"the budget burns {known[0]['burn_rate']:,.1f} times as fast as allowed over {over}"
 
 
 def _over_time(told: Told) -> Iterator[str]:
@@ -76,16 +80,25 @@ def _over_time(told: Told) -> Iterator[str]:
             rows = told.frame.with_row_index("row").filter(pl.col(name) == most)
             when = f", first at {told.label(rows['row'][0])}" if time is not None else ""
             mean = told.only("in_flight_mean")
-            beside = "" if mean is None else f" and {mean:,.2f} in the mean"
-            yield f"at most {_calls(most)} were in flight at once{when}{beside}"
+            beside = (
+                "" if mean is None else f" and {'less than 0.01' if 0 < mean < 0.01 else f'{mean:,.2f}'} in the mean"
+            )
+            yield f"at most {_calls(most)} {'was' if most == 1 else 'were'} in flight at once{when}{beside}"
     rate = told.only("calls_per_second")
     if rate is not None:
         tokens = told.only("completion_tokens_per_second")
-        beside = "" if tokens is None else f" and {tokens:,.1f} completion tokens"
+        beside = "" if tokens is None else f" and {_number(tokens)} completion tokens"
         yield f"{rate:,.3g} calls{beside} per second came through"
     without = told.total("calls_without_latency")
     if name is not None and without:
         yield f"{_calls(without)} without a latency {'is' if without == 1 else 'are'} in flight nowhere"
+
+
+def _number(number: float) -> str:
+    """One decimal place; of less than one two digits."""
+    if not number or number >= 1:
+        return f"{number:,.1f}"
+    return f"{number:.2g}" if number >= 0.001 else "less than 0.001"
 
 
 def _calls(number: Any) -> str:

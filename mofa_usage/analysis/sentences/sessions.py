@@ -94,7 +94,8 @@ def costs(told: Told) -> Iterator[str]:
     code, low, high = row.get("currency") or "USD", row["cost_from"], row["cost_to"]
     where = "nothing" if low is None else f"from {wording.money(low, code)}"
     upto = "" if low is None or high is None else f" to {wording.money(high, code)}"
-    yield f"of the {_sessions(told.total('sessions'))} {wording.count(row[column])} cost {where}{upto}"
+    of_code = told.frame.filter(pl.col("currency") == code) if "currency" in told.frame.columns else told.frame
+    yield f"of the {_sessions(of_code[column].sum())} {wording.count(row[column])} cost {where}{upto}"
 
 
 def _sessions(number: Any) -> str:
