@@ -1,5 +1,6 @@
 """Why the cost changed: against the Shapley values of all orders, on made-up calls, and of one cause at a time."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -395,3 +396,21 @@ def test_missing_columns_are_named() -> None:
     named = load_usage(frame.with_columns(price=pl.lit("dear")))
     with pytest.raises(UsageError, match="two columns of the answer would be called 'price'"):
         named.explain_change(APRIL, MAY, by="price")
+
+
+def test_currencies_are_told_in_the_order_of_their_columns() -> None:
+    """And not in that in which the database comes to them."""
+    codes = ["EUR", "JPY", "JPY", "USD", "USD", "USD"]
+    rows = [
+        call(APRIL[0] + timedelta(days=day), currency=code, total_price=Decimal(10))
+        for day in (0, 4, 5)
+        for code in codes
+    ]
+    for mixed in (rows, rows[::-1]):
+        said = (
+            load_usage(polars_frame(mixed))
+            .explain_change(("2026-04-06", "2026-04-08"), ("2026-04-08", MAY[1]))
+            .sentence
+        )
+        (calendar,) = re.findall("the calendar alone makes (.*?) of the change", said)
+        assert [amount[:4] for amount in calendar.split(" and ")] == ["+$60", "+JPY", "+EUR"], said

@@ -377,3 +377,8 @@ def test_sentences_of_one_call_and_of_windows_without_calls() -> None:
     assert before.burn.sentence == "How fast the budget burns is not known: there are no calls in its windows."
     long_after = ask([call(T, status="failed")], at=T + timedelta(days=9), objective="50%")
     assert long_after.burn.sentence == "The budget burns 2.0 times as fast as allowed over all of it."
+
+
+def test_calls_without_times_are_refused() -> None:
+    with pytest.raises(UsageError, match="the frame has no column 'create_time', which says when calls began"):
+        load_usage(polars_frame([call(T)]).drop("create_time")).service_level()

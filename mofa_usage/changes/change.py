@@ -5,7 +5,7 @@ The calls are summed up once (`gathering`) and put into cells (`cells`), each of
 largest part. So the parts of every row add up to its change, and the rows to the whole, to the last digit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import duckdb
@@ -15,7 +15,7 @@ from mofa_usage.analysis import Breakdown
 from mofa_usage.analysis.asking import By, found
 from mofa_usage.analysis.engine import open_calls
 from mofa_usage.changes.calendar import calendar_calls, weekday_remark
-from mofa_usage.changes.cells import Counted, Pair, counted
+from mofa_usage.changes.cells import Pair, counted
 from mofa_usage.changes.factors import FACTORS, Number, parts
 from mofa_usage.changes.gathering import ByWeekday, gathered
 from mofa_usage.changes.periods import Per, Periods
@@ -53,9 +53,10 @@ def cost_change(
         for row, of_row in there.cells.items()
     ]
     currencies = sorted(there.calls, key=lambda currency: (-sum(there.calls[currency]), currency))
+    number = {currency: there.calls[currency] for currency in currencies}  # in the order in which they are told
     remarks = (
         *compared.remarks_of(per),
-        *_weekdays(found_there.by_weekday, compared, per, there, whole(lines)),
+        *_weekdays(found_there.by_weekday, compared, per, number, whole(lines)),
         *_unpriced(lines),
     )
     return Table(dimensions, lines, currencies, compared, per, remarks).answer
@@ -74,13 +75,15 @@ def _amounts(pairs: Sequence[Pair], totals: Sequence[Number]) -> Amounts:
     return before, after, after - before, *rounded
 
 
-def _weekdays(calls: ByWeekday, compared: Periods, per: Per | None, there: Counted, total: Line) -> Iterator[str]:
+def _weekdays(
+    calls: ByWeekday, compared: Periods, per: Per | None, number: Mapping[str, Sequence[Number]], total: Line
+) -> Iterator[str]:
     """What other weekdays make, where amounts are of the whole periods or of their mean days."""
     if per == "week" or compared.are_of_like_weekdays:
         return
     calendar = calendar_calls(calls, compared, per)
     volume = {currency: as_fraction(amounts, "volume") for currency, amounts in total.amounts.items()}
-    yield from weekday_remark(compared, calendar, there.calls, volume)
+    yield from weekday_remark(compared, calendar, number, volume)
 
 
 def _unpriced(lines: Sequence[Line]) -> Iterator[str]:

@@ -47,7 +47,13 @@ class Extent:
 
 
 def extent(calls: duckdb.DuckDBPyRelation) -> Extent | None:
-    """When the first and the last call began; None without calls."""
+    """When the first and the last call began; None without calls.
+
+    Raises:
+        UsageError: the calls lack `create_time`.
+    """
+    if "create_time" not in calls.columns:
+        raise UsageError("the frame has no column 'create_time', which says when calls began")
     with told():
         first, last = calls.aggregate("epoch_us(min(create_time)), epoch_us(max(create_time))").fetchall()[0]
     return None if first is None else Extent(utc(first), utc(last))
