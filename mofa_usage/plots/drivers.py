@@ -44,7 +44,7 @@ def drivers_of(frame: pl.DataFrame, *, top: int = 12, theme: look.Theme | None =
         style = _AGAINST if (share or 0) < 0 else look.ACCENT
         _bar(figure, place, share, style, _hover(answer, group, ["explained"], _share(share)))
     low, high = min(0.0, *(share or 0.0 for share in shares)), max(0.0, *(share or 0.0 for share in shares))
-    figure.update_xaxes(title_text="Share of the change", tickformat=".0%", range=_range(low, high))
+    figure.update_xaxes(title_text="Share of the change", tickformat=".3~%", range=_range(low, high))
     notes = ["slices overlap, so shares do not add up" if len(rows) > 1 else None]
     notes += [f"top {top} of {len(answer.rows):,}" if len(answer.rows) > len(rows) else None]
     notes += ["to the left: works against the change" if low < 0 else None]
@@ -77,7 +77,7 @@ def slow_drivers_of(frame: pl.DataFrame, *, top: int = 12, theme: look.Theme | N
         hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     high = max(max(row["slow_share"] or 0.0, row["call_share"] or 0.0) for row in rows)
-    figure.update_xaxes(title_text="Share of the slow calls", tickformat=".0%", range=_range(0.0, high))
+    figure.update_xaxes(title_text="Share of the slow calls", tickformat=".3~%", range=_range(0.0, high))
     notes = [
         "mark: the share of all calls",
         f"top {top} of {len(answer.rows):,}" if len(answer.rows) > len(rows) else None,
