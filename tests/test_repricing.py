@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import duckdb
+import genai_prices
 import polars as pl
 import pytest
+from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,3 +138,63 @@ def test_each_call_costs_what_it_costs_alone(calls: list[LLMApiCall], on: date |
         assert row["part_total"] == price.total
         assert [row[f"part_{part}"] for part in PARTS] == [getattr(price, part) for part in PARTS]
         assert (row["price_currency"], row["price_is_exact"]) == (price.currency, price.exact)
+
+
+INVOICES = [
+    # (900 - 300) * 2.50 + 300 * 1.25 + 100 * 10 = 1500 + 375 + 1000 = 2875 millionths
+    ("gpt-4o", {"prompt_tokens": 900, "completion_tokens": 100, "cached_tokens": 300}, "0.002875"),
+    (
+        "gpt-4o-mini",
+        # 700 * 0.15 + 300 * 0.075 + 100 * 0.60 = 105 + 22.5 + 60 = 187.5
+        {"prompt_tokens": 1_000, "completion_tokens": 100, "cached_tokens": 300},
+        "0.0001875",
+    ),
+    (
+        "claude-sonnet-4-20250514",
+        # 1500 * 3 + 20000 * 0.30 + 3000 * 3.75 + 2000 * 6 + 700 * 15 = 4500 + 6000 + 11250 + 12000 + 10500 = 44250
+        {
+            "prompt_tokens": 26_500, "completion_tokens": 700, "cached_tokens": 20_000, "cache_write_tokens": 5_000,
+            "cache_write_5m_tokens": 3_000, "cache_write_1h_tokens": 2_000,
+        },
+        "0.04425",
+    ),
+    # above 200,000 all of it: 150001 * 2.50 + 50000 * 0.25 + 1000 * 15 = 375002.5 + 12500 + 15000 = 402502.5
+    ("gemini-2.5-pro", {"prompt_tokens": 200_001, "completion_tokens": 1_000, "cached_tokens": 50_000}, "0.4025025"),
+]  # fmt: skip
+
+
+def test_invoices_by_hand() -> None:
+    """OpenAI, Anthropic and Google: US dollars per million tokens, from their price pages."""
+    at = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    rows = [{"model_name": model, "create_time": at, **counts} for model, counts, _ in INVOICES]
+    priced = load_usage(pl.DataFrame(rows, infer_schema_length=None)).with_prices().frame
+    assert list(priced["total_price"]) == [Decimal(expected) for *_, expected in INVOICES]
+    assert set(priced["price_source"]) == {"computed"}
+
+
+@pytest.mark.proof
+def test_list_prices_are_those_of_genai_prices() -> None:
+    """Its own arithmetic, on as many of its models as there is time for."""
+    models = [(provider.id, model.id) for provider in providers for model in provider.models]
+    step = trials(60, 4)
+    at, usage = datetime(2026, 11, 20, 12, tzinfo=UTC), {"input_tokens": 1_200, "output_tokens": 340}
+    rows, expected = [], []
+    for provider, model in models[::step]:
+        try:
+            priced = genai_prices.calc_price(
+                genai_prices.Usage(**usage, cache_read_tokens=500),
+                model_ref=model,
+                provider_id=provider,
+                genai_request_timestamp=at,
+            )
+        except (LookupError, ValueError):
+            continue
+        counts = {"prompt_tokens": 1_200, "completion_tokens": 340, "cached_tokens": 500}
+        rows.append({"model_name": model, "provider_name": provider, "create_time": at, **counts})
+        expected.append((provider, model, priced.total_price))
+    found = load_usage(pl.DataFrame(rows)).with_prices().frame
+    assert len(found) > 20
+    for (provider, model, total), ours in zip(expected, found["total_price"], strict=True):
+        if ours is not None:  # what is priced by the page or the hour has no price here
+            assert abs(ours - total) <= Decimal("1E-10"), (provider, model)
+    assert found["total_price"].null_count() < len(found) / 4
