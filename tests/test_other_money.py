@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofa_usage import LLMApiCall, PriceBook, UsageError
+from mofa_usage.demo import generate_usage
 from mofa_usage.repricing.what_if import Factor
 from mofa_usage.usage import UsageFrame, load_usage
 from tests.plain_analysis import call, polars_frame
@@ -285,3 +286,20 @@ def test_a_factor_is_what_its_digits_say() -> None:
     factors: list[Factor] = [1.1, Decimal("1.1"), Fraction(11, 10)]
     counts = [in_memory(Path()).what_if({"gpt-4o": "gpt-5"}, token_factor=factor) for factor in factors]
     assert {told(usage, "prompt_tokens")["c"][0] for usage in counts} == {1_100_000}
+
+
+def test_the_model_of_the_demo_that_has_no_price_gets_one(tmp_path: Path) -> None:
+    """It runs on machines of its own, whose prices no list knows."""
+    (tmp_path / "prices.toml").write_text(
+        'currency = "USD"\n[[prices]]\nmodel = "llama*"\ninput = 0.20\noutput = 0.60\n'
+    )
+    usage = load_usage(frame_of(list(generate_usage(calls=300, days=2).calls)))
+    priced = usage.with_prices(PriceBook.load(tmp_path / "prices.toml").or_else(PriceBook.default()))
+    own = usage.frame.filter(model_name="llama-3.3-70b")
+    assert own["total_price"].null_count() == len(own) > 0
+    counted = own.filter(pl.col("total_tokens").is_not_null())
+    # 0.20 and 0.60 per million tokens; what somebody gave up on has no counts, and so no price
+    millionths = Decimal(counted["prompt_tokens"].sum()) * 20 + Decimal(counted["completion_tokens"].sum()) * 60
+    found = priced.filter(model_name="llama-3.3-70b", price_source="computed").frame["total_price"]
+    assert found.sum() == millionths / 100_000_000
+    assert priced.filter("model_name <> 'llama-3.3-70b'").frame["price_source"].unique().to_list() == ["recorded"]

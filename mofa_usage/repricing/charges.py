@@ -6,12 +6,11 @@
 | counts | `cached`, `written`, ... | the details, 0 where nothing is said |
 | tokens | `n KIND` | by kinds that do not overlap |
 | answer | `r KIND`, ... | what the book says, joined |
-| amounts | `a PART`, `b PART` | whole numbers of 10**-scale millionths; null where tokens or a rate are missing |
+| amounts | `a PART` | whole numbers of 10**-scale millionths; null where tokens are not known |
 | money | `u PART`, `u total` | in units of 10**-10: the total rounded half to even, its parts rounded down |
 
-Divisions of 128 bits take thirty times as long as those of 64. So most calls are reckoned in 64 bits (`a`), and only
-those that need it in 128 (`b`): of more than `_MOST_TOKENS`, or with rates of many digits. To each way the others are
-null, which costs nothing.
+Divisions of 128 bits take thirty times as long as those of 64. So most calls are reckoned in 64 bits, and only those
+that need it in 128: of more than `_MOST_TOKENS`, or with rates of many digits.
 
 Every name is ours (`price: ...`), whatever the columns of the calls are called. DuckDB computes what is asked for, and
 reads the columns of the calls that this needs.
@@ -57,7 +56,7 @@ def charged(calls: str, has: Collection[str], kind: Mapping[str, str], answers: 
     sql = _answered(sql, answers)
     for columns in (_told_apart(), _ways()):
         sql = f"SELECT *, {_listed(columns)} FROM ({sql})"  # noqa: S608
-    for number, columns in enumerate((dict(_amounts(answers)), dict(_units(answers)), _told())):
+    for number, columns in enumerate((_amounts(), _units(answers), _told())):
         # DuckDB would put each column into all expressions that it is in, and reckon it there again and again, if there
         # was nothing in between.
         sql = f"SELECT *, {_listed(columns)} FROM ({sql}) CROSS JOIN (SELECT 1 AS {own(f'one {number}')})"  # noqa: S608
@@ -119,7 +118,6 @@ def _counts(has: Collection[str]) -> dict[str, str]:
         "searches": f"CASE WHEN {is_count} THEN CAST({searches} AS BIGINT) ELSE 0 END"
         if f"{LABEL}web_search_requests" in has
         else "CAST(0 AS BIGINT)",
-        "one": "1",
         "is elsewhere": f"coalesce(lower({place}), '') NOT IN ({anywhere})"
         if f"{LABEL}inference_geo" in has
         else "false",
@@ -150,7 +148,7 @@ def _tokens() -> dict[str, str]:
 
 def _told_apart() -> dict[str, str]:
     """Reasoning may be in words or in sounds. Where it costs what the rest costs, it need not be told apart."""
-    reasoned = f"CASE WHEN {own('r has_reasoning')} THEN {own('reasoned')} ELSE {own('completion')} * 0 END"
+    reasoned = f"CASE WHEN {own('r reasoning_has_own')} THEN {own('reasoned')} ELSE {own('completion')} * 0 END"
     return {"n reasoning": reasoned, "n output": f"{own('answered')} - ({reasoned})"}
 
 
@@ -158,9 +156,7 @@ def _ways() -> dict[str, str]:
     """Whether a call can be reckoned, and how."""
     counts = [own(f"n {kind}") for kinds in _KINDS_OF.values() for kind in kinds]
     kinds = [kind for kinds in _KINDS_OF.values() for kind in kinds]
-    rated = " AND ".join(
-        f"(coalesce({own(f'n {kind}')}, 0) = 0 OR {own(f'r long_{kind}')} IS NOT NULL)" for kind in kinds
-    )
+    rated = " AND ".join(f"(coalesce({own(f'n {kind}')}, 0) = 0 OR {own(f'r {kind}_is_priced')})" for kind in kinds)
     can_be = (
         f"{own('r answer')} IS NOT NULL AND coalesce({own('prompt')}, {own('completion')}) IS NOT NULL "
         f"AND least({', '.join(counts)}) >= 0 AND CASE WHEN {own('r lacks_rates')} THEN {rated} ELSE true END"
@@ -169,44 +165,46 @@ def _ways() -> dict[str, str]:
     return {"can be": can_be, "is short": f"{own('r is_short')} AND {is_small}"}
 
 
-def _amounts(answers: Answers) -> Iterator[tuple[str, str]]:
-    yield from _amounts_in("a", "r ", "BIGINT", f"{own('can be')} AND {own('is short')}", "{}")
+def _amounts() -> dict[str, str]:
+    """What the parts cost of the calls that are reckoned in 64 bits, null for others."""
+    is_short = f"{own('can be')} AND {own('is short')}"
+    return {f"a {part}": f"CASE WHEN {is_short} THEN {_cost(part, 'r ')} END" for part in PARTS}
+
+
+def _cost(part: str, rates: str) -> str:
+    """What a part of a call costs, as whole numbers at these rates."""
+    if part != "other":
+        return " + ".join(f"{own(f'n {kind}')} * {own(f'{rates}{kind}')}" for kind in _KINDS_OF[part])
+    # Few models charge for a request; what a search costs not every list says, which leaves the rest its price.
+    return f"{own('searches')} * {own(f'{rates}web_search')} + {own(f'{rates}request')}"
+
+
+def _units(answers: Answers) -> dict[str, str]:
+    """The amounts in units of money; of calls that need it, they are reckoned here in 128 bits."""
     # At so high a rate the tokens may cost more than 128 bits hold, which is far more than a record does.
     guarded = "{}" if answers.highest <= _SURE else "TRY({})"
-    yield from _amounts_in("b", "r long_", "HUGEINT", f"{own('can be')} AND NOT {own('is short')}", guarded)
+    is_long = f"{own('can be')} AND NOT {own('is short')}"
+    short_divisor, divisor = (10 ** (scale - _UNIT_PLACES) for scale in (answers.short_scale, answers.scale))
+    costs = {part: f"({_cost(part, 'r long_')})" for part in PARTS}
+
+    def either(short: str, long: str) -> str:
+        return f"coalesce({short}, CASE WHEN {is_long} THEN TRY_CAST({guarded.format(long)} AS BIGINT) END)"
+
+    units = {
+        f"u {part}": either(_divided(own(f"a {part}"), short_divisor), _divided(costs[part], divisor)) for part in PARTS
+    }
+    short, long = (_sum(amounts) for amounts in ([own(f"a {part}") for part in PARTS], list(costs.values())))
+    return {**units, "u total": either(_rounded(short, short_divisor), _rounded(long, divisor))}
 
 
-def _amounts_in(way: str, rates: str, kind_of_number: str, condition: str, guarded: str) -> Iterator[tuple[str, str]]:
-    """The amounts of the calls that meet a condition, null for others."""
-
-    def cost(kind: str, count: str) -> str:
-        tokens = f"CASE WHEN {condition} THEN CAST({own(count)} AS {kind_of_number}) END"
-        return f"{tokens} * coalesce({own(f'{rates}{kind}')}, 0)"
-
-    for part, kinds in _KINDS_OF.items():
-        yield f"{way} {part}", guarded.format(" + ".join(cost(kind, f"n {kind}") for kind in kinds))
-    # Few models charge for a request; what a search costs not every list says, which leaves the rest its price.
-    yield f"{way} other", f"{cost('web_search', 'searches')} + {cost('request', 'one')}"
-
-
-def _units(answers: Answers) -> Iterator[tuple[str, str]]:
-    for part in PARTS:
-        short = f"{own(f'a {part}')} // {10 ** (answers.short_scale - _UNIT_PLACES)}"
-        long = f"TRY_CAST({own(f'b {part}')} // {10 ** (answers.scale - _UNIT_PLACES)} AS BIGINT)"
-        yield f"u {part}", f"coalesce({short}, {long})"
-    short = _rounded(_sum("a"), 10 ** (answers.short_scale - _UNIT_PLACES))
-    guarded = "{}" if answers.highest <= _SURE else "TRY({})"
-    long = f"TRY_CAST({_rounded(guarded.format(_sum('b')), 10 ** (answers.scale - _UNIT_PLACES))} AS BIGINT)"
-    yield "u total", f"coalesce({short}, {long})"
-
-
-def _sum(way: str) -> str:
+def _sum(amounts: Sequence[str]) -> str:
     """Of the parts that are known; null where none is."""
-    return f"({' + '.join(f'coalesce({own(name)}, 0)' for name in _of(way, PARTS[:-1]))} + {own(f'{way} other')})"
+    *parts, other = amounts
+    return f"({' + '.join(f'coalesce({part}, 0)' for part in parts)} + {other})"
 
 
-def _of(way: str, parts: Sequence[str]) -> list[str]:
-    return [f"{way} {part}" for part in parts]
+def _divided(amount: str, divisor: int) -> str:
+    return amount if divisor == 1 else f"({amount} // {divisor})"
 
 
 def _rounded(amount: str, divisor: int) -> str:
@@ -248,6 +246,6 @@ def _is_exact() -> str:
     conditions = [own("r is_exact"), own("is counted"), f"NOT {own('is elsewhere')}"]
     conditions += [f"{own(whole)} IS NOT NULL" for whole in ("prompt", "completion")]
     conditions += [f"({own(f'n {kind}')} = 0 OR {own(f'r {kind}_is_own')})" for kind in GUESSABLE]
-    conditions.append(f"({own('searches')} = 0 OR {own('r long_web_search')} IS NOT NULL)")
+    conditions.append(f"({own('searches')} = 0 OR {own('r web_search_is_priced')})")
     is_guess = f"{own('n input_audio')} > 0 AND {own('cached')} > 0 AND {own('r audio_has_own')}"
     return " AND ".join((*conditions, f"NOT ({is_guess})"))

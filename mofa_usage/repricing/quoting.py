@@ -93,7 +93,8 @@ ANSWER: Mapping[str, str] = {
     **dict.fromkeys(("above", "upto"), "BIGINT"),
     "currency": "VARCHAR",
     **dict.fromkeys((*(f"{name}_is_own" for name in GUESSABLE), "audio_has_own", "is_exact"), "BOOLEAN"),
-    **dict.fromkeys(("has_reasoning", "lacks_rates", "is_short"), "BOOLEAN"),
+    **dict.fromkeys((*(f"{name}_is_priced" for name in CHARGED), "lacks_rates"), "BOOLEAN"),
+    **dict.fromkeys(("reasoning_has_own", "is_short"), "BOOLEAN"),
     **dict.fromkeys(CHARGED, "BIGINT"),
     **dict.fromkeys((f"long_{name}" for name in CHARGED), "HUGEINT"),
     **dict.fromkeys((f"rate_{name}" for name in RATES), "DECIMAL(38,18)"),
@@ -183,7 +184,7 @@ def ask(
         answers=_table(rows, ANSWER),
         scale=scale,
         short_scale=short,
-        highest=max([1, *(int(row.get(f"long_{name}", 0)) for row in rows for name in CHARGED)]),
+        highest=max([1, *(int(row[f"long_{name}"]) for row in rows for name in CHARGED)]),
         by_day=on is None,
         by_time=any(row["to_time"] - row["from_time"] < DAY for row in periods),
         priced=frozenset(CallKind(*(row[name] for name in KIND.values())) for row in periods),
@@ -230,15 +231,16 @@ def _answer_rows(number: int, quote: Quote, scale: int, short_scale: int) -> Ite
     charged = {name: used[name][0] for name in CHARGED if name in used}
     sizes = sorted({threshold for rate in charged.values() for threshold, _ in rate} | {-1})
     flags = {f"{name}_is_own": name in used and used[name][1] for name in GUESSABLE}
-    flags["audio_has_own"], flags["has_reasoning"] = "input_audio" in own, "reasoning" in own
+    flags |= {f"{name}_is_priced": name in used for name in CHARGED}
+    flags["audio_has_own"], flags["reasoning_has_own"] = "input_audio" in own, "reasoning" in own
     flags["lacks_rates"] = any(name not in used for name in CHARGED[:-2])
     flags["is_exact"] = quote.is_exact and not _has_hidden_prices(quote)
     for above, upto in zip(sizes, [*sizes[1:], _MOST], strict=True):
         prices = {name: _price(rate, above) for name, rate in charged.items()}
-        long = {f"long_{name}": str(int(price.scaleb(scale, EXACT))) for name, price in prices.items()}
+        long = {f"long_{name}": str(int(prices.get(name, Decimal(0)).scaleb(scale, EXACT))) for name in CHARGED}
         short = {name: price.scaleb(short_scale, EXACT) for name, price in prices.items()}
         is_short = all(price == int(price) and price < _SHORT for price in short.values())
-        whole = {name: int(price) for name, price in short.items()} if is_short else {}
+        whole = {name: int(short.get(name, 0)) if is_short else 0 for name in CHARGED}
         told = {f"rate_{name}": f"{prices[name]:f}" for name in RATES if name in prices}
         size = {"answer": number, "above": above, "upto": upto, "currency": quote.currency}
         yield {**size, **flags, "is_short": is_short, **whole, **long, **told}
