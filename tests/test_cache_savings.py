@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
+import narwhals as nw
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mofa_usage import load_usage
 from mofa_usage.efficiency import cache_savings
 from mofa_usage.errors import UsageError
+from mofa_usage.measures import Dimension
 from mofa_usage.pricing import PriceBook
 from tests import plain_analysis as plain
 from tests.plain_analysis import NIL, SCHEMA, Row, call, calls, relation
@@ -227,3 +229,15 @@ def test_what_caching_costs_most_is_not_folded_in_the_figure(book: PriceBook) ->
     rows = [reading(10, model="a"), reading(1_000_000, model="b"), reading(9, model="nobody")]
     figure = load_usage(frame_of(rows)).cache_savings(book=book).draw(top=1)
     assert figure.layout.annotations[0].text == "<b>b</b>"
+
+
+def test_what_is_added_up_is_the_same_as_call_by_call(book: PriceBook) -> None:
+    rows = [reading(1_000, minutes=place, model="ab"[place % 2], status="success") for place in range(9)]
+    calls = relation(frame_of(rows))
+    each = Dimension("model", expression=nw.col("model_name"))  # of which nobody knows what it is made of
+    for top in (None, 1):
+        one, other = (cache_savings(calls, by, book=book, top=top) for by in ("model_name", each))
+        assert one.rows() == other.rows()
+        assert sum(one["calls"]) == 9
+    sizes = cache_savings(calls, ["prompt_length", "minute"], book=book, start=START + timedelta(minutes=1, seconds=1))
+    assert sizes["calls"].to_list() == [1] * 7

@@ -19,7 +19,7 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.currencies import currency_of
-from mofa_usage.analysis.engine import LazyCalls
+from mofa_usage.analysis.engine import WEIGHT, LazyCalls
 from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.intervals import wilson
 from mofa_usage.analysis.ordered import Picked
@@ -68,6 +68,7 @@ class Plan:
         """The columns to select before grouping, by name."""
         columns = dict.fromkeys(name for part in self._names for name in (*part.needs, *part.optional))
         quotients = dict.fromkeys(part.value for part in self._names if isinstance(part.value, Quotient))
+        columns |= dict.fromkeys([WEIGHT] if WEIGHT in self._schema else [])
         return {
             column: currency_of(self._schema) if column == "currency" else readable(column, self._schema[column])
             for column in columns
@@ -239,7 +240,10 @@ class Plan:
         value = self._masked(aggregate)
         match aggregate.function:
             case "count":
-                yield name, value.count() if aggregate.value or aggregate.where else nw.len()
+                if WEIGHT in self._schema:
+                    yield name, nw.when(~value.is_null()).then(nw.col(WEIGHT)).sum()
+                else:
+                    yield name, value.count() if aggregate.value or aggregate.where else nw.len()
             case "sum":
                 yield name, value.sum()
             case "min":

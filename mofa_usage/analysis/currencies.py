@@ -11,7 +11,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from mofa_usage.analysis.engine import LazyCalls, collect
+from mofa_usage.analysis.engine import WEIGHT, LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
 from mofa_usage.reading.columns import DEFAULT_CURRENCY
 
@@ -52,8 +52,9 @@ def lone(calls: LazyCalls) -> str | None:
 
 def _counted(calls: LazyCalls) -> pl.DataFrame:
     """How many calls are in each currency."""
-    stated = calls.frame.select(currency=currency_of(calls.schema))
-    return collect(stated.group_by("currency").agg(calls=nw.len())).drop_nulls()
+    number = nw.col(WEIGHT) if WEIGHT in calls.schema else nw.lit(1)
+    stated = calls.frame.select(currency=currency_of(calls.schema), calls=number)
+    return collect(stated.group_by("currency").agg(nw.col("calls").sum())).drop_nulls()
 
 
 def in_currency(measure: Measure, currency: str) -> Measure:

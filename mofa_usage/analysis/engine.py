@@ -24,13 +24,16 @@ from mofa_usage.analysis.ordered import duckdb_lists, polars_lists
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 
-__all__ = ["MOMENT", "LazyCalls", "Native", "collect", "grouping_sets", "lists", "open_calls"]
+__all__ = ["MOMENT", "WEIGHT", "LazyCalls", "Native", "collect", "grouping_sets", "lists", "open_calls"]
 
 Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
 """What holds the calls: a frame or relation with the columns of `reading.columns.CALL_SCHEMA`, or some of them."""
 
 MOMENT = "create_time_us"
 """The column, added here, of the calls' create_time in microseconds since the epoch."""
+
+WEIGHT = "calls that a row stands for"
+"""A column with how many calls a row is about, where a question has added up calls that are alike; else it is one."""
 
 
 def _polars_microseconds(frame: Any, columns: Mapping[str, str]) -> Any:

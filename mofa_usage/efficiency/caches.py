@@ -16,12 +16,17 @@ no session, those of one agent, user and model. Other calls may share one, too, 
   the shorter of this prompt and the longest of those, less what was cached. It is an upper bound of what a cache could
   have read, since nobody knows whether the prompts began alike, and what it would have saved leaves out the premium.
 
+So that ten million calls take seconds, what tells caches apart is hashed to 64 bits before it is sorted: that two of a
+million caches are taken for one has a chance below one in ten million. And what costs alike is added up as tokens
+before money is computed of it.
+
 A call whose model has no rates in the book saves an unknown amount, not none: `rate_coverage` says for how many it is
 known. Amounts are added up exactly and rounded once, half to even at the tenth place.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
@@ -29,12 +34,17 @@ import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown, By, PeriodOptions, breakdown
+from mofa_usage.analysis.asking import found
+from mofa_usage.analysis.engine import WEIGHT, open_calls
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, MEASURES, Dimension
 from mofa_usage.pricing import PriceBook
 from mofa_usage.reading.columns import MONEY, NIL, quoted
-from mofa_usage.repricing.parts import PARTS_COLUMNS, RATE_COLUMNS, AsOf, as_of_day, ask_for, with_answers
-from mofa_usage.zones import Moment
+from mofa_usage.repricing.charges import own
+from mofa_usage.repricing.parts import RATE_COLUMNS, AsOf, answered_sql, as_of_day, ask_for
+from mofa_usage.repricing.quoting import Answers
+from mofa_usage.repricing.steps import asked
+from mofa_usage.zones import Moment, time_range, zone
 
 __all__ = ["CacheOptions", "cache_savings"]
 
@@ -61,14 +71,20 @@ _ABSENT = {
 """Columns of the calls without which less is known."""
 
 _OWN = (
-    "moment", "scope", "sent", "read_after", "unread_5m", "unread_1h", "written_5m_tokens", "written_1h_tokens",
+    "moment", "same", "sent", "read_after", "unread_5m", "unread_1h", "written_5m_tokens", "written_1h_tokens",
     "unread_tokens", "missed_tokens", "uses_cache", "rated", "cache_saved", "cache_premium", "cache_savings",
-    "unread_premium", "missed_savings", *RATE_COLUMNS, *PARTS_COLUMNS,
+    "unread_premium", "missed_savings", "total_price", "currency", "place", *RATE_COLUMNS,
 )  # fmt: skip
 """Columns that are computed here; those of the calls that are called so are not looked at."""
 
+_SUMMED = (
+    "prompt_tokens", "cached_tokens", "written_5m_tokens", "written_1h_tokens", "unread_5m", "unread_1h",
+    "missed_tokens",
+)  # fmt: skip
+"""The tokens of calls that are added up."""
+
 _WRITTEN = """
-    SELECT {kept}, epoch_us(create_time) AS moment, {scope} AS scope,
+    SELECT {kept}, epoch_us(create_time) AS moment, hash(model_name, {scope}) AS same,
         {written} - coalesce({long}, 0) AS written_5m_tokens,
         CASE WHEN {written} IS NOT NULL THEN coalesce({long}, 0) END AS written_1h_tokens
     FROM "calls with caches"
@@ -77,15 +93,15 @@ _WRITTEN = """
 # What was sent before, and after how long something was read.
 _AROUND = """
     SELECT *,
-        max(prompt_tokens) OVER (same ORDER BY moment RANGE BETWEEN 300000000 PRECEDING AND 1 PRECEDING) AS sent,
+        max(prompt_tokens) OVER (alike ORDER BY moment RANGE BETWEEN 300000000 PRECEDING AND 1 PRECEDING) AS sent,
         min(CASE WHEN cached_tokens > 0 THEN moment END)
-            OVER (same ORDER BY moment RANGE BETWEEN 1 FOLLOWING AND 3600000000 FOLLOWING) - moment AS read_after
+            OVER (alike ORDER BY moment RANGE BETWEEN 1 FOLLOWING AND 3600000000 FOLLOWING) - moment AS read_after
     FROM ({calls}) AS calls
-    WINDOW same AS (PARTITION BY model_name, scope)
+    WINDOW alike AS (PARTITION BY same)
 """
 
 _LOST = """
-    SELECT * EXCLUDE (moment, scope, sent, read_after),
+    SELECT * EXCLUDE (moment, same, sent, read_after),
         CASE WHEN read_after <= 300000000 THEN 0 * written_5m_tokens ELSE written_5m_tokens END AS unread_5m,
         CASE WHEN read_after IS NOT NULL THEN 0 * written_1h_tokens ELSE written_1h_tokens END AS unread_1h,
         CASE WHEN cached_tokens IS NOT NULL AND prompt_tokens IS NOT NULL
@@ -94,17 +110,27 @@ _LOST = """
     FROM ({calls}) AS calls
 """
 
+_RATED = """
+    SELECT {columns}, {rates}, {currency} AS currency,
+        CAST(CASE WHEN {rate_input} IS NOT NULL THEN 0 END AS DECIMAL(38, 10)) AS total_price
+    FROM ({calls}) AS calls
+"""
+
+# Whether a count is known is part of the key, since a sum of known and unknown ones would not tell.
+_ALIKE = """
+    SELECT {keys}uses_cache, currency, total_price, {rates}, prompt_tokens IS NULL, cached_tokens IS NULL,
+        {sums}, count(*) AS {weight}
+    FROM {calls} WHERE {period} GROUP BY ALL
+"""
+
+_MINUTE = "make_timestamptz(epoch_us(create_time) - (epoch_us(create_time) % 60000000 + 60000000) % 60000000)"
+
 _VALUED = """
     SELECT *, unread_5m + unread_1h AS unread_tokens,
         {saved} AS cache_saved, {premium} AS cache_premium, {unread} AS unread_premium, {missed} AS missed_savings,
-        CASE WHEN rate_input IS NOT NULL THEN uses_cache END AS rated
-    FROM "calls with rates"
-"""
-
-_SAVED = """
-    SELECT * EXCLUDE ({money}), CASE WHEN coalesce(cached_tokens, written_5m_tokens) IS NOT NULL
-            AND rate_input IS NOT NULL THEN coalesce(cache_saved, 0) - coalesce(cache_premium, 0) END AS cache_savings,
-        CAST(CASE WHEN rate_input IS NOT NULL THEN 0 END AS DECIMAL(38, 10)) AS total_price, price_currency AS currency
+        CASE WHEN rate_input IS NOT NULL THEN uses_cache END AS rated,
+        CASE WHEN coalesce(cached_tokens, written_5m_tokens) IS NOT NULL AND rate_input IS NOT NULL
+            THEN coalesce(cache_saved, 0) - coalesce(cache_premium, 0) END AS cache_savings
     FROM ({calls}) AS calls
 """
 
@@ -155,13 +181,16 @@ def cache_savings(
     if "cached_tokens" not in calls.columns:
         raise UsageError("the frame has no column 'cached_tokens', which tells what was read from a cache")
     usual = ["model_name"] if "model_name" in calls.columns else []
-    asked = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
+    wanted = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
+    first, last = time_range(start, end, zone(tz))
     # What has no rates is said by `rate_coverage`; nobody asked what it costs.
     answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of), counted=False)
     around: Any = calls.query("calls with caches", _around(calls.columns))
-    valued: Any = with_answers(around, answers).query("calls with rates", _valued(calls.columns))
-    answer = breakdown(valued, asked, _MEASURES, tz=tz, start=start, end=end, top=top)
-    return _divided(answer)
+    rated = asked(around, lambda these: _rated(these, around.columns, answers))
+    dimensions = found(wanted, open_calls(rated))
+    valued = asked(rated, lambda these: _valued(_alike(these, rated, dimensions, first, last)))
+    small = pl.DataFrame(pl.from_arrow(valued.to_arrow_table()))
+    return _divided(breakdown(small, dimensions, _MEASURES, tz=tz, top=top))
 
 
 def _around(columns: Collection[str]) -> str:
@@ -182,27 +211,72 @@ def _around(columns: Collection[str]) -> str:
     return _LOST.format(calls=_AROUND.format(calls=calls))
 
 
-def _valued(columns: Collection[str]) -> str:
-    """The calls with what their caches saved, a million times, as SQL over those of `_around` with their rates."""
+def _rated(these: str, has: Collection[str], answers: Answers) -> str:
+    """The calls of `_around` with the rates of a book for them, as SQL."""
+    return _RATED.format(
+        columns=", ".join(map(quoted, has)),
+        rates=", ".join(f"{own(f'r {name}')} AS {name}" for name in RATE_COLUMNS),
+        currency=own("r currency"),
+        rate_input=own("r rate_input"),
+        calls=answered_sql(these, has, answers),
+    )
+
+
+def _alike(
+    these: str,
+    calls: duckdb.DuckDBPyRelation,
+    dimensions: Sequence[Dimension],
+    start: datetime | None,
+    end: datetime | None,
+) -> str:
+    """The calls of a period, of those that are alike the sums, as SQL: few rows, which money is then computed of.
+
+    Alike are calls of the same values of what the dimensions need, and the same rates. Buckets of time are told apart
+    by the minute. Where one is made of what is to be summed, or of nobody knows what, each call is a row.
+    """
+    needs = dict.fromkeys(name for dimension in dimensions for name in dimension.needs)
+    each = any(dimension.expression is not None for dimension in dimensions) or not needs.keys().isdisjoint(_SUMMED)
+    kinds = dict(zip(calls.columns, map(str, calls.types), strict=True))
+    keys = {
+        name: f"CAST({quoted(name)} AS VARCHAR)" if kinds[name] == "UUID" else quoted(name)
+        for name in (kinds if each else needs)
+        if name not in (*_OWN, *_SUMMED)
+    }
+    if each:
+        keys["place"] = "place"
+        these = f"(SELECT *, row_number() OVER () AS place FROM {these})"  # noqa: S608
+    elif "create_time" in keys:
+        keys["create_time"] = _MINUTE
+    period = [f"create_time >= {_instant(start)}"] if start is not None else []
+    period += [f"create_time < {_instant(end)}"] if end is not None else []
+    return _ALIKE.format(
+        keys="".join(f"{sql} AS {quoted(name)}, " for name, sql in keys.items()),
+        rates=", ".join(RATE_COLUMNS),
+        sums=", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMMED),
+        weight=quoted(WEIGHT),
+        calls=these,
+        period=" AND ".join(period) or "true",
+    )
+
+
+def _valued(calls: str) -> str:
+    """The sums with what caches saved, a million times, as SQL."""
     short, long, cached = (
         f"rate_{name}" for name in ("cache_write - rate_input", "cache_write_1h - rate_input", "input - rate_cached")
     )
     amounts = {
-        "saved": {"cached_tokens": cached},
-        "premium": {"written_5m_tokens": short, "written_1h_tokens": long},
-        "unread": {"unread_5m": short, "unread_1h": long},
-        "missed": {"missed_tokens": cached},
+        "saved": f"cached_tokens * ({cached})",
+        "premium": f"written_5m_tokens * ({short}) + written_1h_tokens * ({long})",
+        "unread": f"unread_5m * ({short}) + unread_1h * ({long})",
+        "missed": f"missed_tokens * ({cached})",
     }
-    calls = _VALUED.format(**{name: _amount(parts) for name, parts in amounts.items()})
-    money = ", ".join(("unread_5m", *(name for name in ("total_price", "currency") if name in columns)))
-    return _SAVED.format(calls=calls, money=money)
+    return _VALUED.format(
+        **{name: f"CAST({amount} AS DECIMAL(38, 10))" for name, amount in amounts.items()}, calls=calls
+    )
 
 
-def _amount(parts: Mapping[str, str]) -> str:
-    """What tokens cost at their rates per million, as SQL; unknown where one of them is."""
-    nothing = " AND ".join(f"{tokens} = 0" for tokens in parts)  # so most calls are spared the slow cast
-    exact = " + ".join(f"{tokens} * ({rate})" for tokens, rate in parts.items())
-    return f"CASE WHEN {nothing} AND rate_input IS NOT NULL THEN 0 ELSE CAST({exact} AS DECIMAL(38, 10)) END"
+def _instant(time: datetime) -> str:
+    return f"TIMESTAMPTZ '{time.isoformat(' ')}'"
 
 
 def _divided(answer: Breakdown) -> Breakdown:
