@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import narwhals as nw
@@ -241,3 +242,10 @@ def test_what_is_added_up_is_the_same_as_call_by_call(book: PriceBook) -> None:
         assert sum(one["calls"]) == 9
     sizes = cache_savings(calls, ["prompt_length", "minute"], book=book, start=START + timedelta(minutes=1, seconds=1))
     assert sizes["calls"].to_list() == [1] * 7
+
+
+def test_money_is_in_the_currency_of_the_rates(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text("\n".join(['currency = "CNY"', table("a", BEFORE)]))
+    odd = reading(3_000_000)  # more than the prompt has: what the call costs is not known, what was saved is
+    answer = cache_savings(relation(frame_of([odd])), book=PriceBook.load(tmp_path / "prices.toml"))
+    assert answer.select("cache_savings", "currency").rows() == [(Decimal("8.1"), "CNY")]
