@@ -274,6 +274,7 @@ def test_a_column_that_prices_need_is_named() -> None:
     with pytest.raises(UsageError, match="prices need the column create_time, which was not loaded"):
         usage.with_prices()
     assert usage.with_prices(as_of=date(2026, 5, 1)).frame["total_price"].sum() == Decimal("2.51")
+    assert usage.with_prices(as_of="2026-05-01").frame["total_price"].sum() == Decimal("2.51")
 
 
 def test_calls_without_a_price_are_counted_once_in_the_book() -> None:

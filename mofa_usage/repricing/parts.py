@@ -12,8 +12,9 @@ A count that is null is not known, as `token_source` says: then its part is null
 
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.pricing import PriceBook
@@ -38,8 +39,8 @@ __all__ = [
     "with_parts",
 ]
 
-AsOf: TypeAlias = "Literal['call', 'now'] | date"
-"""Of which day prices are: of each call's own (UTC), of today, or of a date."""
+AsOf: TypeAlias = date | str
+"""Of which day (UTC) prices are: of each call's own ("call"), of today ("now"), or of a date, also as ISO 8601 text."""
 
 PARTS_COLUMNS = (*(f"part_{name}" for name in PARTS), "part_total", "price_currency", "price_is_exact")
 RATE_COLUMNS = tuple(f"rate_{name}" for name in RATES)
@@ -97,9 +98,12 @@ def as_of_day(as_of: AsOf) -> date | None:
         return None
     if as_of == "now":
         return datetime.now(UTC).date()
+    if isinstance(as_of, str):
+        with suppress(ValueError):
+            as_of = date.fromisoformat(as_of)
     if isinstance(as_of, date) and not isinstance(as_of, datetime):
         return as_of
-    raise UsageError(f'as_of is {as_of!r:.60}; prices are as of "call", "now", or a date')
+    raise UsageError(f'as_of is {as_of!r:.60}; prices are as of "call", "now", or a date, such as "2026-05-01"')
 
 
 def ask_for(
