@@ -16,13 +16,17 @@ from playwright.sync_api import Browser, Page
 
 from mofa_usage import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
-from mofa_usage.report import write_report
-from mofa_usage.report.answers import answers
+from mofa_usage.report import headlines, write_report
+from mofa_usage.report.answers import Answers, answers
 from mofa_usage.report.contents import contents
+from mofa_usage.report.headlines import Tile
 from mofa_usage.report.pages import Page as PageOfOne
+from mofa_usage.report.pages import pages as pages_of
+from mofa_usage.report.pages import timeline_of
 from mofa_usage.report.period import Span, window
-from mofa_usage.report.pictures import Section, changed, talked, wasted
+from mofa_usage.report.pictures import Section, changed, complete, loaded, talked, wasted
 from mofa_usage.report.reasons import Reasons
+from mofa_usage.report.reasons import reasons as asked
 from mofa_usage.report.tables import Table
 from mofa_usage.usage import UsageFrame, load_usage
 from tests.browser import open_browser
@@ -67,9 +71,20 @@ def month() -> UsageFrame:
     return usage_of(calls)
 
 
+def answered(usage: UsageFrame, days: int | None = None) -> Answers:
+    found = answers(usage, days)
+    assert found is not None
+    return found
+
+
+def shown(usage: UsageFrame, days: int | None = None) -> list[Tile]:
+    found = answered(usage, days)
+    return list(headlines.tiles(found["whole"], found.get("now"), found.get("before")))
+
+
 def tiles(usage: UsageFrame, days: int | None = None) -> dict[str, tuple[str, str, str, str]]:
     """The whole, the last days, their trend and its mood, by title."""
-    return {tile.title: (tile.value, tile.recent, tile.trend, tile.mood) for tile in contents(usage, days).tiles}
+    return {tile.title: (tile.value, tile.recent, tile.trend, tile.mood) for tile in shown(usage, days)}
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -144,14 +159,14 @@ def test_the_whole_stands_beside_the_last_days_and_their_change() -> None:
 def test_the_number_of_last_days_can_be_asked_for() -> None:
     assert tiles(month(), 1)["Calls"][:2] == ("40", "3")
     assert tiles(month(), 20)["Calls"][1:3] == ("30", "")
-    assert contents(month(), 1).window.title == "Last full day"  # type: ignore[union-attr]
+    assert answered(month(), 1).window.title == "Last full day"
     with pytest.raises(UsageError, match="days is 0"):
         write_report(month(), "report.html", days=0)
 
 
 def test_last_days_without_calls_say_so() -> None:
     usage = usage_of([call(0.5), call(3.2)])
-    assert contents(usage, 1).window.text.startswith("Last full day: Sun 3 May 2026")  # type: ignore[union-attr]
+    assert answered(usage, 1).window.text.startswith("Last full day: Sun 3 May 2026")
     assert tiles(usage, 1)["Calls"] == ("2", "no calls", "", "neutral")
 
 
@@ -209,7 +224,7 @@ def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
     bare = {"total_price": None, "latency_ms": None, "time_to_first_token_ms": None, "agent_name": None}
     usage = usage_of([call(hour / 24, **bare) for hour in range(3)])
     found = contents(usage, None)
-    assert [section.title for section in found.sections] == ["Volume", "Reliability"]
+    assert [section.title for section in found.sections] == ["Volume", "Reliability", "Is it all here?"]
     assert [table.title for table in found.tables] == ["By model"]
     assert not any("cost" in name.lower() for name in found.tables[0].head)
     assert (found.tables[0].note, found.tables[0].head[:2]) == ("", ["Model", "Calls"])  # said once, as below
@@ -259,13 +274,12 @@ def test_a_model_has_one_colour_on_the_whole_page() -> None:
 
 
 def reasons(usage: UsageFrame, days: int | None = None) -> Reasons:
-    found = answers(usage, days)
-    assert found is not None
-    return found.reasons
+    return asked(usage, answered(usage, days))
 
 
 def section_of(why: Reasons, title: str) -> Section:
-    (found,) = (section for section in (*changed(why), *wasted(why), *talked(why)) if section.title == title)
+    told = (*changed(why), *wasted(why), *loaded(why), *talked(why), *complete(why))
+    (found,) = (section for section in told if section.title == title)
     return found
 
 
@@ -347,20 +361,50 @@ def test_conversations_with_several_turns_are_listed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mofa_usage.report.reasons.MOST_CALLS", 30)
     said = section_of(reasons(usage), "Conversations").sentences
     assert said[0].startswith("There are 2 sessions; they cost $11.50")  # of 12 and 11 turns; the third one has 10
-    assert said[1] == "These are the calls since Tue 5 May 2026, 13:00."
-    monkeypatch.setattr("mofa_usage.report.reasons.MOST_CALLS", 5)
-    assert reasons(usage).conversations is None
+    assert said[0].endswith(" This is of the calls since Tue 5 May 2026, 13:00.")
+    monkeypatch.setattr("mofa_usage.report.reasons.MOST_CALLS", 5)  # fewer than the last period has
+    assert reasons(usage).since == datetime(2026, 5, 6, 12, tzinfo=UTC)
 
 
 def test_conversations_of_one_turn_each_say_no_more_than_their_calls() -> None:
     assert reasons(usage_of(conversation(1, 1) + conversation(2, 1))).conversations is None
 
 
+def test_what_caches_saved_stands_beside_the_waste() -> None:
+    # 500 of 1,000 tokens at 1.25 instead of 2.50 dollars a million
+    cached = call(0, prompt_tokens=1000, cached_tokens=500, create_time=datetime(2026, 5, 1, tzinfo=UTC))
+    section = section_of(reasons(usage_of([cached])), "Caches")
+    assert section.sentences == ["Caches saved $0.000625. Amounts are by the list prices."]
+    both = section_of(reasons(usage_of([cached, call(1, status="failed")])), "Waste and caches")
+    assert len(both.sentences) == len(both.narrow) == 2
+    assert reasons(usage_of([call(0, cached_tokens=0)])).caches is None
+
+
+def test_many_calls_at_once_are_a_load() -> None:
+    calls = [call(0, latency_ms=60_000, create_time=FIRST + timedelta(seconds=number)) for number in range(8)]
+    section = section_of(reasons(usage_of(calls)), "Load")
+    assert section.sentences[0].startswith("At most 8 calls were in flight at once, first at 2026-05-01 00:00")
+    assert reasons(usage_of(calls[:4])).load is None
+
+
+def test_what_is_not_all_here_is_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = [call(number, model_name=f"<b>{number}</b>", total_price=None) for number in range(9)]
+    usage = usage_of(calls)
+    section = section_of(reasons(usage), "Is it all here?")
+    assert section.sentences[0].startswith("There are 9 findings: 9 warnings. None of the 1 call")
+    assert section.sentences[1] == "Here are the next 6 of them; mofa-usage completeness lists 2 more."
+    assert len(section.items) == 6
+    monkeypatch.setattr("mofa_usage.report.reasons.MOST_COMPARED", 8)
+    page = write_report(usage, tmp_path / "report.html").read_text()
+    assert "were not looked for among more than" in page
+    assert "<li>None of the 1 call of &lt;b&gt;" in page
+
+
 # The pages of single models and agents
 
 
 def pages(usage: UsageFrame) -> dict[str, PageOfOne]:
-    return {page.name: page for page in contents(usage, None).pages}
+    return {page.name: page for page in pages_of(usage, answered(usage))}
 
 
 def series(page: PageOfOne, title: str, name: str) -> list[Any]:
@@ -375,14 +419,14 @@ def test_a_page_says_of_one_model_what_a_usage_of_it_alone_would() -> None:
     page = pages(usage)["gpt-4o"]
     alone = load_usage(usage.frame.filter(pl.col("model_name") == "gpt-4o"))
     assert page.text == "33 of 40 calls (82.5%), number 1 of 2 by cost."
-    assert {tile.title: tile for tile in page.tiles} == {tile.title: tile for tile in contents(alone, None).tiles}
+    assert {tile.title: tile for tile in page.tiles} == {tile.title: tile for tile in shown(alone)}
     days = [FIRST.date() + timedelta(days=number) for number in range(30)]
     daily = {row["day"]: row for row in alone.breakdown(["day"], ["calls", "latency_p95"]).to_dicts()}
     assert series(page, "Calls per day", "Calls") == [daily[day]["calls"] for day in days]
     seconds = [pytest.approx(daily[day]["latency_p95"] / 1000) for day in days]
     assert series(page, "Latency per day", "p95") == seconds
     assert sum(series(page, "Success and failures per day", "timed out")[25:26]) == 1
-    assert contents(usage, None).timeline.places == [day.isoformat() for day in days]  # type: ignore[union-attr]
+    assert timeline_of(answered(usage)).places == [day.isoformat() for day in days]
     by_agent, failures = page.tables
     assert [row[0] for row in cells(by_agent)] == ["Helpdesk", "All calls"]
     assert cells(failures) == [["timed out", EVIL, "1", "100%", "3.0%", "1"]]
@@ -400,7 +444,7 @@ def test_calls_without_a_name_have_a_page_too() -> None:
 
 
 def test_one_model_alone_has_no_page() -> None:
-    assert contents(usage_of([call(0), call(1)]), None).pages == []
+    assert pages(usage_of([call(0), call(1)])) == {}
 
 
 def test_no_name_stands_in_an_address(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from mofa_usage.analysis.questions import COST, LATENCY, SUCCESS_RATE, TOKEN_RAT
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import DIMENSIONS, MeasureName
 from mofa_usage.report.period import Span, Window, window
-from mofa_usage.report.reasons import Reasons, reasons
 
 if TYPE_CHECKING:
     from mofa_usage.usage import UsageFrame
@@ -65,7 +64,14 @@ COLUMNS: tuple[MeasureName, ...] = (
 CROSSED: tuple[MeasureName, ...] = ("cost", "coverage", "calls", "success_rate", "total_tokens", "latency_p95")
 """The columns of the tables on the pages of single models and agents."""
 
-RECORDED: tuple[MeasureName, ...] = ("calls", "error_count", "priced_calls", "latency_calls", "ttft_calls")
+RECORDED: tuple[MeasureName, ...] = (
+    "calls",
+    "error_count",
+    "priced_calls",
+    "latency_calls",
+    "ttft_calls",
+    "cached_tokens",
+)
 """What tells what the calls record at all."""
 
 TIMELINE: tuple[MeasureName, ...] = (
@@ -94,7 +100,6 @@ class Answers:
         found: The answers by their names: what is asked, and by which dimension.
         failures: The calls that did not succeed, counted by `status`, `error_code`, model and agent, as far as the
             calls have these columns; None without a status.
-        reasons: The answers to questions that are no breakdowns.
     """
 
     span: Span
@@ -103,7 +108,6 @@ class Answers:
     agent: str | None
     found: dict[tuple[str, ...], Breakdown]
     failures: pl.DataFrame | None
-    reasons: Reasons
 
     @property
     def named(self) -> list[str]:
@@ -152,8 +156,7 @@ def answers(usage: "UsageFrame", days: int | None) -> Answers | None:
     every = ((name, wish.answerable(there)) for name, wish in _wishes(span, chosen, model, agent))
     asked = {name: question for name, question in every if question is not None}
     found = dict(zip(asked, usage.breakdowns(list(asked.values())), strict=True))
-    failed, why = _failures(usage, model, agent), reasons(usage, span, chosen, found)
-    return Answers(span, chosen, model, agent, found, failed, why)
+    return Answers(span, chosen, model, agent, found, _failures(usage, model, agent))
 
 
 @dataclass(frozen=True, slots=True)

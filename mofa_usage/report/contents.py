@@ -15,6 +15,7 @@ from mofa_usage.report.headlines import Tile, tiles
 from mofa_usage.report.pages import MOST_PAGES, Page, page_ids, pages, place_of, timeline_of
 from mofa_usage.report.period import Span, Window, asked_text
 from mofa_usage.report.pictures import Section, sections
+from mofa_usage.report.reasons import reasons
 from mofa_usage.report.tables import Table, costs, failures
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ def contents(usage: "UsageFrame", days: int | None) -> Contents:
     found = answers(usage, days)
     if found is None:
         return Contents(nothing=asked_text(usage.start, usage.end, ZoneInfo(usage.tz)))
-    recorded = found["recorded"].row(0, named=True)
+    recorded, why = found["recorded"].row(0, named=True), reasons(usage, found)
     return Contents(
         span=found.span,
         window=found.window,
         calls=recorded["calls"],
-        change=_change(found.reasons.change),
+        change=_change(why.change),
         tiles=list(tiles(found["whole"], found.get("now"), found.get("before"))),
-        sections=list(sections(usage, found)),
+        sections=list(sections(usage, found, why)),
         tables=list(_tables(usage, found)),
         absent=list(_absent(recorded)),
         pages=list(pages(usage, found)),

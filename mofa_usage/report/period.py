@@ -11,9 +11,19 @@ usage was loaded from a later hour on.
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from mofa_usage.errors import UsageError
+
+Bucket: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
+
+_BUCKETS: tuple[tuple[Bucket, timedelta], ...] = (
+    ("minute", timedelta(hours=3)),
+    ("hour", timedelta(days=6)),
+    ("day", timedelta(days=200)),
+    ("week", timedelta(days=1400)),
+)
 
 LENGTHS = (30, 7, 1)
 
@@ -39,13 +49,10 @@ class Span:
         return f"{day(self.first)} to {day(self.last)}"
 
     @property
-    def bucket(self) -> str:
+    def bucket(self) -> Bucket:
         """The time bucket that makes figures of at most about 200 periods."""
         length = self.last - self.first
-        for bucket, longest in (("minute", 0.125), ("hour", 6), ("day", 200), ("week", 1400)):
-            if length <= timedelta(days=longest):
-                return bucket
-        return "month"
+        return next((bucket for bucket, longest in _BUCKETS if length <= longest), "month")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from mofa_usage.report.answers import Answers
 from mofa_usage.report.asides import compared, dearest
 from mofa_usage.report.headlines import Figures
 from mofa_usage.report.period import moment
-from mofa_usage.report.reasons import Reasons
+from mofa_usage.report.reasons import MOST_COMPARED, Reasons
 from mofa_usage.report.tables import Table
 
 if TYPE_CHECKING:
@@ -25,14 +25,17 @@ MOST_MODELS = 4
 """Of so many models the parts of their change are drawn: each takes much room."""
 
 MOST_WASTED = 8
-"""Of so many models the waste is drawn apart."""
+"""Of so many models waste and savings are drawn apart."""
+
+MOST_FINDINGS = 6
+"""So many findings are listed below the gravest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """Figures under a heading and what they say in one paragraph or several, and small tables.
 
-    The figures of `wide` take the whole width of the page.
+    The figures of `wide` take the whole width of the page; `items` are a list below the paragraphs.
     """
 
     title: str
@@ -40,16 +43,17 @@ class Section:
     wide: Sequence[Figure] = ()
     narrow: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
+    items: Sequence[str] = ()
 
 
-def sections(usage: "UsageFrame", found: Answers) -> Iterator[Section]:
+def sections(usage: "UsageFrame", found: Answers, why: Reasons) -> Iterator[Section]:
     """The pictures of all calls."""
     recorded = found["recorded"].row(0, named=True)
-    yield from changed(found.reasons)
+    yield from changed(why)
     if ("cost", "time") in found and Figures.of(found["whole"]).costs:
         cost = found["cost", "time"]
         yield Section("Cost", [cost.sentence], [cost.draw()], [found["cost", name].draw() for name in found.several])
-    yield from wasted(found.reasons)
+    yield from wasted(why)
     volume = _volume(found["tokens", "time"])
     yield Section("Volume", [volume.sentence], [volume.draw("over_time", measure=next(iter(volume.roles.measures)))])
     if ("success", "time") in found:
@@ -67,7 +71,9 @@ def sections(usage: "UsageFrame", found: Answers) -> Iterator[Section]:
         yield Section("Speed", [] if told is None else [told.sentence], over, speed)
     if found.span.last - found.span.first >= timedelta(days=2):
         yield Section("Rhythm", [found["week"].sentence], [found["week"].draw()])
-    yield from talked(found.reasons)
+    yield from loaded(why)
+    yield from talked(why)
+    yield from complete(why)
 
 
 def changed(why: Reasons) -> Iterator[Section]:
@@ -84,20 +90,45 @@ def changed(why: Reasons) -> Iterator[Section]:
 
 
 def wasted(why: Reasons) -> Iterator[Section]:
-    """What was paid for nothing."""
-    if why.waste is not None:
-        yield Section("Waste", [why.waste.sentence], [why.waste.draw(top=MOST_WASTED)])
+    """What was paid for nothing, and what caches saved or could save."""
+    answers = {"Waste": why.waste, "Caches": why.caches}
+    found = {title: answer for title, answer in answers.items() if answer is not None}
+    if not found:
+        return
+    sentences = [answer.sentence for answer in found.values()]
+    if why.caches is not None:
+        sentences[-1] += f" Amounts are by the list prices.{_since(why)}"
+    figures = [answer.draw(top=MOST_WASTED) for answer in found.values()]
+    yield Section(" and ".join(found).capitalize(), sentences, [], figures)
+
+
+def loaded(why: Reasons) -> Iterator[Section]:
+    """How many calls there were at once."""
+    if why.load is not None:
+        yield Section("Load", [why.load.sentence + _since(why)], [why.load.draw()])
 
 
 def talked(why: Reasons) -> Iterator[Section]:
     """What conversations cost, and how they grow."""
-    if why.conversations is None:
+    if (sessions := why.conversations) is None:
         return
-    sessions, since = why.conversations.sessions, why.conversations.since
-    sentences = [sessions.sentence, *([] if since is None else [f"These are the calls since {moment(since)}."])]
     costs = [sessions.draw("costs")] if len(sessions.costs) else []
     tables = [table for table in (dearest(sessions.dearest),) if table]
-    yield Section("Conversations", sentences, [], [sessions.draw(), *costs], tables)
+    yield Section("Conversations", [sessions.sentence + _since(why)], [], [sessions.draw(), *costs], tables)
+
+
+def complete(why: Reasons) -> Iterator[Section]:
+    """Whether it is all here: the gravest finding in the sentence, and the next ones below it."""
+    found, said = why.completeness.findings["sentence"], [why.completeness.sentence]
+    if not why.is_compared:
+        said.append(f"Calls that are there twice were not looked for among more than {MOST_COMPARED:,}.")
+    if (more := len(found) - 1 - MOST_FINDINGS) > 0:
+        said.append(f"Here are the next {MOST_FINDINGS} of them; mofa-usage completeness lists {more:,} more.")
+    yield Section("Is it all here?", said, items=found[1 : 1 + MOST_FINDINGS].to_list())
+
+
+def _since(why: Reasons) -> str:
+    return "" if why.since is None else f" This is of the calls since {moment(why.since)}."
 
 
 def _volume(answer: Breakdown) -> Breakdown:
