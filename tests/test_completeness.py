@@ -112,6 +112,7 @@ def test_a_doubled_page_counts_what_is_beyond_the_first(listed: int, monkeypatch
         "200 calls of m are there again under the same id.",
         "100 calls of m have the response id of another call, under an id of their own.",
     ]
+    assert not ask([*CLEAN, *page], duplicates=False).findings.height
 
 
 def test_the_future_is_said_and_is_not_the_last_call() -> None:

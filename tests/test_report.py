@@ -18,7 +18,7 @@ from mofa_usage import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA
 from mofa_usage.report import headlines, write_report
 from mofa_usage.report.answers import Answers, answers
-from mofa_usage.report.contents import contents
+from mofa_usage.report.contents import Contents, contents
 from mofa_usage.report.headlines import Tile
 from mofa_usage.report.pages import Page as PageOfOne
 from mofa_usage.report.pages import pages as pages_of
@@ -89,6 +89,24 @@ def tiles(usage: UsageFrame, days: int | None = None) -> dict[str, tuple[str, st
 
 def cells(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row] for row in [*table.rows, *table.total]]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a month."""
+    return write_report(month(), tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Contents:
+    """All that is in it."""
+    return contents(month(), None)
+
+
+@pytest.fixture(scope="module")
+def why() -> Reasons:
+    """The answers to its questions that are no breakdowns."""
+    return reasons(month())
 
 
 # The period of the headline figures
@@ -187,8 +205,8 @@ def test_what_costs_nothing_is_free_and_not_unknown() -> None:
     assert all("Cost" not in chart.title for page in found.pages for chart in page.charts)
 
 
-def test_tables_hold_the_costs_and_say_what_they_cover() -> None:
-    by_model, by_agent, failures = contents(month(), None).tables
+def test_tables_hold_the_costs_and_say_what_they_cover(whole: Contents) -> None:
+    by_model, by_agent, failures = whole.tables
     assert by_model.head[:6] == ["Model", "Cost (USD)", "Share", "Cost (EUR)", "Share", "Priced"]
     rows = {row[0]: row[1:6] for row in cells(by_model)}
     assert rows == {
@@ -236,8 +254,19 @@ def test_what_no_call_tells_is_not_shown_but_said(tmp_path: Path) -> None:
 COLUMNS = ["model_name", "status", "error_code", "total_price", "currency", "latency_ms", "time_to_first_token_ms"]
 
 
-@pytest.mark.parametrize("lacking", [*COLUMNS, "total_tokens", "completion_tokens", "agent_name"])
-def test_a_frame_without_a_column_is_reported_as_far_as_it_goes(lacking: str) -> None:
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        ["model_name"],
+        ["status", "completion_tokens"],
+        ["error_code", "currency"],
+        ["total_price"],
+        ["latency_ms", "agent_name"],
+        ["time_to_first_token_ms", "total_tokens", "chat_session_id"],
+    ],
+    ids=str,
+)
+def test_a_frame_without_some_columns_is_reported_as_far_as_it_goes(lacking: list[str]) -> None:
     assert contents(load_usage(month().frame.drop(lacking)), None).calls == 40
 
 
@@ -283,27 +312,23 @@ def section_of(why: Reasons, title: str) -> Section:
     return found
 
 
-def test_why_the_cost_changed_stands_first_and_at_a_glance(tmp_path: Path) -> None:
-    usage = month()
-    found = contents(usage, None)
-    section = found.sections[0]
-    change = usage.explain_change(("2026-05-17", "2026-05-24"), ("2026-05-24", "2026-05-31"))
+def test_why_the_cost_changed_stands_first_and_at_a_glance(whole: Contents, report: Path) -> None:
+    section, said = whole.sections[0], whole.change
+    change = month().explain_change(("2026-05-17", "2026-05-24"), ("2026-05-24", "2026-05-31"))
     assert section.title == "Why the cost changed"
     assert section.sentences[0] == change.sentence
     # 8 calls of 0.50 and one of 0.25, which was not before, after 7 of 0.50
     assert change.sentence.startswith("The cost rose by $0.75 (21.4%), from $3.50 in 17 to 23 May 2026 to $4.25")
-    said = found.change
     assert change.sentence.startswith(said)
     assert said.startswith("The cost rose by $0.75")
     assert "The cost rose by EUR 4.00, from EUR 0.00 in" in said
     assert not said.endswith("left out.")
     assert [figure.layout.title.text for figure in section.wide] == ["Change of cost"]
-    page = write_report(usage, tmp_path / "report.html").read_text()
-    assert page.count(f"<p>{said}") == 2
+    assert report.read_text().count(f"<p>{said}") == 2
 
 
-def test_what_else_changed_stands_in_a_table_with_its_ranges() -> None:
-    (table,) = section_of(reasons(month()), "Why the cost changed").tables
+def test_what_else_changed_stands_in_a_table_with_its_ranges(why: Reasons) -> None:
+    (table,) = section_of(why, "Why the cost changed").tables
     rows = {row[0]: row[1:] for row in cells(table)}
     assert table.head == ["Measure", "17 to 23 May 2026", "24 to 30 May 2026", "Change"]
     assert rows["Calls"] == ["7", "17", "▲ 142.9%"]
@@ -339,8 +364,8 @@ def test_what_drives_a_change_is_said_and_drawn() -> None:
     assert len(section.narrow) == 1  # of one model there are no small multiples
 
 
-def test_waste_is_shown_where_it_has_a_price() -> None:
-    section = section_of(reasons(month()), "Waste")
+def test_waste_is_shown_where_it_has_a_price(why: Reasons) -> None:
+    section = section_of(why, "Waste")
     assert section.sentences[0].startswith("$0.25 (1.6% of the cost) was wasted on 1 call")
     assert reasons(usage_of([call(0), call(1, status="failed", total_price=None)])).waste is None
 
@@ -476,8 +501,8 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert write_report(usage, tmp_path / "a" / "new" / "folder.html").exists()
 
 
-def test_untrusted_names_stay_text_in_the_page(tmp_path: Path) -> None:
-    page = write_report(month(), tmp_path / "report.html").read_text()
+def test_untrusted_names_stay_text_in_the_page(report: Path) -> None:
+    page = report.read_text()
     assert "<img src=x" not in page
     scripts = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, flags=re.DOTALL)
     assert len(scripts) > 8
@@ -507,11 +532,6 @@ def test_a_period_without_calls_says_which_was_asked_for(start: str | None, end:
 # In Chromium
 
 WIDTHS = pytest.mark.parametrize("width", [360, 1400])
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(month(), tmp_path_factory.mktemp("report") / "report.html")
 
 
 @pytest.fixture(scope="module")
