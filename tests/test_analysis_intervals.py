@@ -69,7 +69,7 @@ def assert_close(found: Any, expected: Any, what: str) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(3, 100), deadline=None)
+@settings(max_examples=trials(3, 45), deadline=None)
 @given(
     rows=some_calls,
     by=st.lists(st.sampled_from(["model_name", "team", "month", "currency"]), unique=True, max_size=2),
@@ -91,7 +91,7 @@ def test_ends_are_what_the_calls_say(rows: list[Row], by: list[str], level: str,
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(2, 60), deadline=None)
+@settings(max_examples=trials(2, 30), deadline=None)
 @given(rows=some_calls, by=st.sampled_from([["model_name"], ["month", "team"]]), top=st.integers(1, 2))
 def test_the_rest_has_intervals_of_its_own(rows: list[Row], by: list[str], top: int) -> None:
     named = heaviest(rows, by[-1], "calls")[:top]
@@ -102,7 +102,7 @@ def test_the_rest_has_intervals_of_its_own(rows: list[Row], by: list[str], top: 
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(2, 60), deadline=None)
+@settings(max_examples=trials(2, 30), deadline=None)
 @given(data=st.data(), days=st.integers(1, 3))
 def test_rolling_measures_have_the_intervals_of_their_windows(data: st.DataObject, days: int) -> None:
     times = st.datetimes(datetime(2025, 5, 1), datetime(2025, 5, 6), timezones=st.just(UTC))
@@ -226,7 +226,8 @@ def test_what_has_no_interval_says_so() -> None:
         breakdown(polars_frame([]), (), ["success_rate", mine], intervals=0.95)
 
 
-def test_tables_show_intervals_beside_their_value() -> None:
+def test_tables_show_intervals_beside_their_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     asked = ["calls", "success_rate", "latency_p50", "latency_p99", "cost_p50"]
     answer = breakdown(polars_frame(sample(50, 5)), "model_name", asked, intervals=0.95, totals=True)
     head, row, whole, beside = str(answer).split("\n")[1:]

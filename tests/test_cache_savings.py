@@ -143,7 +143,7 @@ def exact(amount: Any) -> Decimal | None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 250))
+@settings(max_examples=trials(6, 90))
 @given(rows=cached_calls(), by=st.sampled_from([(), ("model_name",), ("day", "team")]))
 def test_every_number_is_that_of_its_calls(rows: list[Row], by: tuple[str, ...], book: PriceBook) -> None:
     answer = cache_savings(relation(frame_of(rows)), by, tz="Europe/Berlin", book=book)
@@ -162,7 +162,7 @@ def test_every_number_is_that_of_its_calls(rows: list[Row], by: tuple[str, ...],
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(2, 60))
+@settings(max_examples=trials(2, 30))
 @given(rows=cached_calls())
 def test_no_number_depends_on_the_order_of_rows(rows: list[Row], book: PriceBook) -> None:
     one, other = (cache_savings(relation(frame_of(some)), book=book) for some in (rows, rows[::-1]))

@@ -112,7 +112,7 @@ _calls = st.lists(st.tuples(_kinds, st.integers(0, 60), st.integers(0, 60)), min
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 400), deadline=None)
+@settings(max_examples=trials(6, 90), deadline=None)
 @given(
     kinds=_calls,
     measure=st.sampled_from(_ASKED),

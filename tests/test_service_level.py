@@ -46,7 +46,7 @@ def outcome(row: Row, limits: dict[str, float]) -> str:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100))
+@settings(max_examples=trials(6, 90))
 @given(
     calls(),
     st.fixed_dictionaries({}, optional={name: st.integers(1, 20_000) for name in LIMITS}),
@@ -204,7 +204,7 @@ _lengths = (
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(10, 300))
+@settings(max_examples=trials(10, 150))
 @given(st.lists(st.tuples(_offsets, _lengths), max_size=25))
 def test_calls_in_flight_are_counted_exactly(spans: list[tuple[int, int | None]]) -> None:
     """Many offsets and lengths are whole seconds, so that calls begin when others end."""

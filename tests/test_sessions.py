@@ -83,7 +83,7 @@ def prompt(turn: Sequence[Row]) -> int | None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 250))
+@settings(max_examples=trials(8, 120))
 @given(rows=chats())
 def test_sessions_are_counted_right(rows: list[Row]) -> None:
     found, groups = sessions(relation(polars_frame(rows)), tz="Europe/Berlin", top=None).dearest, by_session(rows)
@@ -110,7 +110,7 @@ def test_sessions_are_counted_right(rows: list[Row]) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 250))
+@settings(max_examples=trials(8, 120))
 @given(rows=chats())
 def test_turns_are_counted_right(rows: list[Row]) -> None:
     found, groups = sessions(relation(polars_frame(rows))).turns, by_session(rows)
@@ -141,7 +141,7 @@ def test_turns_are_counted_right(rows: list[Row]) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 150))
+@settings(max_examples=trials(6, 90))
 @given(rows=chats())
 def test_what_sessions_cost_in_the_middle_and_by_bins(rows: list[Row]) -> None:
     answer, groups = sessions(relation(polars_frame(rows))), by_session(rows)
@@ -167,7 +167,7 @@ def test_what_sessions_cost_in_the_middle_and_by_bins(rows: list[Row]) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(4, 100))
+@settings(max_examples=trials(4, 60))
 @given(rows=chats())
 def test_no_number_depends_on_the_order_of_rows(rows: list[Row]) -> None:
     one, other = (sessions(relation(polars_frame(some)), messages=[]) for some in (rows, rows[::-1]))

@@ -58,7 +58,7 @@ _kinds = st.tuples(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(5, 300), deadline=None)
+@settings(max_examples=trials(5, 75), deadline=None)
 @given(
     kinds=st.lists(_kinds, min_size=2, max_size=8),
     quantile=st.sampled_from([0.5, 0.9, 0.99]),

@@ -61,7 +61,7 @@ def has_later(row: Row, rows: Sequence[Row]) -> bool:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 250))
+@settings(max_examples=trials(6, 90))
 @given(rows=tried_calls(), by=st.sampled_from([(), ("model_name",), ("day", "team"), ("currency",)]))
 def test_kinds_are_those_of_the_definition(rows: list[Row], by: tuple[str, ...]) -> None:
     answer = waste(relation(polars_frame(rows)), by, tz="Europe/Berlin")
@@ -97,7 +97,7 @@ def check_money(row: dict[str, Any], cost: str, share: str, group: list[Row], wh
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(5, 100))
+@settings(max_examples=trials(5, 75))
 @given(rows=tried_calls())
 def test_kinds_add_up_to_all_waste_in_any_order_of_rows(rows: list[Row]) -> None:
     answer = waste(relation(polars_frame(rows)), ())

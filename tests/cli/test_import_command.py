@@ -146,7 +146,8 @@ def test_import_of_a_folder_without_logs_says_what_it_looks_for(shell: Shell) ->
     (shell.folder / "a.csv").write_text(f"{HEADER}\n{GOOD}\n")
     done = shell.call("import", ".", "--url", "sqlite:usage.db")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "holds no file of a format that is recognised (Claude Code session logs" in done.stderr
+    assert "holds no file of a format that is recognised (" in done.stderr
+    assert "Claude Code session logs, " in " ".join(done.stderr.split())
 
 
 def test_import_of_logs_from_standard_input(shell: Shell) -> None:
