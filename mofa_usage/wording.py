@@ -23,6 +23,7 @@ __all__ = [
     "NONE",
     "WEEKDAYS",
     "between",
+    "calls",
     "column_texts",
     "compact",
     "count",
@@ -30,6 +31,7 @@ __all__ = [
     "duration",
     "heading",
     "hover_text",
+    "inside",
     "interval_name",
     "interval_text",
     "label_text",
@@ -86,6 +88,16 @@ def signed_money(amount: Decimal | None, currency: str) -> str:
 def count(number: int | float | None) -> str:
     """`12,345`; None is a dash."""
     return _DASH if number is None else f"{number:,.0f}"
+
+
+def calls(number: int | float) -> str:
+    """`1 call`, `1,467 calls`."""
+    return f"{count(number)} call{'' if number == 1 else 's'}"
+
+
+def inside(title: str) -> str:
+    """A title within a sentence: its first letter is small, unless all are capitals."""
+    return title if title.isupper() else f"{title[:1].lower()}{title[1:]}"
 
 
 def compact(number: int | float | None) -> str:

@@ -124,5 +124,5 @@ class Told:
     def _of_slice(self, dimension: str, value: object, *, may_miss: bool) -> str:
         """A value in words; something that is called "(none)" is missing only where a slice says so."""
         entry = self.roles.dimensions[dimension]
-        title = entry.title if entry.title.isupper() else f"{entry.title[:1].lower()}{entry.title[1:]}"
+        title = wording.inside(entry.title)
         return f"no {title}" if may_miss and value == wording.NONE else f"{title} {self.name(dimension, value)}"

@@ -208,7 +208,7 @@ def _missing(covered: Breakdown) -> Iterator[_Row]:
         for kind, text in words.items():
             lacking = row.get(kind) or 0
             if kind == "unpriced" and lacking and not row["coverage"]:
-                said = f"None of the {_calls(row['calls'])} {_of(name)} has a price."
+                said = f"None of the {wording.calls(row['calls'])} {_of(name)} has a price."
                 yield "warning", "unpriced_model", None, name, row["calls"], said
             elif lacking:
                 said = f"{lacking:,} of the {succeeded:,} successful calls {_of(name)} {text}."
@@ -244,7 +244,7 @@ def _told(found: Iterable[Found], clock: ZoneInfo) -> Iterator[_Row]:
         severity, words = _WORDS[one.kind]
         day = None if one.first is None else one.first.astimezone(clock).date()
         plural = words if one.calls != 1 else _singular(words)
-        said = f"{_calls(one.calls)} {_of(one.model)} {plural}."
+        said = f"{wording.calls(one.calls)} {_of(one.model)} {plural}."
         yield severity, one.kind, day, one.model, one.calls, said
 
 
@@ -305,10 +305,6 @@ def _day_rows(counts: Mapping[tuple[date, int], int], empty: Sequence[Gap], cloc
 
 def _of(model: str | None) -> str:
     return f"of {wording.shorten(model, 40)}" if model else "without a model"
-
-
-def _calls(number: int) -> str:
-    return f"{number:,} call{'' if number == 1 else 's'}"
 
 
 def _ago(age: timedelta) -> str:

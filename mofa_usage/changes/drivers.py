@@ -13,6 +13,7 @@ import duckdb
 import narwhals as nw
 import polars as pl
 
+from mofa_usage import wording
 from mofa_usage.analysis.asking import By, Question, checked
 from mofa_usage.analysis.currencies import all_used, currency_of
 from mofa_usage.analysis.engine import LazyCalls, collect, open_calls
@@ -253,7 +254,7 @@ def _series(numbers: Sequence[Fraction | None], dtype: pl.DataType) -> pl.Series
 def _measures(measure: Measure) -> dict[str, Measure]:
     """What the number columns of an answer are."""
     found = {"explained": ANSWERS["explained"]}
-    noun = measure.title if measure.title.isupper() else f"{measure.title[:1].lower()}{measure.title[1:]}"
+    noun = wording.inside(measure.title)
     noun += " calls" if measure.unit == "calls" and "calls" not in noun else ""
     for name, text in (("change", "change"), ("before", "before"), ("after", "after")):
         column = f"{measure.name}_{name}"

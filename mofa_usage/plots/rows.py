@@ -317,8 +317,7 @@ def _rate_text(rate: Any, row: Row, measure: Measure) -> str:
     """A rate, of few calls with their number: `50% of 2 calls`."""
     if rate is None or not of_few(measure, row):
         return wording.percent(rate)
-    calls = row["calls"]
-    return f"{wording.percent(rate).replace('.0%', '%')} of {calls:,} call{'' if calls == 1 else 's'}"
+    return f"{wording.percent(rate).replace('.0%', '%')} of {wording.calls(row['calls'])}"
 
 
 def _bar(place: int, length: float | None, style: look.Style, axis: Any) -> go.Bar:

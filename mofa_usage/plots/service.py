@@ -91,7 +91,7 @@ def service_by(
 def _promised(measures: Measures) -> str | None:
     """What was promised, where the frame knows it."""
     title = measures["service_level"].title if "service_level" in measures else ""
-    return None if title in ("", ANSWERS["service_level"].title) else f"good: {title[0].lower()}{title[1:]}"
+    return None if title in ("", ANSWERS["service_level"].title) else f"good: {wording.inside(title)}"
 
 
 def _unjudged(rows: Sequence[Row]) -> str | None:
@@ -175,7 +175,7 @@ def service_burn(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go.
     marks = [row["burn_rate_alert"] for row in rows]
     largest = max([*known, *(mark for mark in marks if mark is not None)], default=1.0)
     figure.update_xaxes(value_axis(ANSWERS["burn_rate"], largest, title="Times as fast as allowed"))
-    figure.update_xaxes(title="Times as fast as allowed", range=[0, largest * 1.06])
+    figure.update_xaxes(range=[0, largest * 1.06])
     failed, fine = look.STATUS_STYLES["failed"].color, look.ACCENT.color
     figure.add_bar(
         orientation="h", x=[row["burn_rate"] for row in rows], y=list(range(len(rows))), width=BAR,

@@ -147,7 +147,7 @@ class _Parts:
 def _texts(groups: Sequence[Group], name: str, currency: str | None) -> list[str]:
     """What stands above the bars: amounts, written alike, and calls."""
     counts = [total(group.rows, "calls") for group in groups]
-    counted = [f"{calls:,} call{'' if calls == 1 else 's'}" for calls in counts]
+    counted = [wording.calls(calls) for calls in counts]
     if name == "calls":
         return counted
     amounts: list[Any] = [total(group.rows, name) for group in groups]

@@ -39,7 +39,7 @@ def _coverage(told: Told) -> Iterator[str]:
             share: Any = (told.frame[column].fill_null(0) * told.frame[name]).sum()
             parts.append(f"{words} of {wording.percent(min(1.0, round(share) / calls))}")
     if parts:
-        yield f"of {calls:,} call{'' if calls == 1 else 's'} is known: {', '.join(parts)}"
+        yield f"of {wording.calls(calls)} is known: {', '.join(parts)}"
 
 
 def _gaps(told: Told) -> Iterator[str]:

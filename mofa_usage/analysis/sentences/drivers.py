@@ -29,7 +29,7 @@ def drivers(told: Told) -> Iterator[str]:
     elif whole:
         yield f"no slice stands out in {change}: it is a general one, or made of many small ones"
     if others := told.whole.only("other_currency_calls"):
-        left = f"{_calls(others)} in other currencies {'is' if others == 1 else 'are'} left out"
+        left = f"{wording.calls(others)} in other currencies {'is' if others == 1 else 'are'} left out"
         yield f"only {_currency(told)} is compared; {left}"
 
 
@@ -55,7 +55,9 @@ def slow_drivers(told: Told) -> Iterator[str]:
     if slow == 0:
         yield "no call has a latency"
         return
-    which = "the slow calls" if slow is None else f"the {_calls(slow)} that took {wording.duration(limit)} or more"
+    which = (
+        "the slow calls" if slow is None else f"the {wording.calls(slow)} that took {wording.duration(limit)} or more"
+    )
     if not told.frame.height:
         yield f"no slice stands out among {which}"
         return
@@ -77,7 +79,3 @@ def _amount(told: Told, entry: Measure, value: Any) -> str:
 
 def _currency(told: Told) -> str:
     return next(iter(told.roles.currencies), "USD")
-
-
-def _calls(number: int) -> str:
-    return f"{wording.count(number)} call{'' if number == 1 else 's'}"

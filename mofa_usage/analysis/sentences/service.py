@@ -19,10 +19,10 @@ def _level(told: Told) -> Iterator[str]:
     sums = {name: told.total(name) or 0 for name in ("calls", "good_calls", "bad_calls", "unknown_calls", *_BAD)}
     judged = sums["good_calls"] + sums["bad_calls"]
     if not judged:
-        yield f"of none of the {_calls(sums['calls'])} it is known whether it was within the limits"
+        yield f"of none of the {wording.calls(sums['calls'])} it is known whether it was within the limits"
         return
     share = wording.percent(sums["good_calls"] / judged)
-    whose = f"{_calls(judged)} that can be judged" if sums["unknown_calls"] else _calls(judged)
+    whose = f"{wording.calls(judged)} that can be judged" if sums["unknown_calls"] else wording.calls(judged)
     reasons = [f"{sums[name]:,} {words}" for name, words in _BAD.items() if sums[name]]
     without = sums["unknown_calls"]
     reasons += [f"{without:,} {'lacks' if without == 1 else 'lack'} a value"] if without else []
@@ -40,7 +40,7 @@ def _level(told: Told) -> Iterator[str]:
 def _promise(told: Told) -> str:
     name = told.column("service_level")
     title = "" if name is None else told.roles.measures[name].measure.title
-    return f" ({title[0].lower()}{title[1:]})" if title.startswith("Within ") and title != "Within limits" else ""
+    return f" ({wording.inside(title)})" if title.startswith("Within ") and title != "Within limits" else ""
 
 
 def _lowest(told: Told) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _over_time(told: Told) -> Iterator[str]:
             beside = (
                 "" if mean is None else f" and {'less than 0.01' if 0 < mean < 0.01 else f'{mean:,.2f}'} in the mean"
             )
-            yield f"at most {_calls(most)} {'was' if most == 1 else 'were'} in flight at once{when}{beside}"
+            yield f"at most {wording.calls(most)} {'was' if most == 1 else 'were'} in flight at once{when}{beside}"
     rate = told.only("calls_per_second")
     if rate is not None:
         tokens = told.only("completion_tokens_per_second")
@@ -91,7 +91,7 @@ def _over_time(told: Told) -> Iterator[str]:
         yield f"{rate:,.3g} calls{beside} per second came through"
     without = told.total("calls_without_latency")
     if name is not None and without:
-        yield f"{_calls(without)} without a latency {'is' if without == 1 else 'are'} in flight nowhere"
+        yield f"{wording.calls(without)} without a latency {'is' if without == 1 else 'are'} in flight nowhere"
 
 
 def _number(number: float) -> str:
@@ -99,10 +99,6 @@ def _number(number: float) -> str:
     if not number or number >= 1:
         return f"{number:,.1f}"
     return f"{number:.2g}" if number >= 0.001 else "less than 0.001"
-
-
-def _calls(number: Any) -> str:
-    return f"{wording.count(number)} call{'' if number == 1 else 's'}"
 
 
 SERVICE: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(

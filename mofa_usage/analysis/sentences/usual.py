@@ -52,7 +52,7 @@ def _priced_share(told: Told, measure: str, who: str) -> str:
     """For how many calls the amounts are known; without numbers, where rows are unknown, that not all are."""
     calls, priced = told.total("calls"), _priced(told)
     if calls and priced is not None:
-        among = "them" if who == "they" else f"the {_calls(calls)}"
+        among = "them" if who == "they" else f"the {wording.calls(calls)}"
         return f" ({', '.join([f'{wording.percent(priced / calls)} of {among} priced', *_not_recorded(told, priced)])})"
     columns = [name for name, entry in told.roles.measures.items() if entry.measure.name == measure]
     unknown = told.frame.select(pl.all_horizontal(pl.col(columns).is_null())).to_series()
@@ -137,7 +137,7 @@ def _amount(told: Told, name: str) -> Iterator[str]:
         return
     total: Any = values.sum()
     if entry.measure.name == "calls":
-        start = f"there {'is' if total == 1 else 'are'} {_calls(total)}"
+        start = f"there {'is' if total == 1 else 'are'} {wording.calls(total)}"
     else:
         start = f"{entry.measure.title}: {wording.count(total)} in total"
     yield "; ".join([start, *_heaviest(told, {None: values}, "has", "them")])
@@ -207,7 +207,7 @@ def _of_few(told: Told, name: str, row: int) -> str:
     number = told.frame[calls][row]
     if number is None or number >= _FEW:
         return ""
-    return ", ".join(filter(None, [f" of {_calls(number)}", told.interval(name, row)]))
+    return ", ".join(filter(None, [f" of {wording.calls(number)}", told.interval(name, row)]))
 
 
 def _latency(told: Told) -> Iterator[str]:
@@ -238,9 +238,9 @@ def _success(told: Told) -> Iterator[str]:
     if total == 1:
         yield "the only call succeeded" if good else "the only call did not succeed"
     elif good in (0, total):
-        yield f"{'all' if good else 'none of the'} {_calls(total)} succeeded{sure}"
+        yield f"{'all' if good else 'none of the'} {wording.calls(total)} succeeded{sure}"
     else:
-        start = f"{wording.percent(good / total)} of {_calls(total)} succeeded{sure}"
+        start = f"{wording.percent(good / total)} of {wording.calls(total)} succeeded{sure}"
         yield "; ".join([start, *_lowest(told, calls, successes)])
     ended = [f"{wording.count(number)} {text}" for name, text in _ENDED.items() if (number := told.total(name))]
     if ended and total > 1:
@@ -286,7 +286,7 @@ def distribution(told: Told) -> Iterator[str]:
         total, upto = int(bins["calls"].sum()), bins["calls"].cum_sum()
         ends = (bins["bin_end"].filter(upto >= total * part)[0] for part in (0.5, 0.95))
         half, most = (wording.value_text(end, kind, code or "USD") for end in ends)
-        parts.append(f"at least half of the {_calls(total)} {verb} at most {half}{noun}, and 95% at most {most}")
+        parts.append(f"at least half of the {wording.calls(total)} {verb} at most {half}{noun}, and 95% at most {most}")
     yield "; ".join(parts)
 
 
@@ -333,10 +333,6 @@ def _about(told: Told, name: str) -> Iterator[str]:
 
 def _title(told: Told, measure: str) -> str:
     return next(entry.measure.title for entry in told.roles.measures.values() if entry.measure.name == measure)
-
-
-def _calls(number: Any) -> str:
-    return f"{wording.count(number)} call{'' if number == 1 else 's'}"
 
 
 def _exact(amount: Any) -> Decimal:

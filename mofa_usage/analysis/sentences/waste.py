@@ -21,7 +21,7 @@ def waste(told: Told) -> Iterator[str]:
     number = told.total("calls")
     if number is None:
         return
-    calls = f"{wording.count(number)} call{'' if number == 1 else 's'}"
+    calls = wording.calls(number)
     kinds = "; ".join(_kinds(told))
     said = f": {kinds}" if kinds else ""
     amounts = _sums(told, None)
