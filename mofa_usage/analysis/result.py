@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Unpack, cast, overloa
 import polars as pl
 from polars import selectors
 
-from mofa_usage.analysis.sentences import sentence
+from mofa_usage.analysis.sentences import sentences
 from mofa_usage.analysis.tables import html_table, text_table
-from mofa_usage.errors import require
+from mofa_usage.errors import UsageError, require
 from mofa_usage.measures import Roles
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mofa_usage.plots import DrawOptions
     from mofa_usage.theme import Style
 
-__all__ = ["Breakdown"]
+__all__ = ["Breakdown", "one_of"]
 
 _P = ParamSpec("_P")
 
@@ -184,7 +184,11 @@ class Breakdown(pl.DataFrame):
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         """A table for a notebook, of at most 25 rows: money as money, names as they are, the whole last."""
-        return html_table(self, self.roles, self._whole(), self.sentence)
+        return self.as_html(self.sentence)
+
+    def as_html(self, said: str) -> str:
+        """The same with what somebody says of it, instead of its own sentence."""
+        return html_table(self, self.roles, self._whole(), said)
 
     @property
     def sentence(self) -> str:
@@ -193,7 +197,12 @@ class Breakdown(pl.DataFrame):
         >>> Breakdown({"model_name": ["gpt-4o", "o3"], "calls": [61, 39]}).sentence
         'There are 100 calls; gpt-4o has 61.0% of them.'
         """
-        return sentence(self, self.roles, self._whole())
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences of `sentence`, each by itself."""
+        return sentences(self, self.roles, self._whole())
 
     def _whole(self) -> tuple[pl.DataFrame, Roles] | None:
         return (self.totals[-1], self.totals[-1].roles) if self.totals else None
@@ -233,3 +242,14 @@ class Breakdown(pl.DataFrame):
             styles = self.styles_of(self.roles.dimensions[colored[0]].name)
         figure: Figure = draw(self, kind, theme=theme, styles=styles, **options)
         return figure
+
+
+def one_of(answers: Mapping[str, Breakdown], name: str, of: str) -> Breakdown:
+    """The answer of that name, of several that belong together, to be drawn.
+
+    Raises:
+        UsageError: there is none; the message says of what there are which figures.
+    """
+    if name not in answers:
+        raise UsageError(f"there is no figure {name!r} of {of}; there are: {', '.join(answers)}")
+    return answers[name]

@@ -20,11 +20,10 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown, breakdown
-from mofa_usage.analysis.tables import html_table
+from mofa_usage.analysis.result import one_of
 from mofa_usage.audit.coverage import UNKNOWN, coverage
 from mofa_usage.audit.doubles import Found, contradictions, doubles
 from mofa_usage.audit.gaps import ENOUGH, SPAN, Gap, gaps
-from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles
 from mofa_usage.reading.relation import told
 from mofa_usage.zones import Moment, instant, utc, zone
@@ -111,9 +110,7 @@ class Completeness:
             UsageError: there is no such figure; as `Breakdown.draw`.
         """
         drawn = {"coverage": self.coverage, "days": self.days}
-        if kind not in drawn:
-            raise UsageError(f"there is no figure {kind!r} of completeness; there are: {', '.join(drawn)}")
-        return drawn[kind].draw(theme=theme, **options)
+        return one_of(drawn, kind, "completeness").draw(theme=theme, **options)
 
     def __str__(self) -> str:
         return "\n".join([self.sentence, *self.findings["sentence"], "", str(self.coverage)])
@@ -121,7 +118,7 @@ class Completeness:
     def _repr_html_(self) -> str:
         """The coverage as a table for a notebook, and every finding as a sentence."""
         said = " ".join((self.sentence, *self.findings["sentence"]))
-        return html_table(self.coverage, self.coverage.roles, None, said)
+        return self.coverage.as_html(said)
 
 
 def completeness(

@@ -14,6 +14,7 @@ import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown
+from mofa_usage.analysis.result import one_of
 from mofa_usage.efficiency.conversations import Conversations
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, Dimension, MeasureColumn, Roles, measure, money_columns
@@ -81,9 +82,7 @@ class Sessions:
             UsageError: there is no such figure; as `Breakdown.draw`.
         """
         drawn = {"turns": self.turns, "costs": self.costs, "dearest": self.dearest}
-        if kind not in drawn:
-            raise UsageError(f"there is no figure {kind!r} of sessions; there are: {', '.join(drawn)}")
-        return drawn[kind].draw(theme=theme, **options)
+        return one_of(drawn, kind, "sessions").draw(theme=theme, **options)
 
     def __str__(self) -> str:
         return "\n\n".join([self.sentence, str(self.dearest.head(10)), str(self.turns.head(10))])

@@ -51,7 +51,14 @@ from mofa_usage.measures.bounds import low_and_high, with_bounds
 from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
 from mofa_usage.measures.derived import cumulative, measure, rolling, share
-from mofa_usage.measures.dimensions import DIMENSIONS, LABEL_COLUMNS, Dimension, DimensionName, dimension
+from mofa_usage.measures.dimensions import (
+    DIMENSIONS,
+    LABEL_COLUMNS,
+    Dimension,
+    DimensionName,
+    TimeBucket,
+    dimension,
+)
 from mofa_usage.measures.formulas import (
     Aggregate,
     Bound,
@@ -91,6 +98,7 @@ __all__ = [
     "Roles",
     "Rolling",
     "Share",
+    "TimeBucket",
     "cumulative",
     "dimension",
     "low_and_high",

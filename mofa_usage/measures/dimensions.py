@@ -27,7 +27,10 @@ from mofa_usage.measures.spelling import suggestion
 if TYPE_CHECKING:
     import narwhals as nw
 
-__all__ = ["DIMENSIONS", "LABEL_COLUMNS", "Dimension", "DimensionName", "dimension"]
+__all__ = ["DIMENSIONS", "LABEL_COLUMNS", "Dimension", "DimensionName", "TimeBucket", "dimension"]
+
+TimeBucket: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
+"""The dimensions that are stretches of time, from the shortest to the longest."""
 
 DimensionName: TypeAlias = Literal[
     "model_name",
@@ -54,11 +57,7 @@ DimensionName: TypeAlias = Literal[
     "request_id",
     "api_response_id",
     "id",
-    "minute",
-    "hour",
-    "day",
-    "week",
-    "month",
+    TimeBucket,
     "hour_of_day",
     "weekday",
 ]

@@ -69,8 +69,7 @@ def _change(change: Change | None) -> str:
     """The first sentence of a change in each currency; names of calls come only in what follows."""
     if change is None:
         return ""
-    said = change.sentence.removesuffix(".").split(". ")
-    return "".join(f"{text}. " for text in said[: len(change.currencies)]).rstrip()
+    return " ".join(change.sentences[: len(change.currencies)])
 
 
 def _absent(recorded: Mapping[str, Any]) -> Iterator[str]:

@@ -11,14 +11,12 @@ usage was loaded from a later hour on.
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from mofa_usage.errors import UsageError
+from mofa_usage.measures import TimeBucket
 
-Bucket: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
-
-_BUCKETS: tuple[tuple[Bucket, timedelta], ...] = (
+_BUCKETS: tuple[tuple[TimeBucket, timedelta], ...] = (
     ("minute", timedelta(hours=3)),
     ("hour", timedelta(days=6)),
     ("day", timedelta(days=200)),
@@ -49,7 +47,7 @@ class Span:
         return f"{day(self.first)} to {day(self.last)}"
 
     @property
-    def bucket(self) -> Bucket:
+    def bucket(self) -> TimeBucket:
         """The time bucket that makes figures of at most about 200 periods."""
         length = self.last - self.first
         return next((bucket for bucket, longest in _BUCKETS if length <= longest), "month")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import duckdb
 
 from mofa_usage.analysis import Breakdown, By
-from mofa_usage.analysis.tables import html_table
-from mofa_usage.errors import UsageError
-from mofa_usage.service.courses import Every, course, extent
+from mofa_usage.analysis.result import one_of
+from mofa_usage.measures import TimeBucket
+from mofa_usage.service.courses import course, extent
 from mofa_usage.service.levels import burn, level
 from mofa_usage.service.promises import Promise
 from mofa_usage.zones import Moment, instant, utc, zone
@@ -29,7 +29,7 @@ class ServiceOptions(TypedDict, total=False):
     ttft_ms: float | None
     objective: float | str
     at: Moment | None
-    every: Every | None
+    every: TimeBucket | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,14 @@ class ServiceLevel:
             UsageError: there is no such figure; as `Breakdown.draw`.
         """
         drawn = {"level": self.level, "over_time": self.over_time, "burn": self.burn}
-        if kind not in drawn:
-            raise UsageError(f"there is no figure {kind!r} of service levels; there are: {', '.join(drawn)}")
-        return drawn[kind].draw(theme=theme, **options)
+        return one_of(drawn, kind, "service levels").draw(theme=theme, **options)
 
     def __str__(self) -> str:
         return "\n\n".join([self.sentence, str(self.level), str(self.burn)])
 
     def _repr_html_(self) -> str:
         """The level as a table for a notebook, with what all three say."""
-        whole = (self.level.totals[-1], self.level.totals[-1].roles) if self.level.totals else None
-        return html_table(self.level, self.level.roles, whole, self.sentence)
+        return self.level.as_html(self.sentence)
 
 
 def service_level(
@@ -92,7 +89,7 @@ def service_level(
     ttft_ms: float | None = None,
     objective: float | str = 0.99,
     at: Moment | None = None,
-    every: Every | None = None,
+    every: TimeBucket | None = None,
     tz: str = "UTC",
 ) -> ServiceLevel:
     """The share of calls within all limits together, the error budget, concurrency and throughput.

@@ -6,29 +6,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from operator import truediv
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown, breakdown
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles
+from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles, TimeBucket
 from mofa_usage.reading.relation import told
 from mofa_usage.service.concurrency import in_flight
 from mofa_usage.zones import instant, microseconds, utc, zone
 
-__all__ = ["Every", "course", "extent"]
-
-Every: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
+__all__ = ["course", "extent"]
 
 _SECOND = 1_000_000  # microseconds
-_LONGEST: Mapping[Every, timedelta] = MappingProxyType(
+_LONGEST: Mapping[TimeBucket, timedelta] = MappingProxyType(
     {"minute": timedelta(hours=6), "hour": timedelta(days=31), "day": timedelta(days=3660)}
 )
 """A course is by the shortest of these buckets that is no longer than this in all, else by month."""
 
-_AFTER: Mapping[Every, timedelta] = MappingProxyType(
+_AFTER: Mapping[TimeBucket, timedelta] = MappingProxyType(
     {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
 )
 
@@ -41,7 +39,7 @@ class Extent:
     last: datetime
 
     @property
-    def every(self) -> Every:
+    def every(self) -> TimeBucket:
         """The buckets that a course of it is by."""
         return next((every for every, most in _LONGEST.items() if self.last - self.first <= most), "month")
 
@@ -59,7 +57,7 @@ def extent(calls: duckdb.DuckDBPyRelation) -> Extent | None:
     return None if first is None else Extent(utc(first), utc(last))
 
 
-def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: Every | None, tz: str) -> Breakdown:
+def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: TimeBucket | None, tz: str) -> Breakdown:
     """Concurrency and throughput by time, buckets without calls too; `totals` has the whole.
 
     A bucket counts the calls, and the tokens of the calls, that began in it; its rates are of its whole length, so
@@ -69,8 +67,8 @@ def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: Every |
     Raises:
         UsageError: there are no such buckets.
     """
-    if every is not None and every not in get_args(Every):
-        raise UsageError(f"every = {every!r}; the course is by {', '.join(get_args(Every))}")
+    if every is not None and every not in get_args(TimeBucket):
+        raise UsageError(f"every = {every!r}; the course is by {', '.join(get_args(TimeBucket))}")
     bucket = every or (within.every if within is not None else "hour")
     counts = [name for name in ("calls", "latency_calls", "completion_tokens") if _is_there(name, calls)]
     counted = breakdown(calls, bucket, counts, tz=tz, fill_gaps=True).drop_nulls(bucket)
@@ -114,7 +112,7 @@ def _is_there(measure: str, calls: duckdb.DuckDBPyRelation) -> bool:
     return set(MEASURES[measure].needs) <= set(calls.columns)
 
 
-def _edges(labels: pl.Series, bucket: Every, tz: str) -> list[int]:
+def _edges(labels: pl.Series, bucket: TimeBucket, tz: str) -> list[int]:
     """The instants at which the buckets begin, and the end of the last, in microseconds."""
     clock = zone(tz)
     starts = labels.to_list()
@@ -127,7 +125,7 @@ def _edges(labels: pl.Series, bucket: Every, tz: str) -> list[int]:
     return [microseconds(instant(start, clock, bucket)) for start in (*starts, following)]
 
 
-def _answer(frame: pl.DataFrame, bucket: Every | None) -> Breakdown:
+def _answer(frame: pl.DataFrame, bucket: TimeBucket | None) -> Breakdown:
     seconds = pl.col("seconds")
     rates = [(pl.col("calls") / seconds).alias("calls_per_second")]
     if "completion_tokens" in frame.columns:

@@ -23,7 +23,7 @@ from mofa_usage.analysis.sentences.waste import waste
 from mofa_usage.analysis.told import Told
 from mofa_usage.measures import Roles
 
-__all__ = ["sentence"]
+__all__ = ["sentences"]
 
 Whole = tuple[pl.DataFrame, Roles] | None
 
@@ -61,13 +61,13 @@ _OF_NOTHING: Mapping[str, str] = MappingProxyType(
 """What an answer without rows says, by `Roles.question`, where it does not mean that there are no calls."""
 
 
-def sentence(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> str:
+def sentences(frame: pl.DataFrame, roles: Roles, whole: Whole = None) -> list[str]:
     """What an answer with those roles says; `whole` is the row of all calls, where it is known."""
     told = Told.of(frame, roles, None if whole is None else Told.of(*whole))
     has_nothing = not frame.height and not (roles.of_slices and whole is not None)
     if has_nothing or told.total("calls") == 0:
-        return _OF_NOTHING.get(roles.question, "There are no calls.")
+        return [_OF_NOTHING.get(roles.question, "There are no calls.")]
     is_spread = {"bin_start", "bin_end"} <= set(frame.columns)
     tell = distribution if is_spread else _TELLERS.get(roles.question, breakdown)
-    sentences = list(tell(told)) or list(breakdown(told))
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences) or f"There are {frame.height:,} rows."
+    said = list(tell(told)) or list(breakdown(told))
+    return [f"{text[0].upper()}{text[1:]}." for text in said] or [f"There are {frame.height:,} rows."]
