@@ -10,18 +10,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mofa_usage.cli.choosing import load, nothing
-from mofa_usage.cli.options import Calls, Printed, database_url
-from mofa_usage.cli.output import announce, complain, console, print_answer
+from mofa_usage.cli.choosing import end_without_calls, load
+from mofa_usage.cli.options import By, Calls, Printed, database_url
+from mofa_usage.cli.output import announce, console, print_answer
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
-    from mofa_usage.analysis import Breakdown
     from mofa_usage.audit import Budget, Limit
 
 __all__ = ["check", "completeness", "service"]
 
 _LIMITS = "Limits"
+_GIVES_WAY = ("late_calls", "slow_calls", "failed_calls", "good_calls", "budget_left", "judged_share", "unknown_calls")
 _UNITS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
 _MARKS = {True: "ok", False: "EXCEEDED", None: "UNKNOWN"}
 
@@ -187,8 +187,7 @@ def completeness(
         shown.print()
         shown.print(breakdown_table(answer.coverage, width=shown.width), soft_wrap=False)
     if not len(usage):
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
+        end_without_calls(calls, which)
     if "error" in answer.findings["severity"]:
         raise typer.Exit(1)
 
@@ -232,14 +231,7 @@ def service(
     objective: Annotated[
         str, typer.Option("--objective", metavar="SHARE", help="The share of calls that shall be within all limits.")
     ] = "99%",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--by",
-            metavar="DIMENSION",
-            help="Break down by this: agent_name, day, labels.team, ... By model unless given.",
-        ),
-    ] = None,
+    by: By = None,
 ) -> None:
     """Show how many calls were good: successful, and within all limits together; and what that leaves of the budget.
 
@@ -256,17 +248,8 @@ def service(
     if printed.for_programs:
         print_answer(answer.level, printed)
     elif answer.level.height:
-        _show(answer.level, answer.sentence)
+        from mofa_usage.cli.tables import show_answer
+
+        show_answer(answer.level, answer.sentence, droppable=_GIVES_WAY)
     if not len(usage):
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
-
-
-def _show(answer: "Breakdown", sentence: str) -> None:
-    from mofa_usage.cli.tables import breakdown_table
-
-    shown = console()
-    shown.print(_visible(sentence), markup=False)
-    shown.print()
-    narrow = ("late_calls", "slow_calls", "failed_calls", "good_calls", "budget_left", "judged_share", "unknown_calls")
-    shown.print(breakdown_table(answer, width=shown.width, droppable=narrow), soft_wrap=False)
+        end_without_calls(calls, which)

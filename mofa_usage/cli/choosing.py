@@ -8,11 +8,14 @@ for the id that a recorder makes of it.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from mofa_usage.cli.options import Calls, Which, database_url, pairs_of
+import typer
+
+from mofa_usage.cli.options import Calls, Printed, Which, database_url, pairs_of
+from mofa_usage.cli.output import complain, print_rows
 from mofa_usage.cli.periods import period
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from mofa_usage.records import QueryFilter
     from mofa_usage.usage import UsageFrame
 
-__all__ = ["Chosen", "chosen", "load", "nothing"]
+__all__ = ["Chosen", "chosen", "end_without_calls", "load", "loaded", "nothing"]
 
 _NAMED = {
     "agent": ("agent_id", "agent_id", ("agent_name", "agent_code")),
@@ -156,6 +159,22 @@ def load(
     start = seen_from(which.start, clock)
     usage = load_usage(source, which.query, start=start, end=which.end, tz=calls.tz, columns=wanted)
     return (usage.filter(*which.conditions(usage.columns)) if which.is_more else usage), which
+
+
+def loaded(calls: Calls, printed: Printed, columns: Sequence[str]) -> "UsageFrame":
+    """The calls that a command is about; without any it ends, for programs with a table of those columns."""
+    usage, which = load(calls)
+    if not len(usage):
+        if printed.for_programs:
+            print_rows(columns, [], printed)
+        end_without_calls(calls, which)
+    return usage
+
+
+def end_without_calls(calls: Calls, which: Chosen) -> NoReturn:
+    """Say why there are no calls, and end."""
+    complain(nothing(calls, which))
+    raise typer.Exit(1)
 
 
 def nothing(calls: Calls, which: Chosen) -> str:

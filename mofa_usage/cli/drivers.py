@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.choosing import load, nothing
+from mofa_usage.cli.choosing import loaded
 from mofa_usage.cli.comparing import After, Before, compared
 from mofa_usage.cli.options import Calls, Printed
-from mofa_usage.cli.output import complain, console, print_answer, print_rows
+from mofa_usage.cli.output import print_answer
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
-    from mofa_usage.usage import UsageFrame
 
 __all__ = ["drivers"]
 
@@ -60,23 +59,12 @@ def drivers(
     if measure == _LATENCY:
         if before or after:
             raise UsageError("latency compares no periods; --start and --end say which calls are looked at")
-        _show(_loaded(calls, printed).slow_drivers(quantile, **options), printed)
+        _show(loaded(calls, printed, ["explained"]).slow_drivers(quantile, **options), printed)
         return
     early, late = compared(calls, before, after, zone(calls.tz))
     first, last = min(early[0], late[0]), max(early[1], late[1])
-    usage = _loaded(replace(calls, start=first.isoformat(), end=last.isoformat()), printed)
+    usage = loaded(replace(calls, start=first.isoformat(), end=last.isoformat()), printed, ["explained"])
     _show(usage.drivers(measure, early, late, **options), printed)
-
-
-def _loaded(calls: Calls, printed: Printed) -> "UsageFrame":
-    """The calls that a command is about; without any it says why and ends."""
-    usage, which = load(calls)
-    if not len(usage):
-        if printed.for_programs:
-            print_rows(["explained"], [], printed)
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
-    return usage
 
 
 def _show(answer: "Breakdown", printed: Printed) -> None:
@@ -84,15 +72,7 @@ def _show(answer: "Breakdown", printed: Printed) -> None:
     if printed.for_programs:
         print_answer(answer, printed)
         return
-    from rich.text import Text
+    from mofa_usage.cli.tables import show_answer
 
-    from mofa_usage.cli.tables import breakdown_table
-    from mofa_usage.wording import visible
-
-    shown = console()
-    shown.print(Text(visible(answer.sentence)))
-    if answer.height:
-        unused = [name for name in answer.roles.dimensions if answer[name].null_count() == answer.height]
-        table = answer.drop(unused)
-        shown.print()
-        shown.print(breakdown_table(table, width=shown.width, droppable=list(table.roles.measures)[:0:-1]))
+    unused = [name for name in answer.roles.dimensions if answer[name].null_count() == answer.height]
+    show_answer(answer.drop(unused), answer.sentence)

@@ -5,31 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.choosing import load, nothing
-from mofa_usage.cli.options import Calls, Printed, database_url
-from mofa_usage.cli.output import complain, console, print_answer, print_rows
+from mofa_usage.cli.choosing import loaded
+from mofa_usage.cli.options import By, Calls, Printed, database_url
+from mofa_usage.cli.output import print_answer
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
-    from mofa_usage.usage import UsageFrame
 
 __all__ = ["cache", "sessions", "waste"]
 
 _TOP = 20
-_By = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        metavar="DIMENSION",
-        help="Break down by this: model_name, agent_name, day, labels.team, ... Repeat. By model unless given.",
-    ),
-]
 _Top = Annotated[
     int | None, typer.Option("--top", min=1, help="Keep so many of the first dimension, the rest is one group.")
 ]
 
 
-def waste(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> None:
+def waste(calls: Calls, printed: Printed, by: By = None, top: _Top = None) -> None:
     """Show what was paid for nothing, by kind of waste.
 
     "retried" are attempts that were tried again, "partial" are answers that broke off, "unsuccessful" are all other
@@ -39,11 +30,11 @@ def waste(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> N
 
     [bold]mofa-usage waste --by agent_name --top 5 --start 2026-05 --json[/bold]
     """
-    usage = _loaded(calls, printed, ["model_name", "waste"])
+    usage = loaded(calls, printed, ["model_name", "waste"])
     _show(usage.waste(by or "model_name", top=top), printed)
 
 
-def cache(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> None:
+def cache(calls: Calls, printed: Printed, by: By = None, top: _Top = None) -> None:
     """Show what prompt caches saved, less what writing to them cost, and what they could have saved at most.
 
     By the list prices of each call's day. Savings may be below zero: then caching cost more than it brought.
@@ -52,7 +43,7 @@ def cache(calls: Calls, printed: Printed, by: _By = None, top: _Top = None) -> N
 
     [bold]mofa-usage cache --by agent_name --start 30d --csv[/bold]
     """
-    usage = _loaded(calls, printed, ["model_name"])
+    usage = loaded(calls, printed, ["model_name"])
     _show(usage.cache_savings(by or "model_name", top=top), printed)
 
 
@@ -88,20 +79,9 @@ def sessions(
 
     [bold]mofa-usage sessions --show turns --agent "Support chat" --start 2026-05 --csv[/bold]
     """
-    usage = _loaded(calls, printed, ["chat_session_id"])
+    usage = loaded(calls, printed, ["chat_session_id"])
     found = usage.sessions(top=top, messages=database_url(calls.url) if messages else None)
     _show(getattr(found, show), printed, said=found.sentence)
-
-
-def _loaded(calls: Calls, printed: Printed, columns: list[str]) -> "UsageFrame":
-    """The calls that a command is about; without any it says why and ends."""
-    usage, which = load(calls)
-    if not len(usage):
-        if printed.for_programs:
-            print_rows(columns, [], printed)
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
-    return usage
 
 
 def _show(answer: "Breakdown", printed: Printed, said: str | None = None) -> None:
@@ -109,16 +89,8 @@ def _show(answer: "Breakdown", printed: Printed, said: str | None = None) -> Non
     if printed.for_programs:
         print_answer(answer, printed)
         return
-    from rich.text import Text
+    from mofa_usage.cli.tables import show_answer
 
-    from mofa_usage.cli.tables import breakdown_table
-    from mofa_usage.wording import visible
-
-    shown = console()
-    shown.print(Text(visible(answer.sentence if said is None else said)))
-    if answer.height:
-        more = answer.height - _TOP
-        note = f"and {more:,} more; --json and --csv have all" if more > 0 else ""
-        droppable = list(answer.roles.measures)[:0:-1]
-        shown.print()
-        shown.print(breakdown_table(answer.head(_TOP), width=shown.width, note=note, droppable=droppable))
+    more = answer.height - _TOP
+    note = f"and {more:,} more; --json and --csv have all" if more > 0 else ""
+    show_answer(answer.head(_TOP), answer.sentence if said is None else said, note=note)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mofa_usage.pricing import PriceBook
 
 __all__ = [
+    "By",
     "Calls",
     "Debug",
     "Overwrite",
@@ -81,6 +82,14 @@ Prices = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, without asking.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="DIMENSION",
+        help="Break down by this: model_name, agent_name, day, labels.team, ... Repeat. By model unless given.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from mofa_usage.cli.output import console
 from mofa_usage.measures import Dimension, MeasureColumn, Roles, money_columns
 from mofa_usage.wording import (
     between,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from mofa_usage.importing import ImportResult
     from mofa_usage.measures import Roles
 
-__all__ = ["breakdown_table", "import_summary", "list_table", "summary_panel"]
+__all__ = ["breakdown_table", "import_summary", "list_table", "show_answer", "summary_panel"]
 
 MEASURES_SHOWN = (
     "cost",
@@ -113,6 +114,21 @@ def _tokens(figures: Mapping[str, Any]) -> str:
     if figures["cached_tokens"] is not None:
         text += f", {percent(figures['cache_hit_rate'])} of the prompts cached"
     return text
+
+
+def show_answer(
+    answer: "Breakdown", said: str | None = None, *, note: str = "", droppable: Sequence[str] | None = None
+) -> None:
+    """Print what an answer says, or what somebody says of it, and below it its rows, if there are any.
+
+    By default all measures but the first may give way, the last of them first.
+    """
+    shown = console()
+    shown.print(Text(visible(answer.sentence if said is None else said)))
+    if answer.height:
+        gives_way = list(answer.roles.measures)[:0:-1] if droppable is None else droppable
+        shown.print()
+        shown.print(breakdown_table(answer, width=shown.width, note=note, droppable=gives_way))
 
 
 def breakdown_table(

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mofa_usage.cli.choosing import load, nothing
-from mofa_usage.cli.options import Calls, Overwrite, Period, Printed, Url
-from mofa_usage.cli.output import announce, complain, console, may_write, print_answer, print_rows
+from mofa_usage.cli.choosing import end_without_calls, load
+from mofa_usage.cli.options import By, Calls, Overwrite, Period, Printed, Url
+from mofa_usage.cli.output import announce, console, may_write, print_answer, print_rows
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["notebook", "report", "show_summary", "summary"]
 
 _TOP = 20
-By = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        metavar="DIMENSION",
-        help="Break down by this: model_name, agent_name, day, labels.team, ... Repeat. By model unless given.",
-    ),
-]
 Measures = Annotated[
     list[str] | None,
     typer.Option("--measure", metavar="MEASURE", help="Show this: cost, calls, success_rate, latency_p75, ... Repeat."),
@@ -80,8 +72,7 @@ def summary(
     if not len(usage):
         if printed.for_programs:
             print_rows(dimensions, [], printed)
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
+        end_without_calls(calls, which)
     if printed.for_programs:
         found = _answer(past, dimensions, measures, sort, which.start, intervals)
         answer, _ = _rows(found, top, is_sorted=sort is not None)
@@ -205,8 +196,7 @@ def report(
         write_report(usage, path, title=title, days=days)
     announce(path, " written, open it in a browser")
     if not len(usage):
-        complain(nothing(calls, which))
-        raise typer.Exit(1)
+        end_without_calls(calls, which)
 
 
 def notebook(

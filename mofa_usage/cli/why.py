@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.choosing import load, nothing
+from mofa_usage.cli.choosing import loaded
 from mofa_usage.cli.comparing import After, Before, compared
 from mofa_usage.cli.options import Calls, Printed
-from mofa_usage.cli.output import complain, console, print_answer, print_rows
+from mofa_usage.cli.output import console, print_answer
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
 
@@ -56,12 +56,7 @@ def why(
     """
     early, late = compared(calls, before, after, zone(calls.tz))
     reaching = replace(calls, start=min(early[0], late[0]).isoformat(), end=max(early[1], late[1]).isoformat())
-    usage, which = load(reaching)
-    if not len(usage):
-        if printed.for_programs:
-            print_rows(by or ["model_name"], [], printed)
-        complain(nothing(reaching, which))
-        raise typer.Exit(1)
+    usage = loaded(reaching, printed, by or ["model_name"])
     if per not in (None, "day", "week"):
         raise UsageError(f"--per is day or week, not {per!r}")
     answer = usage.explain_change(early, late, by or ["model_name"], per=per)  # type: ignore[arg-type]  # checked
@@ -75,13 +70,11 @@ def _show(answer: "Change", top: int) -> None:
     """Print the sentence, the rows, and what else changed."""
     from rich.text import Text
 
-    from mofa_usage.cli.tables import breakdown_table
+    from mofa_usage.cli.tables import show_answer
     from mofa_usage.wording import visible
 
-    shown = console()
-    shown.print(Text(visible(answer.sentence)))
-    shown.print()
     hint = f"and {answer.height - top:,} more; --top {answer.height} shows all" if answer.height > top else ""
-    shown.print(breakdown_table(answer.head(top), width=shown.width, note=hint, droppable=_GIVES_WAY))
+    show_answer(answer.head(top), answer.sentence, note=hint, droppable=_GIVES_WAY)
+    shown = console()
     shown.print()
     shown.print(Text(visible(answer.beside.sentence)))
