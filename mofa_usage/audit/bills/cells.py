@@ -5,7 +5,7 @@ report is grouped by models, else all models of a day together (then the model o
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -18,7 +18,7 @@ from mofa_usage.audit.bills.recorded import QUARTER
 from mofa_usage.pricing.quotes import STANDARD_TIER
 from mofa_usage.pricing.rates import EXACT
 
-__all__ = ["Billed", "Cell", "Key", "Recorded", "Spans", "cells_of"]
+__all__ = ["Billed", "Cell", "Key", "Recorded", "Spans", "cells_of", "of_report"]
 
 Spans = Mapping[int, tuple[int, int]]
 """By the number of a day the time [start, end) that it is, in microseconds."""
@@ -77,20 +77,15 @@ class Cell:
 
 
 def cells_of(
-    statements: Sequence[Statement], calls: pl.DataFrame, days: Iterable[int], spans: Spans | None = None
+    statement: Statement, calls: pl.DataFrame, spans: Spans
 ) -> tuple[list[Cell], dict[tuple[str, int], dict[str, Decimal]]]:
-    """The cells of one provider's reports of usage, or of its costs, on these days, and what costs beside the models.
+    """The cells of a report on some days, and what costs beside the models.
 
-    `spans` say which time each day is; those of the bill unless given. `calls` are those of the provider.
+    `spans` say which days, and which time each of them is. `calls` are those of the provider.
     """
-    of_money = statements[0].report.kind == COSTS
-    provider = statements[0].report.provider
-    kinds = {statement.report.kind for statement in statements}
-    mine = calls if of_money else calls.filter(pl.col("kind").is_in(kinds))
-    wanted = sorted(set(days))
-    lines = {day: [line for one in statements for line in one.days.get(day, ())] for day in wanted}
-    when = spans or {day: span for one in statements for day, span in one.spans.items()}
-    rows = _placed(mine, {day: when[day] for day in wanted})
+    provider, of_money = statement.report.provider, statement.report.kind == COSTS
+    lines = {day: statement.days[day] for day in sorted(spans)}
+    rows = _placed(of_report(statement, calls), spans)
     named = {line.model for found in lines.values() for line in found if line.model is not None}
     by_model = bool(named) and (of_money or all(line.model for found in lines.values() for line in found))
     names = matched(named, set(rows["model"])) if by_model else {}
@@ -105,6 +100,12 @@ def cells_of(
         Cell(key, of_money, billed.get((key, code), Billed()), found.get((key, code), Recorded()), code)
         for key, code in keys
     ], beside
+
+
+def of_report(statement: Statement, calls: pl.DataFrame) -> pl.DataFrame:
+    """The calls of a provider that a report of it is about: its costs are those of all."""
+    kind = statement.report.kind
+    return calls if kind == COSTS else calls.filter(pl.col("kind") == kind)
 
 
 def _placed(calls: pl.DataFrame, spans: Spans) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from mofa_usage.audit.bills.cells import Cell, Spans, cells_of
+from mofa_usage.audit.bills.cells import Cell, Spans, cells_of, of_report
 from mofa_usage.audit.bills.costs import HourExtra, costs_differ, costs_explained, is_incomplete
 from mofa_usage.audit.bills.findings import PROVIDERS, Finding, about, of_day
 from mofa_usage.audit.bills.joining import Statement, day_of
@@ -58,26 +58,25 @@ def compare(statements: Sequence[Statement], calls: pl.DataFrame, within: Within
     made = Compared(statements[0].report.provider)
     usage = [one for one in statements if one.report.kind != COSTS]
     costs = [one for one in statements if one.report.kind == COSTS]
-    days = {one.report.kind: _days(one, within, made) for one in statements}
+    spans = {one.report.kind: _whole_days(one, within, made) for one in statements}
     first, *others = usage or costs
-    calls = _as_counted(first, calls, days[first.report.kind])
-    cells = cells_of([first], calls, days[first.report.kind])[0]
-    explained = _shifted(first, calls, cells, days[first.report.kind], made)
+    calls, cells = _as_counted(first, calls, spans[first.report.kind])
+    explained = _shifted(first, calls, cells, spans[first.report.kind], made)
     made.tokens += [cell for cell in cells if not cell.of_money]
     for statement in others if usage else []:
-        made.tokens += cells_of([statement], calls, days[statement.report.kind])[0]
+        made.tokens += cells_of(statement, calls, spans[statement.report.kind])[0]
     told = _tokens(made, explained)
     for statement in costs:
-        made.costs, beside = cells_of([statement], calls, days[COSTS])
+        made.costs, beside = cells_of(statement, calls, spans[COSTS])
         _money(made, beside, explained, told)
         made.notes += _of_money(made, calls, beside)
     return made
 
 
-def _days(statement: Statement, within: Within, made: Compared) -> set[int]:
+def _whole_days(statement: Statement, within: Within, made: Compared) -> Spans:
     """The days of a report that can be compared."""
-    whole = {day for day in statement.whole if within.has(statement.spans[day])}
-    if left := set(statement.days) - whole:
+    whole = {day: span for day, span in statement.spans.items() if within.has(span)}
+    if left := statement.spans.keys() - whole.keys():
         said = "which were not loaded, or are not over"
         made.notes.append(f"{_title(made, statement)} {about(left)} is not compared with calls, {said}")
     return whole
@@ -91,27 +90,23 @@ def _is_off(cell: Cell) -> bool:
     return costs_differ(cell) if cell.of_money else differ(cell)
 
 
-def _as_counted(statement: Statement, calls: pl.DataFrame, days: Collection[int]) -> pl.DataFrame:
-    """The calls, at their ends where so the provider counts those that went on over midnight."""
-    if not calls["late"].any():
-        return calls
-    ended = at_their_end(calls)
-    began, at_end = (sum(map(_is_off, cells_of([statement], one, days)[0])) for one in (calls, ended))
-    return ended if at_end < began else calls
+def _as_counted(statement: Statement, calls: pl.DataFrame, spans: Spans) -> tuple[pl.DataFrame, list[Cell]]:
+    """The calls, at their ends where so the provider counts those that went on over midnight, and the cells."""
+    ways = [calls, at_their_end(calls)] if calls["late"].any() else [calls]
+    counted = [(one, cells_of(statement, one, spans)[0]) for one in ways]
+    return min(counted, key=lambda one: sum(map(_is_off, one[1])))
 
 
 def _shifted(
-    statement: Statement, calls: pl.DataFrame, cells: Sequence[Cell], days: Collection[int], made: Compared
+    statement: Statement, calls: pl.DataFrame, cells: Sequence[Cell], spans: Spans, made: Compared
 ) -> set[int]:
     """The days that only agree when they begin at another hour, of which there is a finding."""
-    spans = {day: statement.spans[day] for day in days}
 
     def moved(wanted: Spans) -> list[Cell]:
-        return cells_of([statement], calls, days, wanted)[0]
+        return cells_of(statement, calls, wanted)[0]
 
-    mine = calls if statement.report.kind == COSTS else calls.filter(pl.col("kind") == statement.report.kind)
     explained: set[int] = set()
-    for shift, found in shifts(mine, spans, cells, moved, _is_off):
+    for shift, found in shifts(of_report(statement, calls), spans, cells, moved, _is_off):
         later = "later" if shift > 0 else "earlier"
         why = f"they agree when the days of the calls begin {shown(shift)} {later}, so one side's are not those of UTC"
         made.findings.append(of_day("zone_shift", [cell for cell in cells if cell.key.day in found], why))

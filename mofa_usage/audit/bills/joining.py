@@ -54,14 +54,13 @@ class Statement:
 
     Attributes:
         report: Which report.
-        days: By the number of the day since the epoch: the lines, and the time [start, end) that they are of.
-        whole: The days of which nothing is missing.
+        days: The lines by the number of the day since the epoch; only days of which nothing is missing.
+        spans: The time [start, end) of each of these days.
     """
 
     report: Report
     days: dict[int, tuple[Line, ...]]
     spans: dict[int, tuple[int, int]]
-    whole: frozenset[int]
 
 
 def join(pages: Sequence[Page]) -> tuple[list[Statement], list[Fault], list[str]]:
@@ -206,9 +205,12 @@ def _by_day(report: Report, buckets: Sequence[Bucket], *, lists_all: bool) -> tu
     whole = {day for day, length in covered.items() if length == DAY}
     if not lists_all and lines:  # a day without usage is not in it
         whole |= set(range(min(lines), max(lines) + 1))
-    days = {day: tuple(lines.get(day, ())) for day in whole}
-    usual = {day: spans.get(day, (day * DAY, (day + 1) * DAY)) for day in whole}
-    return Statement(report, days, usual, frozenset(whole)), list(_shifted(report, shifted))
+    statement = Statement(
+        report,
+        {day: tuple(lines.get(day, ())) for day in whole},
+        {day: spans.get(day, (day * DAY, (day + 1) * DAY)) for day in whole},
+    )
+    return statement, list(_shifted(report, shifted))
 
 
 def _shifted(report: Report, buckets: Sequence[Bucket]) -> Iterator[Fault]:
