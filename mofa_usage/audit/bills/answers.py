@@ -9,8 +9,9 @@ import polars as pl
 
 from mofa_usage.analysis import Breakdown
 from mofa_usage.audit.bills.cells import Cell
-from mofa_usage.audit.bills.findings import PROVIDERS, Finding
+from mofa_usage.audit.bills.findings import Finding
 from mofa_usage.audit.bills.joining import day_of
+from mofa_usage.audit.bills.pages import PROVIDERS
 from mofa_usage.measures import ANSWERS, DIMENSIONS, Dimension, MeasureColumn, Roles, money_columns
 from mofa_usage.pricing.rates import EXACT
 from mofa_usage.reading.columns import MONEY

@@ -14,11 +14,11 @@ import polars as pl
 
 from mofa_usage.audit.bills.cells import Cell, Spans, cells_of, of_report
 from mofa_usage.audit.bills.costs import HourExtra, costs_differ, costs_explained, is_incomplete
-from mofa_usage.audit.bills.findings import PROVIDERS, Finding, about, of_day
+from mofa_usage.audit.bills.findings import Finding, about, of_day
 from mofa_usage.audit.bills.joining import Statement, day_of
 from mofa_usage.audit.bills.lifetimes import extra_of_an_hour
 from mofa_usage.audit.bills.models import family
-from mofa_usage.audit.bills.pages import COSTS
+from mofa_usage.audit.bills.pages import COSTS, PROVIDERS
 from mofa_usage.audit.bills.shifting import at_their_end, shifts, shown
 from mofa_usage.audit.bills.tokens import days_on_one_side, differ, tokens_explained
 from mofa_usage.wording import count, money
@@ -78,12 +78,8 @@ def _whole_days(statement: Statement, within: Within, made: Compared) -> Spans:
     whole = {day: span for day, span in statement.spans.items() if within.has(span)}
     if left := statement.spans.keys() - whole.keys():
         said = "which were not loaded, or are not over"
-        made.notes.append(f"{_title(made, statement)} {about(left)} is not compared with calls, {said}")
+        made.notes.append(f"{statement.report.title} {about(left)} is not compared with calls, {said}")
     return whole
-
-
-def _title(made: Compared, statement: Statement) -> str:
-    return f"{PROVIDERS[made.provider]}'s report of {statement.report.kind}"
 
 
 def _is_off(cell: Cell) -> bool:

@@ -1,19 +1,17 @@
 """A finding: one thing that is not as it should be between a bill and what was recorded, named by its kind."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
 from mofa_usage.audit.bills.cells import Cell
 from mofa_usage.audit.bills.joining import day_of
+from mofa_usage.audit.bills.pages import PROVIDERS
 from mofa_usage.wording import count, money
 from mofa_usage.zones import DAY
 
-__all__ = ["KINDS", "PROVIDERS", "Finding", "about", "of_cells", "of_day"]
-
-PROVIDERS: Mapping[str, str] = MappingProxyType({"anthropic": "Anthropic", "openai": "OpenAI"})
-"""What the providers are called in sentences."""
+__all__ = ["KINDS", "Finding", "about", "of_cells", "of_day"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,24 +71,23 @@ def about(days: Iterable[int]) -> str:
     return f"on {found[0]}" if len(found) == 1 else f"on {len(found):,} days from {found[0]} to {found[-1]}"
 
 
-def amounts(cells: Iterable[Cell]) -> tuple[str, Decimal, Decimal]:
+def _amounts(cells: Sequence[Cell]) -> tuple[str, Decimal, Decimal]:
     """The unit of cells and what they come to on both sides: money, or tokens, or requests where tokens agree."""
-    several = list(cells)
-    if several[0].of_money:
-        sides = [[side.cost or Decimal(0) for side in (cell.billed, cell.recorded)] for cell in several]
+    if cells[0].of_money:
+        sides = [[side.cost or Decimal(0) for side in (cell.billed, cell.recorded)] for cell in cells]
         return (
-            several[0].currency,
+            cells[0].currency,
             sum((one for one, _ in sides), Decimal(0)),
             sum((two for _, two in sides), Decimal(0)),
         )
-    billed, recorded = (sum(getattr(cell, side).counts.total for cell in several) for side in ("billed", "recorded"))
-    asked = [cell.billed.requests for cell in several if cell.billed.requests is not None]
-    if billed == recorded and asked and sum(asked) != sum(cell.recorded.used for cell in several):
-        return "requests", Decimal(sum(asked)), Decimal(sum(cell.recorded.used for cell in several))
+    billed, recorded = (sum(getattr(cell, side).counts.total for cell in cells) for side in ("billed", "recorded"))
+    asked = [cell.billed.requests for cell in cells if cell.billed.requests is not None]
+    if billed == recorded and asked and sum(asked) != sum(cell.recorded.used for cell in cells):
+        return "requests", Decimal(sum(asked)), Decimal(sum(cell.recorded.used for cell in cells))
     return "tokens", Decimal(billed), Decimal(recorded)
 
 
-def both(unit: str, billed: Decimal, recorded: Decimal) -> str:
+def _both(unit: str, billed: Decimal, recorded: Decimal) -> str:
     """`billed 1,200 tokens, recorded 1,000`."""
     if unit in ("tokens", "requests"):
         return f"billed {count(int(billed))} {unit}, recorded {count(int(recorded))}"
@@ -99,19 +96,20 @@ def both(unit: str, billed: Decimal, recorded: Decimal) -> str:
 
 def of_cells(kind: str, cells: Iterable[Cell], why: str) -> Finding:
     """The finding about cells of one provider: what is billed and recorded, and `why`."""
-    several = sorted(cells, key=lambda cell: cell.key.day)
-    unit, billed, recorded = amounts(several)
+    several = list(cells)
     models = {cell.key.model for cell in several}
-    model = next(iter(models)) if len(models) == 1 else None
-    provider = several[0].key.provider
-    what = f"{PROVIDERS[provider]}'s {model}" if model else PROVIDERS[provider]
-    said = f"{what} {about(cell.key.day for cell in several)}: {both(unit, billed, recorded)}; {why}"
-    return Finding(kind, provider, several[0].key.day, model, said, unit, billed, recorded)
+    return _of(kind, several, why, next(iter(models)) if len(models) == 1 else None)
 
 
 def of_day(kind: str, cells: Iterable[Cell], why: str) -> Finding:
     """The finding about everything of a provider on a day, or on some."""
-    finding = of_cells(kind, cells, why)
-    title = PROVIDERS[finding.provider]
-    said = title + finding.sentence.removeprefix(title).removeprefix(f"'s {finding.model}")
-    return replace(finding, model=None, sentence=said)
+    return _of(kind, cells, why, None)
+
+
+def _of(kind: str, cells: Iterable[Cell], why: str, model: str | None) -> Finding:
+    several = sorted(cells, key=lambda cell: cell.key.day)
+    unit, billed, recorded = _amounts(several)
+    provider = several[0].key.provider
+    what = f"{PROVIDERS[provider]}'s {model}" if model else PROVIDERS[provider]
+    said = f"{what} {about(cell.key.day for cell in several)}: {_both(unit, billed, recorded)}; {why}"
+    return Finding(kind, provider, several[0].key.day, model, said, unit, billed, recorded)

@@ -139,7 +139,6 @@ def _distinct(report: Report, pages: Sequence[Page]) -> tuple[list[Bucket], list
             kept[-1] = Bucket(last.start, last.end, (*last.lines, *bucket.lines))
         else:
             overlaps.append(bucket.start)
-    what = f"{report.provider}'s report of {report.kind}"
     faults = []
     rows = [page for page in pages if page.doubled]
     if twice or rows:
@@ -148,10 +147,11 @@ def _distinct(report: Report, pages: Sequence[Page]) -> tuple[list[Bucket], list
         lines = f"{sum(page.doubled for page in rows):,} rows are there twice" if rows else ""
         said = " and ".join(filter(None, (days, lines)))
         faults.append(
-            Fault("doubled_page", report.provider, moment, f"a page of {what} is doubled: {said}; counted once")
+            Fault("doubled_page", report.provider, moment, f"a page of {report.title} is doubled: {said}; counted once")
         )
     if overlaps:
-        said = f"pages of {what} overlap and differ on {_days(overlaps)}: what says more is counted, the rest is not"
+        differ = f"pages of {report.title} overlap and differ on {_days(overlaps)}"
+        said = f"{differ}: what says more is counted, the rest is not"
         faults.append(Fault("overlapping_pages", report.provider, min(overlaps), said))
     return kept, faults
 
@@ -174,7 +174,7 @@ def _cut(report: Report, pages: Sequence[Page], buckets: Sequence[Bucket]) -> It
                 "nothing follows" if end >= last else f"the next page that is here starts later, {_next(buckets, end)}"
             )
             said = (
-                f"the pages of {report.provider}'s report of {report.kind} are cut: {where} says that there is more "
+                f"the pages of {report.title} are cut: {where} says that there is more "
                 f"from {day_of(end)} on, and {after}"
             )
             yield Fault("cut_pages", report.provider, end, said)
@@ -217,7 +217,7 @@ def _shifted(report: Report, buckets: Sequence[Bucket]) -> Iterator[Fault]:
     if buckets:
         starts = sorted({f"{utc(bucket.start):%H:%M}" for bucket in buckets})
         said = (
-            f"the days of {report.provider}'s report of {report.kind} begin at {' and '.join(starts)} UTC: they are "
+            f"the days of {report.title} begin at {' and '.join(starts)} UTC: they are "
             "those of another zone, and not those that are billed; they are compared with the calls of their own hours"
         )
         yield Fault("zone_shift", report.provider, buckets[0].start, said)
@@ -230,7 +230,7 @@ def _holes(report: Report, pages: Sequence[Page], buckets: Sequence[Bucket]) -> 
         if after.start > before.end:
             days = range(before.end // DAY, -(-after.start // DAY))
             said = (
-                f"{report.provider}'s report of {report.kind} has no bucket for {_days(day * DAY for day in days)}, "
+                f"{report.title} has no bucket for {_days(day * DAY for day in days)}, "
                 "though it has some before and after"
             )
             is_inside = (before.end, after.start) in inside

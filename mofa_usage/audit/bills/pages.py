@@ -12,9 +12,25 @@ where the report was asked to be grouped by it, and is None there where it was n
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Protocol
 
-__all__ = ["COSTS", "BillFormat", "Bucket", "Counts", "Document", "Line", "Page", "Report", "count_of", "money_of"]
+__all__ = [
+    "COSTS",
+    "PROVIDERS",
+    "BillFormat",
+    "Bucket",
+    "Counts",
+    "Document",
+    "Line",
+    "Page",
+    "Report",
+    "count_of",
+    "money_of",
+]
+
+PROVIDERS: Mapping[str, str] = MappingProxyType({"anthropic": "Anthropic", "openai": "OpenAI"})
+"""What the providers are called in sentences."""
 
 COSTS = "costs"
 """The kind of a report of costs; those of usage are called as OpenAI calls them: `completions`, `embeddings`, ..."""
@@ -100,6 +116,11 @@ class Report:
 
     provider: str
     kind: str
+
+    @property
+    def title(self) -> str:
+        """What it is called in sentences: `OpenAI's report of costs`."""
+        return f"{PROVIDERS[self.provider]}'s report of {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)

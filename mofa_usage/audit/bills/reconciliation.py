@@ -13,7 +13,7 @@ import polars as pl
 from mofa_usage.analysis import Breakdown
 from mofa_usage.audit.bills.answers import both_sides, found
 from mofa_usage.audit.bills.comparing import Compared, Within, compare
-from mofa_usage.audit.bills.findings import PROVIDERS, Finding
+from mofa_usage.audit.bills.findings import Finding
 from mofa_usage.audit.bills.joining import Fault, join
 from mofa_usage.audit.bills.reading import BillSource, pages_of
 from mofa_usage.audit.bills.recorded import QUARTER, recorded
@@ -155,8 +155,6 @@ def _answer(made: Sequence[Compared], findings: Sequence[Finding], notes: Sequen
 
 
 def _capital(text: str) -> str:
-    for name, title in PROVIDERS.items():
-        text = text.replace(f"{name}'s report", f"{title}'s report")
     return f"{text[:1].upper()}{text[1:]}"
 
 
