@@ -27,9 +27,22 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from mofa_usage.errors import UsageError
 
-__all__ = ["DAY", "HOUR", "MINUTE", "Stretch", "instant", "microseconds", "stretches", "time_range", "utc", "zone"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "Stretch",
+    "instant",
+    "microseconds",
+    "stretches",
+    "time_range",
+    "utc",
+    "zone",
+]
 
-MINUTE = 60_000_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +50,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = -719_161 * DAY
 _LAST = 2_932_895 * DAY
 _CHUNK = 366 * DAY
-_SECOND = 1_000_000
 
 Moment = datetime | date | str
 """How a caller may give an instant; see `instant`."""
@@ -148,8 +160,8 @@ def _changes(tz: ZoneInfo, chunk: int) -> tuple[Stretch, ...]:
 def _change(tz: ZoneInfo, day: int, target: int) -> int:
     """The instant of the day from which the offset is `target`, by bisection to the second."""
     before, after = day, day + DAY
-    while after - before > _SECOND:
-        middle = (before + after) // 2 // _SECOND * _SECOND
+    while after - before > SECOND:
+        middle = (before + after) // 2 // SECOND * SECOND
         before, after = (before, middle) if _offset(tz, middle) == target else (middle, after)
     return after
 

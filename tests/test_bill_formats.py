@@ -107,6 +107,7 @@ def test_a_folder_has_reports_of_all_kinds_and_nothing_hidden(tmp_path: Path) ->
     [
         ("notes.txt", "hello", "is no part of a bill"),
         ("broken.json", "{", "is no JSON"),
+        ("deep.json", "[" * 100_000, "is no JSON: it is nested too deep"),
         ("list.json", "[1]", "is a int where a page"),
         ("other.json", '{"object": "list", "data": []}', "no buckets of time"),
         ("calls.json", '{"id": 1, "model": "gpt-4o"}', "its keys are id, model"),
@@ -145,6 +146,11 @@ def _bucket(**changes: Any) -> dict[str, Any]:
         (_bucket(results=[{"object": "organization.usage.completions.result", "input_tokens": -1}]), "no count"),
         (_bucket(results=[{"object": "organization.usage.completions.result", "input_tokens": "many"}]), "no number"),
         (_bucket(start_time=None), "does not end after it starts|more than a day"),
+        (_bucket(results={"object": "?"}), "looks like an OpenAI page, but results is .* where a list should be"),
+        (
+            {"data": [{"starting_at": "2026-05-01", "ending_at": "2026-05-02", "results": "x"}]},
+            "but results is 'x', where a",
+        ),
     ],
 )
 def test_what_breaks_a_rule_of_its_report_is_named(page: dict[str, Any], says: str) -> None:

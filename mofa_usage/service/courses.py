@@ -16,11 +16,10 @@ from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles, TimeBucket
 from mofa_usage.reading.relation import told
 from mofa_usage.service.concurrency import in_flight
-from mofa_usage.zones import instant, microseconds, utc, zone
+from mofa_usage.zones import SECOND, instant, microseconds, utc, zone
 
 __all__ = ["course", "extent"]
 
-_SECOND = 1_000_000  # microseconds
 _LONGEST: Mapping[TimeBucket, timedelta] = MappingProxyType(
     {"minute": timedelta(hours=6), "hour": timedelta(days=31), "day": timedelta(days=3660)}
 )
@@ -74,7 +73,7 @@ def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: TimeBuc
     counted = breakdown(calls, bucket, counts, tz=tz, fill_gaps=True).drop_nulls(bucket)
     edges = _edges(counted[bucket], bucket, tz)
     lengths = [end - start for start, end in pairwise(edges)]
-    seconds = pl.Series([length / _SECOND for length in lengths], dtype=pl.Float64)
+    seconds = pl.Series([length / SECOND for length in lengths], dtype=pl.Float64)
     frame = pl.DataFrame(counted).with_columns(seconds=seconds)
     whole = frame.select(pl.col(counts).sum())
     span = within.last - within.first if within is not None else timedelta(0)

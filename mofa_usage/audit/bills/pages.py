@@ -173,6 +173,11 @@ class BillFormat(Protocol):
         ...
 
 
+def key_of(result: Mapping[str, Any], names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The key of a line: those of the names that its result has a value of."""
+    return tuple((name, str(result[name])) for name in names if result.get(name))
+
+
 def count_of(value: object, name: str) -> int:
     """A count of tokens or requests; what is not there is 0, because reports leave out what was not used.
 

@@ -6,17 +6,16 @@ float. A file that no format recognises is no part of the bill, and is refused: 
 """
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mofa_usage.audit.bills.formats import FORMATS
 from mofa_usage.audit.bills.pages import Document, Page
 from mofa_usage.errors import UsageError
+from mofa_usage.values import read_json
 from mofa_usage.zones import DAY, HOUR, utc
 
 __all__ = ["BillSource", "pages_of"]
@@ -83,7 +82,7 @@ def _of_json(where: str, text: str, *, lines: bool) -> Iterator[Document]:
     for number, part in enumerate(parts, 1):
         place = f"{where}, line {number}" if lines else where
         try:
-            value = json.loads(part, parse_float=Decimal)
+            value = read_json(part)
         except ValueError as error:
             raise UsageError(f"{place} is no JSON: {error}") from error
         pages = value if isinstance(value, list) else [value]

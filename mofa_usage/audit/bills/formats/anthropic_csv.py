@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 from mofa_usage.audit.bills.formats.tables import buckets_of_rows
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, money_of
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, key_of, money_of
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.zones import DAY, microseconds
 
@@ -86,7 +86,7 @@ def _usage(row: Mapping[str, str]) -> Line:
         model=row.get("model_version") or row.get("model") or None,
         tier=None if tier is None else plain_tier(tier),
         counts=counts,
-        key=_key(row),
+        key=key_of(row, _KEYS),
     )
 
 
@@ -103,9 +103,5 @@ def _cost(row: Mapping[str, str]) -> Line:
         piece=piece,
         about=row.get("token_type") or row.get("cost_type") or usage,
         slack=Decimal("0.5").scaleb(exponent if isinstance(exponent, int) and exponent > -6 else -6),
-        key=_key(row),
+        key=key_of(row, _KEYS),
     )
-
-
-def _key(row: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, row[name]) for name in _KEYS if row.get(name))

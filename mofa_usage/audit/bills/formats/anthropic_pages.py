@@ -11,14 +11,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, money_of
+from mofa_usage.audit.bills.formats.objects import (
+    buckets_in,
+    first_result,
+    has_more,
+    is_without_results,
+    results_in,
+)
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, key_of, money_of
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.values import read_currency
 from mofa_usage.zones import microseconds
 
 __all__ = ["AnthropicCosts", "AnthropicEmpty", "AnthropicUsage"]
 
-_PROVIDER = "anthropic"
+_START = "starting_at"
 _KEYS = (
     *("api_key_id", "workspace_id", "account_id", "service_account_id", "context_window", "inference_geo", "speed"),
     *("product", "rbac_group_id", "slack_channel_id", "claude_tag_category", "claude_tag_user_id"),
@@ -39,7 +46,7 @@ class AnthropicUsage:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        return "uncached_input_tokens" in (_first(document) or ())
+        return "uncached_input_tokens" in (first_result(document, _START) or ())
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`."""
@@ -53,7 +60,7 @@ class AnthropicCosts:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        return {"amount", "currency"} <= set(_first(document) or ())
+        return {"amount", "currency"} <= set(first_result(document, _START) or ())
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`."""
@@ -67,7 +74,7 @@ class AnthropicEmpty:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        return document.page is not None and bool(_buckets(document.page)) and _first(document) is None
+        return is_without_results(document, _START)
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`."""
@@ -89,7 +96,7 @@ def _usage(result: Mapping[str, Any]) -> Line:
         tier=_tier(result),
         counts=Counts(**counted, written_1h=hour),
         requests=None if requests is None else count_of(requests, "requests"),
-        key=_key(result),
+        key=key_of(result, _KEYS),
     )
 
 
@@ -102,7 +109,7 @@ def _cost(result: Mapping[str, Any]) -> Line:
         currency=read_currency(str(result["currency"])),
         piece=_PIECES.get(str(result.get("token_type"))),
         about=str(about),
-        key=_key(result),
+        key=key_of(result, _KEYS),
     )
 
 
@@ -111,32 +118,16 @@ def _tier(result: Mapping[str, Any]) -> str | None:
     return None if tier is None else plain_tier(str(tier))
 
 
-def _key(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(result[name])) for name in _KEYS if result.get(name))
-
-
-def _buckets(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    data = page.get("data")
-    buckets = data if isinstance(data, list) else []
-    return [one for one in buckets if isinstance(one, Mapping) and "starting_at" in one and "results" in one]
-
-
-def _first(document: Document) -> Mapping[str, Any] | None:
-    buckets = _buckets(document.page or {})
-    return next((result for bucket in buckets for result in bucket["results"] or ()), None)
-
-
 def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line]) -> Page:
-    page = document.page or {}
     buckets = tuple(
         Bucket(
-            _moment(bucket["starting_at"], "starting_at"),
+            _moment(bucket[_START], _START),
             _moment(bucket.get("ending_at"), "ending_at"),
-            tuple(line(result) for result in bucket["results"] or ()),
+            tuple(map(line, results_in(bucket))),
         )
-        for bucket in _buckets(page)
+        for bucket in buckets_in(document, _START)
     )
-    return Page(document.where, Report(_PROVIDER, kind), buckets, has_more=page.get("has_more") is True)
+    return Page(document.where, Report("anthropic", kind), buckets, has_more=has_more(document))
 
 
 def _moment(value: object, name: str) -> int:

@@ -11,10 +11,9 @@ from typing import Any
 from mofa_usage.audit.bills.formats.openai_results import cost_line, usage_line
 from mofa_usage.audit.bills.formats.tables import buckets_of_rows
 from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, count_of
+from mofa_usage.zones import SECOND
 
 __all__ = ["OpenAICostCsv", "OpenAIUsageCsv"]
-
-_SECOND = 1_000_000
 
 
 class OpenAIUsageCsv:
@@ -52,7 +51,7 @@ class OpenAICostCsv:
 
 def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line], said: str) -> Page:
     def bucket(row: Mapping[str, str]) -> Bucket:
-        start, end = (count_of(row[name], name) * _SECOND for name in ("start_time", "end_time"))
+        start, end = (count_of(row[name], name) * SECOND for name in ("start_time", "end_time"))
         return Bucket(start, end, (line(row),) if row.get(said) else ())
 
     buckets, doubled = buckets_of_rows(document.rows, bucket)

@@ -5,17 +5,24 @@
 report in `object`; a page on which nothing was used does not tell which it is of.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mofa_usage.audit.bills.formats.objects import (
+    buckets_in,
+    first_result,
+    has_more,
+    is_without_results,
+    results_in,
+)
 from mofa_usage.audit.bills.formats.openai_results import cost_line, usage_line
 from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, count_of
+from mofa_usage.zones import SECOND
 
 __all__ = ["OpenAICosts", "OpenAIEmpty", "OpenAIUsage"]
 
-_PROVIDER = "openai"
+_START = "start_time"
 _COSTS = "organization.costs.result"
-_SECOND = 1_000_000
 
 
 class OpenAIUsage:
@@ -25,13 +32,11 @@ class OpenAIUsage:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        first = _first(document)
-        return first is not None and first.startswith("organization.usage.")
+        return _kind(document).startswith("organization.usage.")
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`. What counts no tokens (characters, seconds, images) is no usage that can be compared."""
-        kind = (_first(document) or "").split(".")[2]
-        yield _page(document, kind, usage_line)
+        yield _page(document, _kind(document).split(".")[2], usage_line)
 
 
 class OpenAICosts:
@@ -41,7 +46,7 @@ class OpenAICosts:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        return _first(document) == _COSTS
+        return _kind(document) == _COSTS
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`."""
@@ -55,7 +60,7 @@ class OpenAIEmpty:
 
     def recognises(self, document: Document) -> bool:
         """See `BillFormat`."""
-        return document.page is not None and bool(_buckets(document.page)) and _first(document) is None
+        return is_without_results(document, _START)
 
     def read(self, document: Document) -> Iterable[Page]:
         """See `BillFormat`."""
@@ -69,35 +74,18 @@ def _cost(result: Mapping[str, Any]) -> Line:
     return cost_line(amount.get("value"), amount.get("currency") or "usd", result)
 
 
-def _buckets(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    data = page.get("data")
-    buckets = data if isinstance(data, list) else []
-    return [one for one in buckets if isinstance(one, Mapping) and "start_time" in one and "results" in one]
-
-
-def _first(document: Document) -> str | None:
+def _kind(document: Document) -> str:
     """What the first result says that it is."""
-    buckets = _buckets(document.page or {})
-    results: Iterator[Mapping[str, Any]] = (result for bucket in buckets for result in _results(bucket))
-    return next((str(result.get("object")) for result in results), None)
+    return str((first_result(document, _START) or {}).get("object"))
 
 
-def _results(bucket: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # Their libraries call it `result`.
-    results = bucket.get("results") or []
-    if not isinstance(results, list):
-        raise ValueError(f"results is {results!r:.40}, where a list should be")
-    return results
-
-
-def _page(document: Document, kind: str, line: Any) -> Page:
-    page = document.page or {}
+def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line]) -> Page:
     buckets = tuple(
         Bucket(
-            count_of(bucket["start_time"], "start_time") * _SECOND,
-            count_of(bucket.get("end_time"), "end_time") * _SECOND,
-            tuple(line(result) for result in _results(bucket)),
+            count_of(bucket[_START], _START) * SECOND,
+            count_of(bucket.get("end_time"), "end_time") * SECOND,
+            tuple(map(line, results_in(bucket))),
         )
-        for bucket in _buckets(page)
+        for bucket in buckets_in(document, _START)
     )
-    return Page(document.where, Report(_PROVIDER, kind), buckets, has_more=page.get("has_more") is True)
+    return Page(document.where, Report("openai", kind), buckets, has_more=has_more(document))

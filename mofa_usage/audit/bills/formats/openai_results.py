@@ -11,16 +11,16 @@ The model stands in `line_item` only: `gpt-4o-2024-08-06, cached input`, `priori
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
-from mofa_usage.audit.bills.pages import Counts, Line, count_of, money_of
+from mofa_usage.audit.bills.pages import Counts, Line, count_of, key_of, money_of
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.values import read_currency
 
-__all__ = ["KEYS", "cost_line", "usage_line"]
+__all__ = ["cost_line", "usage_line"]
 
-KEYS = ("project_id", "user_id", "api_key_id", "api_source", "organization_id", "size", "source")
+_KEYS = ("project_id", "user_id", "api_key_id", "api_source", "organization_id", "size", "source")
 
 _PIECES = {
     "input": "uncached",
@@ -54,7 +54,7 @@ def usage_line(result: Mapping[str, Any]) -> Line:
         tier=_tier(_flag(result.get("batch")), result.get("service_tier") or None),
         counts=Counts(whole - cached - written, cached, written, output),
         requests=count_of(result.get("num_model_requests"), "num_model_requests"),
-        key=_key(result),
+        key=key_of(result, _KEYS),
     )
 
 
@@ -71,10 +71,6 @@ def _tier(batch: bool | None, tier: str | None) -> str | None:
     return "standard or batch" if batch is None and plain == "standard" else plain
 
 
-def _key(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(result[name])) for name in KEYS if result.get(name))
-
-
 def cost_line(amount: object, currency: object, result: Mapping[str, Any]) -> Line:
     """A result of the costs.
 
@@ -84,25 +80,18 @@ def cost_line(amount: object, currency: object, result: Mapping[str, Any]) -> Li
     item = result.get("line_item") or ""
     *before, last = str(item).split(" | ")
     found = _ITEM.fullmatch(last)
-    is_model = found is not None and (found["piece"] is not None or (not before and " " not in last))
-    piece = _PIECES.get(found["piece"] or "") if found is not None else None
     line = Line(
         amount=money_of(amount, "amount.value"),
         currency=read_currency(str(currency)),
         about=str(item),
-        slack=Decimal(0),
-        key=_key(result),
+        key=key_of(result, _KEYS),
     )
-    if not item or found is None or not is_model:
-        return line
-    tier = next((word for word in before if word in _TIERS), None)
-    return Line(
+    if found is None or (found["piece"] is None and (before or " " in last)):
+        return line  # it is no model's
+    return replace(
+        line,
         model=found["model"],
-        tier=tier,
-        amount=line.amount,
-        currency=line.currency,
+        tier=next((word for word in before if word in _TIERS), None),
         # Sounds and images cost otherwise than text.
-        piece=piece if found["modality"] is None else None,
-        about=line.about,
-        key=line.key,
+        piece=_PIECES.get(found["piece"] or "") if found["modality"] is None else None,
     )
