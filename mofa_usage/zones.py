@@ -35,6 +35,7 @@ __all__ = [
     "Stretch",
     "instant",
     "microseconds",
+    "present_and_end",
     "stretches",
     "time_range",
     "utc",
@@ -107,6 +108,16 @@ def _on_the_clock(value: Moment, tz: ZoneInfo, what: str) -> datetime:
     if isinstance(value, date):
         return datetime.combine(value, time.min, tz)
     raise UsageError(f"{what} is a {type(value).__name__}; give a datetime with a zone, a date or ISO text")
+
+
+def present_and_end(now: Moment | None, end: Moment | None, tz: ZoneInfo) -> tuple[datetime, datetime]:
+    """What counts as now, by default what the clock says; and the end of a period, which is now at the latest.
+
+    Raises:
+        UsageError: as `instant`.
+    """
+    present = datetime.now(UTC) if now is None else instant(now, tz, "now")
+    return present, present if end is None else min(present, instant(end, tz, "end"))
 
 
 def time_range(start: Moment | None, end: Moment | None, tz: ZoneInfo) -> tuple[datetime | None, datetime | None]:

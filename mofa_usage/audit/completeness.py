@@ -10,7 +10,7 @@ gives its `stats()`; `mofa-usage completeness` looks into the outbox of the data
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from mofa_usage.audit.doubles import Found, contradictions, doubles
 from mofa_usage.audit.gaps import ENOUGH, SPAN, Gap, gaps
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles
 from mofa_usage.reading.relation import told
-from mofa_usage.zones import Moment, instant, utc, zone
+from mofa_usage.zones import Moment, present_and_end, utc, zone
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -152,14 +152,12 @@ def completeness(
         UsageError: the frame has no `create_time`, or a time names no zone.
     """
     clock = zone(tz)
-    present = datetime.now(UTC) if now is None else instant(now, clock, "now")
-    until = present if end is None else min(present, instant(end, clock, "end"))
+    present, until = present_and_end(now, end, clock)
     covered = coverage(calls, tz)
     hours = breakdown(calls, ["day", "hour_of_day"], "calls", tz=tz, end=until).drop_nulls()
     counts = {(day, hour): number for day, hour, number in hours.iter_rows()}
     last = _last(calls, present)
-    has_ended = last is None or until - last > timedelta(days=SPAN)
-    stop = until if not has_ended or last is None else last
+    stop = last if last is not None and until - last > timedelta(days=SPAN) else until
     too_short = not counts or (max(counts)[0] - min(counts)[0]).days + 1 < ENOUGH
     empty = [] if too_short else gaps(counts, stop, clock)
     found = [

@@ -16,7 +16,7 @@ did not succeed and have no price count as free there.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
@@ -37,7 +37,7 @@ from mofa_usage.measures import (
     measure,
     money_columns,
 )
-from mofa_usage.zones import Moment, instant, zone
+from mofa_usage.zones import Moment, instant, present_and_end, zone
 
 __all__ = ["Budget", "Limit", "begin", "budget", "check"]
 
@@ -152,16 +152,14 @@ def check(
         UsageError: no limits, or a column that a limit needs is missing.
     """
     clock = zone(tz)
-    present = datetime.now(UTC) if now is None else instant(now, clock, "now")
-    until = present if end is None else min(present, instant(end, clock, "end"))
+    _, until = present_and_end(now, end, clock)
     if not limits:
         raise UsageError("no limits were given to check")
-    rows = []
-    for limit in limits:
-        if isinstance(limit, Budget):
-            rows.append(_spent(calls, limit, until, clock))
-        else:
-            rows.append(_kept(calls, limit, start, until, tz))
+    asked = dict.fromkeys(_measured(limit.measure) for limit in limits if isinstance(limit, Limit))
+    found = breakdown(calls, (), list(asked), tz=tz, start=start, end=until) if asked else Breakdown()
+    rows = [
+        _spent(calls, limit, until, clock) if isinstance(limit, Budget) else _kept(found, limit) for limit in limits
+    ]
     money = pl.Decimal(38, 10)
     words = dict.fromkeys(("limit", "at", "unit", "sentence"), pl.String())
     schema = {**words, "limit_value": money, "limit_set": money, "ok": pl.Boolean()}
@@ -216,9 +214,8 @@ def _pace(limit: Budget, spent: Decimal, times: tuple[datetime, datetime, dateti
     return f"; at this pace the {limit.per} comes to about {wording.money(whole, limit.currency)}"
 
 
-def _kept(calls: Native, limit: Limit, start: Moment | None, until: datetime, tz: str) -> _Row:
-    value = _value(calls, limit, start, until, tz)
-    entry = _measured(limit.measure)
+def _kept(found: Breakdown, limit: Limit) -> _Row:
+    value, entry = _value(found, limit), _measured(limit.measure)
     most = Decimal(str(limit.most))
     ok = None if value is None else value >= most if limit.at_least else value <= most
     kind = entry.kind
@@ -236,10 +233,9 @@ def _kept(calls: Native, limit: Limit, start: Moment | None, until: datetime, tz
     return limit.measure, rounded, "least" if limit.at_least else "most", most, unit, ok, f"{said}."
 
 
-def _value(calls: Native, limit: Limit, start: Moment | None, until: datetime, tz: str) -> Decimal | None:
-    """The measure, exactly where it is money; of money only what is in the currency."""
+def _value(found: Breakdown, limit: Limit) -> Decimal | None:
+    """The measure of all calls, exactly where it is money; of money only what is in the currency."""
     entry = _measured(limit.measure)
-    found = breakdown(calls, (), [entry], tz=tz, start=start, end=until)
     value = _amounts(found, entry.name).get(limit.currency) if entry.of_money else found[entry.name][0]
     if value is None:
         return None
