@@ -44,6 +44,7 @@ __all__ = [
     "SummaryOptions",
     "Usual",
     "ZonedOptions",
+    "asked_for",
     "checked",
     "found",
 ]
@@ -184,8 +185,7 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
         raise UsageError("no measure was asked for")
     if question.intervals is not None:
         asked = tuple(dict.fromkeys(end for entry in asked for end in with_bounds(entry, question.intervals)))
-    usual: By = "model_name" if "model_name" in calls.schema else ()
-    dimensions = found(usual if question.by is None else question.by, calls)
+    dimensions = found(question.by, calls)
     start, end = time_range(question.start, question.end, tz)
     for wanted in asked:
         _check_meaning(wanted)
@@ -202,14 +202,23 @@ def checked(question: Question, calls: LazyCalls, tz: ZoneInfo) -> Asked:
     return Asked(dimensions, asked, start, end, gaps, called, question.top, question.totals)
 
 
-def found(by: By, calls: LazyCalls) -> tuple[Dimension, ...]:
-    """The dimensions of those names; further columns of text, whole numbers, flags and dates are such, too.
+def asked_for(by: By | None, columns: Collection[str]) -> list[str | Dimension]:
+    """What is asked for by, of calls with these columns: by model unless told."""
+    if by is None:
+        return ["model_name"] if "model_name" in columns else []
+    return [by] if isinstance(by, str | Dimension) else list(by)
+
+
+def found(by: By | None, calls: LazyCalls) -> tuple[Dimension, ...]:
+    """The dimensions of those names, by model unless told.
+
+    Further columns of text, whole numbers, flags and dates are such, too.
 
     Raises:
         UsageError: there is none of a name, or the frame lacks its column.
     """
-    entries: list[str | Dimension] = [by] if isinstance(by, str | Dimension) else list(by)
     further = _further(calls)
+    entries = asked_for(by, calls.schema)
     dimensions = (entry if isinstance(entry, Dimension) else dimension(entry, further) for entry in entries)
     known = tuple(dict.fromkeys(dimensions))
     for entry in known:

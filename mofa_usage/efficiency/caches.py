@@ -180,14 +180,12 @@ def cache_savings(
     """
     if "cached_tokens" not in calls.columns:
         raise UsageError("the frame has no column 'cached_tokens', which tells what was read from a cache")
-    usual = ["model_name"] if "model_name" in calls.columns else []
-    wanted = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
     first, last = time_range(start, end, zone(tz))
     # What has no rates is said by `rate_coverage`; nobody asked what it costs.
     answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of), counted=False)
     around: Any = calls.query("calls with caches", _around(calls.columns))
     rated = asked(around, lambda these: _rated(these, around.columns, answers))
-    dimensions = found(wanted, open_calls(rated))
+    dimensions = found(by, open_calls(rated))
     valued = asked(rated, lambda these: _valued(_alike(these, rated, dimensions, first, last)))
     small = pl.DataFrame(pl.from_arrow(valued.to_arrow_table()))
     return _divided(breakdown(small, dimensions, _MEASURES, tz=tz, top=top))

@@ -25,7 +25,7 @@ import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown, By, PeriodOptions, breakdown
-from mofa_usage.analysis.asking import Usual
+from mofa_usage.analysis.asking import Usual, asked_for
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, Dimension, MeasureColumn
 from mofa_usage.reading.columns import NIL, quoted
@@ -87,10 +87,8 @@ def waste(
     """
     if "status" not in calls.columns:
         raise UsageError("the frame has no column 'status', which tells what is waste")
-    usual = ["model_name"] if "model_name" in calls.columns else []
-    asked = usual if by is None else [by] if isinstance(by, str | Dimension) else list(by)
     wasted: Any = calls.query("calls to sort", _statement(calls.columns))
-    answer = breakdown(wasted, [*asked, KIND], _MEASURES, tz=tz, start=start, end=end, top=top)
+    answer = breakdown(wasted, [*asked_for(by, calls.columns), KIND], _MEASURES, tz=tz, start=start, end=end, top=top)
     whole = breakdown(calls, "currency", "cost", tz=tz, start=start, end=end)
     return _with_shares(answer, dict(whole.select("currency", "cost").iter_rows()))
 

@@ -115,13 +115,12 @@ def service_level(
     """
     promise = Promise.of(latency_ms, ttft_ms, objective)
     within = extent(calls)
-    usual: By = "model_name" if "model_name" in calls.columns else ()
     if at is not None:
         end = instant(at, zone(tz), "at")
     else:
         end = utc(0) if within is None else within.last + timedelta(microseconds=1)
     return ServiceLevel(
-        level(calls, promise, usual if by is None else by, tz),
+        level(calls, promise, by, tz),
         course(calls, within, every, tz),
         burn(calls, promise, end, tz),
     )

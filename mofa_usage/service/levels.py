@@ -31,7 +31,7 @@ _SHORT = 12
 """An alert is one only while the last twelfth of its window burns as fast, so that it ends soon after its cause."""
 
 
-def level(calls: Native, promise: Promise, by: By, tz: str) -> Breakdown:
+def level(calls: Native, promise: Promise, by: By | None, tz: str) -> Breakdown:
     """The level of each group of calls, those with most calls first; the whole in `totals`."""
     dimensions = found(by, open_calls(calls))
     counted = breakdown(calls, [*dimensions, promise.outcome], "calls", tz=tz)

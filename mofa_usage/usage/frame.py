@@ -42,6 +42,7 @@ from mofa_usage.analysis import (  # noqa: E402
     QuestionOptions,
     SummaryOptions,
 )
+from mofa_usage.analysis.asking import asked_for  # noqa: E402
 from mofa_usage.analysis.predicates import Expression  # noqa: E402
 from mofa_usage.analysis.predicates import predicates as asked_of  # noqa: E402
 from mofa_usage.measures.spelling import near  # noqa: E402
@@ -342,9 +343,7 @@ class UsageFrame(Reasons):
 
     def _style(self, answer: Breakdown, by: By | None) -> None:
         """Let an answer know how the names in its dimensions look."""
-        usual = ["model_name"] if "model_name" in answer.columns else []
-        asked = usual if by is None else [by] if isinstance(by, str | Dimension) else by
-        answer.styles_of = self._looks.learn(asked, self._colored)
+        answer.styles_of = self._looks.learn(asked_for(by, answer.columns), self._colored)
 
     def styles(self, dimension: str | Dimension) -> Mapping[str, "Style"]:
         """How each name of a dimension is drawn in every figure of this usage: see `mofa_usage.theme.styles`."""
