@@ -13,7 +13,7 @@ import polars as pl
 
 from mofa_usage.analysis.engine import WEIGHT, LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
-from mofa_usage.reading.columns import DEFAULT_CURRENCY
+from mofa_usage.values import DEFAULT_CURRENCY
 
 __all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used"]
 

@@ -22,9 +22,10 @@ from mofa_usage.changes.periods import Periods
 from mofa_usage.errors import MissingExtraError
 from mofa_usage.measures import DIMENSIONS, Dimension
 from mofa_usage.pricing import PriceBook
-from mofa_usage.reading.columns import DEFAULT_CURRENCY, quoted
+from mofa_usage.reading.columns import quoted
 from mofa_usage.repricing.parts import ask_for, with_answers
 from mofa_usage.repricing.quoting import Answers
+from mofa_usage.values import DEFAULT_CURRENCY
 from mofa_usage.zones import DAY
 
 __all__ = ["ByWeekday", "Gathered", "Group", "Row", "gathered"]

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from mofa_usage import wording
 from mofa_usage.errors import UsageError
+from mofa_usage.reading.columns import created_in
 from mofa_usage.zones import Moment, instant, zone
 
 __all__ = ["Pair", "Per", "Period", "Periods", "periods"]
@@ -48,8 +49,7 @@ class Period:
     @property
     def sql(self) -> str:
         """The condition that a call of DuckDB's was created in it; it reads `create_time`."""
-        first, last = (f"TIMESTAMPTZ '{moment.astimezone(UTC).isoformat(' ')}'" for moment in (self.start, self.end))
-        return f"create_time >= {first} AND create_time < {last}"
+        return " AND ".join(created_in(self.start, self.end))
 
     @property
     def weekdays(self) -> tuple[Fraction, ...]:

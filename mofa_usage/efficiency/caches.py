@@ -39,7 +39,7 @@ from mofa_usage.analysis.engine import WEIGHT, open_calls
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, MEASURES, Dimension
 from mofa_usage.pricing import PriceBook
-from mofa_usage.reading.columns import MONEY, NIL, quoted
+from mofa_usage.reading.columns import MONEY, NIL, created_in, quoted
 from mofa_usage.repricing.charges import own
 from mofa_usage.repricing.parts import RATE_COLUMNS, AsOf, answered_sql, as_of_day, ask_for
 from mofa_usage.repricing.quoting import Answers
@@ -245,15 +245,13 @@ def _alike(
         these = f"(SELECT *, row_number() OVER () AS place FROM {these})"  # noqa: S608
     elif "create_time" in keys:
         keys["create_time"] = _MINUTE
-    period = [f"create_time >= {_instant(start)}"] if start is not None else []
-    period += [f"create_time < {_instant(end)}"] if end is not None else []
     return _ALIKE.format(
         keys="".join(f"{sql} AS {quoted(name)}, " for name, sql in keys.items()),
         rates=", ".join(RATE_COLUMNS),
         sums=", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMMED),
         weight=quoted(WEIGHT),
         calls=these,
-        period=" AND ".join(period) or "true",
+        period=" AND ".join(created_in(start, end)) or "true",
     )
 
 
@@ -271,10 +269,6 @@ def _valued(calls: str) -> str:
     return _VALUED.format(
         **{name: f"CAST({amount} AS DECIMAL(38, 10))" for name, amount in amounts.items()}, calls=calls
     )
-
-
-def _instant(time: datetime) -> str:
-    return f"TIMESTAMPTZ '{time.isoformat(' ')}'"
 
 
 def _divided(answer: Breakdown) -> Breakdown:

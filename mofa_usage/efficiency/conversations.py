@@ -17,7 +17,8 @@ import duckdb
 import polars as pl
 
 from mofa_usage.errors import UsageError
-from mofa_usage.reading.columns import DEFAULT_CURRENCY, NIL
+from mofa_usage.reading.columns import NIL, created_in, literal
+from mofa_usage.values import DEFAULT_CURRENCY
 
 __all__ = ["Conversations"]
 
@@ -122,10 +123,7 @@ class Conversations:
                 raise UsageError(f"the frame has no column {name!r}, which {why}")
         self._calls = calls
         self._read = {name: name if name in calls.columns else f"CAST(NULL AS {kind})" for name, kind in _TYPES.items()}
-        where = [f"CAST(chat_session_id AS VARCHAR) <> '{NIL}'"]
-        where += [f"create_time >= TIMESTAMPTZ '{start.isoformat(' ')}'"] if start is not None else []
-        where += [f"create_time < TIMESTAMPTZ '{end.isoformat(' ')}'"] if end is not None else []
-        self._where = " AND ".join(where)
+        self._where = " AND ".join((f"CAST(chat_session_id AS VARCHAR) <> '{NIL}'", *created_in(start, end)))
         self._currency = f"coalesce({self._read['currency']}, '{DEFAULT_CURRENCY}')"
         counted = self._answer(
             f"SELECT CASE WHEN {self._read['total_price']} IS NOT NULL THEN {self._currency} END AS currency,"  # noqa: S608
@@ -190,12 +188,10 @@ class Conversations:
             "cost_0": price,
         }
         if len(self.currencies) > 1:
-            quoted = (code.replace("'", "''") for code in self.currencies)
-            cases = {
-                cost: f"CASE WHEN {self._currency} = '{code}' THEN {price} END"
-                for cost, code in zip(self.costs, quoted, strict=True)
+            columns |= {
+                cost: f"CASE WHEN {self._currency} = {literal(code)} THEN {price} END"
+                for cost, code in zip(self.costs, self.currencies, strict=True)
             }
-            columns |= cases
         selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
         return self._answer(
             "WITH calls AS (SELECT CAST(chat_session_id AS VARCHAR) AS chat_session_id, create_time,"  # noqa: S608

@@ -19,12 +19,13 @@ How a value of any source becomes exact is in `exact.py`; `rows.py` does it with
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from mofa_usage.errors import require
 from mofa_usage.outcomes import STATUS_WORDS, status_of
 from mofa_usage.records import NIL_UUID, ApiCallStatus
 from mofa_usage.schema import API_CALL, Kind
-from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
+from mofa_usage.values import COMPLETION_UNKNOWN, DEFAULT_CURRENCY, PROMPT_UNKNOWN
 
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
@@ -44,7 +45,9 @@ __all__ = [
     "CallColumn",
     "call_column",
     "completion",
+    "created_in",
     "is_further",
+    "literal",
     "may_be_absent",
     "needed_columns",
     "origin",
@@ -55,7 +58,6 @@ __all__ = [
 MONEY = pl.Decimal(38, 10)
 TIME = pl.Datetime("us", "UTC")
 NIL = str(NIL_UUID)
-DEFAULT_CURRENCY = "USD"
 
 _DTYPES: Mapping[Kind, pl.DataType] = {
     Kind.ID: pl.String(),
@@ -285,3 +287,15 @@ def quoted(name: str) -> str:
     """A name as an identifier of SQL."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def created_in(start: datetime | None, end: datetime | None) -> list[str]:
+    """The conditions that a call was created in [start, end), in DuckDB's SQL; none for a side that is open."""
+    ends = ((">=", start), ("<", end))
+    return [f"create_time {sign} TIMESTAMPTZ '{moment.isoformat(' ')}'" for sign, moment in ends if moment is not None]

@@ -23,6 +23,7 @@ from mofa_usage.reading.columns import (
     NAME_COLUMNS,
     SESSION,
     call_column,
+    literal,
     needed_columns,
 )
 from mofa_usage.reading.drivers import Reader, StoredColumn
@@ -54,10 +55,6 @@ class SqlFlavour:
     read: Callable[[str, Kind, str], str] = lambda column, kind, declared: column
     time: Callable[[str], str] = lambda declared: "create_time"
     naive_utc: bool = False
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _naive(moment: datetime) -> str:
@@ -108,7 +105,7 @@ def _mysql_moment(moment: datetime, declared: str) -> str:
 
 
 FLAVOURS: Mapping[str, SqlFlavour] = {
-    "sqlite": SqlFlavour(GRAMMARS["sqlite"], text=_quoted, moment=lambda text, _: _quoted(text)),
+    "sqlite": SqlFlavour(GRAMMARS["sqlite"], text=literal, moment=lambda text, _: literal(text)),
     "postgres": SqlFlavour(GRAMMARS["postgres"], text=_postgres_text, moment=_postgres_moment, read=_postgres_read),
     "mysql": SqlFlavour(
         GRAMMARS["mysql"],

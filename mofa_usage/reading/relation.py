@@ -23,7 +23,9 @@ from mofa_usage.reading.columns import (
     PRICES,
     call_column,
     completion,
+    created_in,
     is_further,
+    literal,
     needed_columns,
     origin,
     quoted,
@@ -270,12 +272,8 @@ def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None])
 
 def _conditions(selection: Selection) -> Iterator[str]:
     for column, value in selection.equal.items():
-        text = value.replace("'", "''")
-        yield f"\"{column}\" = '{text}'"
-    if selection.start is not None:
-        yield f"create_time >= TIMESTAMPTZ '{selection.start.isoformat(' ')}'"
-    if selection.end is not None:
-        yield f"create_time < TIMESTAMPTZ '{selection.end.isoformat(' ')}'"
+        yield f"{quoted(column)} = {literal(value)}"
+    yield from created_in(selection.start, selection.end)
 
 
 def _limit(selection: Selection) -> int:
@@ -359,8 +357,7 @@ def _pattern(path: Path) -> str:
         pattern = f"{escape(str(path))}/**/*.parquet"
     else:
         pattern = escape(str(path)) if path.exists() else str(path)
-    quoted = pattern.replace("'", "''")
-    return f"'{quoted}'"
+    return literal(pattern)
 
 
 def clocked_cursor(database: duckdb.DuckDBPyConnection, tz: str) -> duckdb.DuckDBPyConnection:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.quotes import Question, Quote, tier_of
 from mofa_usage.pricing.rates import EXACT, Rate
+from mofa_usage.reading.columns import literal
 
 __all__ = [
     "ANSWER",
@@ -260,5 +261,5 @@ def _has_hidden_prices(quote: Quote) -> bool:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> str:
-    text = json.dumps(rows, separators=(",", ":")).replace("'", "''")
-    return f"(SELECT unnest(from_json('{text}', '{json.dumps([types])}'), recursive := true))"
+    text, said = literal(json.dumps(rows, separators=(",", ":"))), literal(json.dumps([types]))
+    return f"(SELECT unnest(from_json({text}, {said}), recursive := true))"

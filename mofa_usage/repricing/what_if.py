@@ -14,6 +14,7 @@ from fractions import Fraction
 from mofa_usage.errors import UsageError, require
 from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.quotes import Question, tier_of
+from mofa_usage.reading.columns import literal
 from mofa_usage.repricing.parts import answered_sql, ask_for
 from mofa_usage.repricing.priced import MONEY_COLUMNS, priced_columns
 from mofa_usage.repricing.quoting import Answers, CallKind
@@ -77,7 +78,7 @@ class OtherModel:
 
     def _multiplied(self, name: str, divided: Callable[[str, int], str]) -> str:
         cases = (
-            f"WHEN model_name = {_text(model)} "
+            f"WHEN model_name = {literal(model)} "
             f"THEN CAST({divided(f'(CAST({name} AS HUGEINT) * {factor.numerator})', factor.denominator)} AS BIGINT)"
             for model, factor in self.factors.items()
         )
@@ -152,14 +153,9 @@ def _down(amount: str, divisor: int) -> str:
 
 
 def _is_one_of(models: Collection[str]) -> str:
-    return f"coalesce(model_name IN ({', '.join(map(_text, models))}), false)"
+    return f"coalesce(model_name IN ({', '.join(map(literal, models))}), false)"
 
 
 def _case(models: Mapping[str, str], otherwise: str) -> str:
-    cases = " ".join(f"WHEN model_name = {_text(one)} THEN {_text(other)}" for one, other in models.items())
+    cases = " ".join(f"WHEN model_name = {literal(one)} THEN {literal(other)}" for one, other in models.items())
     return f"CASE {cases} ELSE {otherwise} END"
-
-
-def _text(value: str) -> str:
-    escaped = value.replace("'", "''")
-    return f"'{escaped}'"

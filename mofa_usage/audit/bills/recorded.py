@@ -14,6 +14,7 @@ import polars as pl
 from mofa_usage.audit.bills.models import provider_of
 from mofa_usage.errors import UsageError
 from mofa_usage.pricing.quotes import plain_tier
+from mofa_usage.reading.columns import created_in
 from mofa_usage.zones import DAY, MINUTE, utc
 
 __all__ = ["COLUMNS", "QUARTER", "recorded"]
@@ -48,10 +49,9 @@ def recorded(calls: duckdb.DuckDBPyRelation, start: int, end: int) -> pl.DataFra
     if missing := [name for name in _NEEDED if name not in calls.columns]:
         raise UsageError(f"a bill is compared by day, model and tokens; these calls have no {', '.join(missing)}")
     chosen, absent = _chosen(calls.columns)
-    first, last = (utc(moment).isoformat(" ") for moment in (start, end))
-    answer: Any = calls.filter(
-        f"create_time >= TIMESTAMPTZ '{first}' AND create_time < TIMESTAMPTZ '{last}'"
-    ).aggregate(", ".join(f"{sql} AS {name}" for name, sql in chosen.items()))
+    answer: Any = calls.filter(" AND ".join(created_in(utc(start), utc(end)))).aggregate(
+        ", ".join(f"{sql} AS {name}" for name, sql in chosen.items())
+    )
     frame = pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
     return _named(frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items()))
 
