@@ -11,7 +11,6 @@ Conditions and quotients are data of `mofa_usage.measures`; here they become exp
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +23,7 @@ from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.intervals import wilson
 from mofa_usage.analysis.ordered import Picked
 from mofa_usage.analysis.quantiles import Ranked, fraction, places
+from mofa_usage.analysis.quotients import quotients
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Bound, Condition, Dimension, Measure, Quotient, Ratio
 from mofa_usage.reading.columns import MONEY, NIL
@@ -277,7 +277,7 @@ def measured(measure: Measure, plan: Plan, result: pl.DataFrame) -> pl.Series:
         return plan.value(total, result)
     numerator, denominator = plan.value(formula.numerator, result), plan.value(formula.denominator, result)
     if measure.base.kind == "money":
-        return _money_ratio(numerator, denominator, formula.scale)
+        return quotients(numerator, denominator, formula.scale)
     if formula.bound is not None:
         return _ends_of_rates(numerator, denominator, formula.bound)
     quotient = numerator.cast(pl.Float64) / denominator.cast(pl.Float64) * formula.scale
@@ -291,17 +291,6 @@ def _ends_of_rates(numerator: pl.Series, denominator: pl.Series, bound: Bound) -
         for meeting, calls in zip(numerator, denominator, strict=True)
     ]
     return pl.Series(ends, dtype=pl.Float64)
-
-
-def _money_ratio(numerator: pl.Series, denominator: pl.Series, scale: int) -> pl.Series:
-    """Exact quotients rounded half to even at the tenth place; Polars would round on its own terms."""
-    place = Decimal("1e-10")
-    with localcontext(prec=100, rounding=ROUND_HALF_EVEN):
-        quotients = [
-            None if not amount_of or amount is None else (Decimal(amount) * scale / Decimal(amount_of)).quantize(place)
-            for amount, amount_of in zip(numerator, denominator, strict=True)
-        ]
-    return pl.Series(quotients, dtype=MONEY)
 
 
 def readable(column: str, dtype: Any) -> nw.Expr:

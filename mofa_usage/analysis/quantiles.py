@@ -13,16 +13,17 @@ Decimal('0.1250000000')
 """
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
 import narwhals as nw
 import polars as pl
 
+from mofa_usage.analysis.quotients import quotient
 from mofa_usage.reading.columns import MONEY
 
-__all__ = ["Ranked", "fraction", "places"]
+__all__ = ["Ranked", "between", "fraction", "places"]
 
 # Times the number of calls it is still an Int64.
 _LARGEST_DENOMINATOR = 10**9
@@ -41,9 +42,9 @@ def places(quantile: Fraction) -> int | None:
 def between(low: Decimal, high: Decimal | None, count: int, quantile: Fraction) -> Decimal:
     """The quantile of `count` values that lies between two of them, rounded half to even at the tenth place."""
     part, whole = (count - 1) * quantile.numerator % quantile.denominator, quantile.denominator
-    with localcontext(prec=100, rounding=ROUND_HALF_EVEN):
+    with localcontext(prec=100):
         sum_of_parts = low * (whole - part) + (low if high is None else high) * part
-        return (sum_of_parts / whole).quantize(Decimal("1e-10"))
+    return quotient(sum_of_parts, whole)
 
 
 class Ranked:

@@ -6,7 +6,7 @@ other rows share with it, so the rows do not add up to the change.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal
 from fractions import Fraction
 
 import duckdb
@@ -17,6 +17,7 @@ from mofa_usage import wording
 from mofa_usage.analysis.asking import By, Question, checked
 from mofa_usage.analysis.currencies import all_used, currency_of
 from mofa_usage.analysis.engine import LazyCalls, collect, open_calls
+from mofa_usage.analysis.quotients import quotient
 from mofa_usage.analysis.result import Breakdown
 from mofa_usage.changes.dimensions import sliced_by
 from mofa_usage.changes.leaves import Leaves, Parts, read_leaves
@@ -41,8 +42,6 @@ from mofa_usage.reading.columns import MONEY
 from mofa_usage.zones import zone
 
 __all__ = ["drivers"]
-
-_PLACE = Decimal("1e-10")
 
 
 def drivers(
@@ -244,9 +243,8 @@ def _numbers(measure: Measure, amounts: Sequence[_Amount], leaves: Leaves) -> di
 
 def _series(numbers: Sequence[Fraction | None], dtype: pl.DataType) -> pl.Series:
     if isinstance(dtype, pl.Decimal):
-        with localcontext(prec=100, rounding=ROUND_HALF_EVEN):
-            amounts = [None if one is None else Decimal(one.numerator) / one.denominator for one in numbers]
-            return pl.Series([amount if amount is None else amount.quantize(_PLACE) for amount in amounts], dtype=MONEY)
+        amounts = [None if one is None else quotient(Decimal(one.numerator), one.denominator) for one in numbers]
+        return pl.Series(amounts, dtype=MONEY)
     cast = int if dtype.is_integer() else float
     return pl.Series([None if number is None else cast(number) for number in numbers], dtype=dtype)
 

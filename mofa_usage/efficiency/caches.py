@@ -27,7 +27,7 @@ known. Amounts are added up exactly and rounded once, half to even at the tenth 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from itertools import repeat
 from typing import Any
 
 import duckdb
@@ -36,10 +36,11 @@ import polars as pl
 from mofa_usage.analysis import Breakdown, By, PeriodOptions, breakdown
 from mofa_usage.analysis.asking import found
 from mofa_usage.analysis.engine import WEIGHT, open_calls
+from mofa_usage.analysis.quotients import quotients
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, MEASURES, Dimension
 from mofa_usage.pricing import PriceBook
-from mofa_usage.reading.columns import MONEY, NIL, created_in, quoted
+from mofa_usage.reading.columns import NIL, created_in, quoted
 from mofa_usage.repricing.charges import own
 from mofa_usage.repricing.parts import RATE_COLUMNS, AsOf, answered_sql, as_of_day, ask_for
 from mofa_usage.repricing.quoting import Answers
@@ -63,7 +64,7 @@ _MEASURES = (
 )  # fmt: skip
 """The columns of the answer."""
 
-_MILLION = Decimal(1_000_000)
+_MILLION = 1_000_000
 _ABSENT = {
     **dict.fromkeys(("chat_session_id", "agent_id", "user_id"), "VARCHAR"),
     **dict.fromkeys(("cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"), "BIGINT"),
@@ -274,10 +275,5 @@ def _valued(calls: str) -> str:
 def _divided(answer: Breakdown) -> Breakdown:
     """The answer with its money, of which it has the million times: divided once, after all is added up exactly."""
     money = [name for name, held in answer.roles.measures.items() if held.measure.kind == "money"]
-    with localcontext(prec=60):
-        amounts = [pl.Series(name, list(map(_part, answer[name])), dtype=MONEY) for name in money]
+    amounts = [quotients(answer[name], repeat(_MILLION, answer.height)).alias(name) for name in money]
     return Breakdown.of(pl.DataFrame(answer).with_columns(amounts), replace(answer.roles, question="cache_savings"))
-
-
-def _part(amount: Decimal | None) -> Decimal | None:
-    return None if amount is None else (amount / _MILLION).quantize(Decimal("1e-10"), ROUND_HALF_EVEN)

@@ -5,15 +5,18 @@ much: for each number of a turn what it costs and how long its prompt is, over t
 conversations are the dearest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown
+from mofa_usage.analysis.quantiles import between
+from mofa_usage.analysis.quotients import quotients
 from mofa_usage.analysis.result import one_of
 from mofa_usage.efficiency.conversations import Conversations
 from mofa_usage.errors import UsageError
@@ -131,82 +134,67 @@ def sessions(
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
         raise UsageError(f"top = {top!r}; it says how many sessions to show, at least 1, or None for all")
     asked = Conversations(calls, *time_range(start, end, zone(tz)))
-    known = Answers(asked.currencies, dict(zip(asked.currencies, asked.costs, strict=False)))
     dearest = asked.dearest(top).with_columns(pl.col("first_call", "last_call").dt.convert_time_zone(tz))
     if messages is not None:
         counts = count_messages(messages)
         dearest = dearest.join(counts, on="chat_session_id", how="left", maintain_order="left")
         dearest = dearest.with_columns(pl.col(COUNTS).fill_null(0))
-    return Sessions(
-        known.dearest(dearest), known.turns(asked.turns()), known.costs(asked), known.summary(asked.summary())
-    )
+    known = Answers(asked)
+    return Sessions(known.dearest(dearest), known.turns(), known.costs(), known.summary())
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Makes answers of what was counted, whose columns of money are called by their place."""
+    """Makes answers of what is counted of conversations, whose columns of money are called by their place."""
 
-    currencies: tuple[str, ...]
-    columns: Mapping[str, str]
+    asked: Conversations
 
     def dearest(self, found: pl.DataFrame) -> Breakdown:
         """A row for each session."""
         shown = found.select(
             "chat_session_id", "first_call", "last_call", "session_duration", "turns", "calls", "error_count",
-            *self._money("cost", found, {column: found[column] for column in self._held(found)}),
+            *self._money("cost", found.select(self.asked.costs)),
             "priced_calls", "coverage", "prompt_tokens", "completion_tokens", "total_tokens", "context_growth",
             *(name for name in COUNTS if name in found.columns),
         )  # fmt: skip
         return self._answer(shown, {"chat_session_id": DIMENSIONS["chat_session_id"]}, "sessions")
 
-    def turns(self, found: pl.DataFrame) -> Breakdown:
+    def turns(self) -> Breakdown:
         """A row for each number of a turn."""
-        held = self._held(found)
-        middles = {
-            column: pl.Series(
-                [_between(low, high, 1, 2) for low, high in found.select(f"{column}_low", f"{column}_high").rows()],
-                dtype=MONEY,
-            )
-            for column in held
-        }
+        found, costs = self.asked.turns(), self.asked.costs
         shown = found.select(
             "turn", "sessions", "calls",
-            *self._money("cost", found, {column: found[column] for column in held}),
-            *self._money("turn_cost_mean", found, {column: _means(found, column) for column in held}),
-            *self._money("turn_cost_p50", found, middles),
+            *self._money("cost", found.select(costs)),
+            *self._money("turn_cost_mean", self._means(found)),
+            *self._money("turn_cost_p50", (_middles(found[f"{cost}_low"], found[f"{cost}_high"]) for cost in costs)),
             "turn_prompt_mean", "turn_prompt_p50", "turn_growth",
         )  # fmt: skip
         return self._answer(shown, {"turn": TURN}, "turns")
 
-    def summary(self, found: pl.DataFrame) -> Breakdown:
+    def summary(self) -> Breakdown:
         """One row about all sessions."""
-        held = self._held(found)
-        percentiles = {
-            percent: {
-                column: pl.Series([_percentile(found[f"{column}_sorted"][0], percent)], dtype=MONEY) for column in held
-            }
-            for percent in (50, 95)
-        }
+        found, costs = self.asked.summary(), self.asked.costs
+        in_order = [found[f"{cost}_sorted"][0] for cost in costs]
         shown = found.select(
             "sessions", "calls", "requests", "error_count",
-            *self._money("cost", found, {column: found[column] for column in held}),
-            *self._money("session_cost_mean", found, {column: _means(found, column) for column in held}),
-            *self._money("session_cost_p50", found, percentiles[50]),
-            *self._money("session_cost_p95", found, percentiles[95]),
-            *self._money("session_cost_max", found, {column: found[f"{column}_max"] for column in held}),
+            *self._money("cost", found.select(costs)),
+            *self._money("session_cost_mean", self._means(found)),
+            *self._money("session_cost_p50", (_percentile(amounts, 50) for amounts in in_order)),
+            *self._money("session_cost_p95", (_percentile(amounts, 95) for amounts in in_order)),
+            *self._money("session_cost_max", found.select(f"{cost}_max" for cost in costs)),
             "priced_calls", "session_turns_p50", "session_turns_max", "session_duration_p50",
         )  # fmt: skip
         return self._answer(shown, {}, "session_summary")
 
-    def costs(self, asked: Conversations) -> Breakdown:
+    def costs(self) -> Breakdown:
         """How many sessions cost how much, in each currency."""
-        parts = [self._bins(asked, code, column) for code, column in self.columns.items()]
+        parts = [self._bins(code, cost) for code, cost in zip(self.asked.currencies, self.asked.costs, strict=False)]
         frame = pl.concat(parts) if parts else pl.DataFrame(schema=_BINS)
         held = {"sessions": MeasureColumn(measure("sessions"))}
         return Breakdown.of(frame, Roles({"currency": DIMENSIONS["currency"]}, held, (), "session_costs"))
 
-    def _bins(self, asked: Conversations, code: str, column: str) -> pl.DataFrame:
-        found = dict(asked.bins(column, ", ".join(f"{edge:f}" for edge in _EDGES)).iter_rows())
+    def _bins(self, code: str, cost: str) -> pl.DataFrame:
+        found = dict(self.asked.bins(cost, ", ".join(f"{edge:f}" for edge in _EDGES)).iter_rows())
         nothing = [(code, None, _EDGES[0], found[None])] if None in found else []
         places = [place for place, edge in enumerate(_EDGES) if edge in found]
         ends = [*_EDGES[1:], None]
@@ -216,61 +204,46 @@ class Answers:
         ]
         return pl.DataFrame([*nothing, *rows], schema=_BINS, orient="row")
 
-    def _held(self, found: pl.DataFrame) -> list[str]:
-        return list(self.columns.values()) or ["cost_0"]
+    def _means(self, found: pl.DataFrame) -> Iterator[pl.Series]:
+        """The sums of money over how many they are of."""
+        return (quotients(found[cost], found[f"{cost}_count"]) for cost in self.asked.costs)
 
-    def _money(self, name: str, found: pl.DataFrame, values: Mapping[str, pl.Series]) -> list[pl.Series]:
+    def _money(self, name: str, values: Iterable[pl.Series]) -> list[pl.Series]:
         """The columns of a measure of money, called as those of every answer."""
-        names = money_columns(name, self.currencies).values() if self.currencies else [name]
-        return [series.cast(MONEY).alias(called) for called, series in zip(names, values.values(), strict=True)]
+        names = money_columns(name, self.asked.currencies).values() if self.asked.currencies else [name]
+        return [series.cast(MONEY).alias(called) for called, series in zip(names, values, strict=True)]
 
     def _answer(self, shown: pl.DataFrame, dimensions: Mapping[str, Dimension], question: str) -> Breakdown:
         """The frame with what its columns are; a last one says the currency, where there is at most one."""
-        money = {
-            column: code
+        currencies = self.asked.currencies
+        apart = {
+            column: (name, code)
             for name in ("cost", *(one.name for one in ANSWERS.values() if one.kind == "money"))
-            for code, column in (money_columns(name, self.currencies).items() if len(self.currencies) > 1 else ())
+            for code, column in (money_columns(name, currencies).items() if len(currencies) > 1 else ())
         }
+        named = {column: apart.get(column, (column, None)) for column in shown.columns}
         held = {
-            column: MeasureColumn(
-                _measure(column.removesuffix(f"_{money[column]}") if column in money else column), money.get(column)
-            )
-            for column in shown.columns
+            column: MeasureColumn(ANSWERS.get(name) or measure(name), code)
+            for column, (name, code) in named.items()
             if column not in (*dimensions, "first_call", "last_call")
         }
-        if len(self.currencies) < 2:
-            code = self.currencies[0] if self.currencies else None
+        if len(currencies) < 2:
+            code = currencies[0] if currencies else None
             shown = shown.with_columns(pl.lit(code, pl.String).alias("currency"))
-        return Breakdown.of(shown, Roles(dimensions, held, self.currencies, question))
+        return Breakdown.of(shown, Roles(dimensions, held, currencies, question))
 
 
-def _measure(name: str) -> Any:
-    return ANSWERS.get(name) or measure(name)
+def _middles(lows: pl.Series, highs: pl.Series) -> pl.Series:
+    """What is in the middle between two amounts."""
+    pairs = zip(lows, highs, strict=True)
+    return pl.Series(
+        [None if low is None else between(low, high, 2, Fraction(1, 2)) for low, high in pairs], dtype=MONEY
+    )
 
 
-def _means(found: pl.DataFrame, column: str) -> pl.Series:
-    """The sums of a column of money over how many they are of, exactly."""
-    pairs = found.select(column, f"{column}_count").rows()
-    return pl.Series([_over(total, number) for total, number in pairs], dtype=MONEY)
-
-
-def _percentile(amounts: pl.Series | None, percent: int) -> Decimal | None:
+def _percentile(amounts: pl.Series | None, percent: int) -> pl.Series:
     """With linear interpolation, of amounts in order."""
     if amounts is None or not len(amounts):
-        return None
-    place, rest = divmod((len(amounts) - 1) * percent, 100)
-    return _between(amounts[place], amounts[min(place + 1, len(amounts) - 1)], rest, 100)
-
-
-def _between(low: Decimal | None, high: Decimal | None, part: int, whole: int) -> Decimal | None:
-    if low is None or high is None:
-        return None
-    with localcontext(prec=60):
-        return _over(low * (whole - part) + high * part, whole)
-
-
-def _over(amount: Decimal | None, number: int) -> Decimal | None:
-    if amount is None or not number:
-        return None
-    with localcontext(prec=60):
-        return (amount / number).quantize(Decimal("1e-10"), ROUND_HALF_EVEN)
+        return pl.Series([None], dtype=MONEY)
+    low, *above = amounts[(len(amounts) - 1) * percent // 100 :].head(2)
+    return pl.Series([between(low, above[0] if above else None, len(amounts), Fraction(percent, 100))], dtype=MONEY)
