@@ -1,6 +1,7 @@
 """An answer as sentences read it: totals, amounts in each currency, the names of rows."""
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +83,10 @@ class Told:
             code: pl.select(pl.when(codes == code).then(columns[None])).to_series()
             for code in codes.drop_nulls().unique().sort()
         }
+
+    def sums(self, measure: str) -> dict[str | None, Decimal]:
+        """A measure of money in all rows, by currency, where it is known."""
+        return {code: Decimal(str(values.sum())) for code, values in self.amounts(measure).items() if values.count()}
 
     @cached_property
     def currency(self) -> str | None:

@@ -64,15 +64,15 @@ def prices(
     if backfill:
         _backfill(price_book(book), existing(url), printed, apply=apply)
         return
-    opened = price_book(book)
-    rows = [row for tier in _TIERS for row in _rows(opened, model or "", provider, tier, _day(on))]
+    opened, named, day = price_book(book), model or "", _day(on)
+    rows = [row for tier in _TIERS for row in _rows(opened, named, provider, tier, day)]
     if not rows:
         complain(f"there is no price for {model!r}: {opened.has_none}")
         raise typer.Exit(1)
     if printed.for_programs:
         print_rows(_COLUMNS, rows, printed)
     else:
-        _show(model or "", _day(on), rows)
+        _show(named, day, rows)
 
 
 def _day(on: str | None) -> date:

@@ -24,7 +24,7 @@ from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.repricing.quoting import ANSWER, DAY, GUESSABLE, KIND, RATES, Answers
 from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
 
-__all__ = ["charged", "own"]
+__all__ = ["charged", "own", "rounded", "rounded_down"]
 
 _OF_PROMPT = {
     "input": ("input", "input_audio"),
@@ -191,10 +191,11 @@ def _units(answers: Answers) -> dict[str, str]:
         return f"coalesce({short}, CASE WHEN {is_long} THEN TRY_CAST({guarded.format(long)} AS BIGINT) END)"
 
     units = {
-        f"u {part}": either(_divided(own(f"a {part}"), short_divisor), _divided(costs[part], divisor)) for part in PARTS
+        f"u {part}": either(rounded_down(own(f"a {part}"), short_divisor), rounded_down(costs[part], divisor))
+        for part in PARTS
     }
     short, long = (_sum(amounts) for amounts in ([own(f"a {part}") for part in PARTS], list(costs.values())))
-    return {**units, "u total": either(_rounded(short, short_divisor), _rounded(long, divisor))}
+    return {**units, "u total": either(rounded(short, short_divisor), rounded(long, divisor))}
 
 
 def _sum(amounts: Sequence[str]) -> str:
@@ -203,12 +204,13 @@ def _sum(amounts: Sequence[str]) -> str:
     return f"({' + '.join(f'coalesce({part}, 0)' for part in parts)} + {other})"
 
 
-def _divided(amount: str, divisor: int) -> str:
+def rounded_down(amount: str, divisor: int) -> str:
+    """An amount that is not negative, divided and rounded down, as SQL."""
     return amount if divisor == 1 else f"({amount} // {divisor})"
 
 
-def _rounded(amount: str, divisor: int) -> str:
-    """An amount that is not negative, divided and rounded half to even."""
+def rounded(amount: str, divisor: int) -> str:
+    """The same rounded half to even."""
     if divisor == 1:
         return amount
     whole = f"({amount} // {divisor})"

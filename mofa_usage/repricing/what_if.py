@@ -15,6 +15,7 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.pricing import PriceBook
 from mofa_usage.pricing.quotes import Question, tier_of
 from mofa_usage.reading.columns import literal
+from mofa_usage.repricing.charges import rounded, rounded_down
 from mofa_usage.repricing.parts import answered_sql, ask_for
 from mofa_usage.repricing.priced import MONEY_COLUMNS, priced_columns
 from mofa_usage.repricing.quoting import Answers, CallKind
@@ -69,8 +70,8 @@ class OtherModel:
         return asked(calls, query)
 
     def _tokens(self, has: Collection[str]) -> dict[str, str]:
-        columns = {name: self._multiplied(name, _half_to_even) for name in _WHOLES if name in has}
-        columns |= {name: self._multiplied(name, _down) for name in _PARTS if name in has}
+        columns = {name: self._multiplied(name, rounded) for name in _WHOLES if name in has}
+        columns |= {name: self._multiplied(name, rounded_down) for name in _PARTS if name in has}
         if "total_tokens" in has:
             sum_ = " + ".join(columns[name] for name in _WHOLES)
             columns["total_tokens"] = f"CASE WHEN {_is_one_of(self.factors)} THEN {sum_} ELSE total_tokens END"
@@ -140,16 +141,6 @@ def _factors(models: Mapping[str, str], given: Factor | Mapping[str, Factor]) ->
         if exact != 1:
             factors[model] = exact
     return factors
-
-
-def _half_to_even(amount: str, divisor: int) -> str:
-    return (
-        f"({amount} // {divisor} + CAST({amount} % {divisor} * 2 + {amount} // {divisor} % 2 > {divisor} AS INTEGER))"
-    )
-
-
-def _down(amount: str, divisor: int) -> str:
-    return f"{amount} // {divisor}"
 
 
 def _is_one_of(models: Collection[str]) -> str:

@@ -17,15 +17,15 @@ def cache_savings(told: Told) -> Iterator[str]:
         yield from _saved(told)
     unread = told.total("unread_tokens")
     if unread:
-        lost = _money(_sums(told, "unread_premium"))
+        lost = _money(told.sums("unread_premium"))
         yield f"{wording.count(unread)} tokens were written and never read{f', a premium of {lost}' if lost else ''}"
-    could = _money({code: amount for code, amount in _sums(told, "missed_savings").items() if amount > 0})
+    could = _money({code: amount for code, amount in told.sums("missed_savings").items() if amount > 0})
     if could:
         yield f"at most {could} more could be saved where prompts were sent again{_most(told)}"
 
 
 def _saved(told: Told) -> Iterator[str]:
-    savings, saved, premium = (_sums(told, f"cache_{name}") for name in ("savings", "saved", "premium"))
+    savings, saved, premium = (told.sums(f"cache_{name}") for name in ("savings", "saved", "premium"))
     known = "; for some calls no rates are known" if _is_partial(told) else ""
     if not savings:
         yield "what caches saved is unknown: no rates are known where they were used"
@@ -53,11 +53,6 @@ def _most(told: Told) -> str:
     if groups.height < 2 or groups["sum"][0] == groups["sum"][1]:
         return ""
     return f", most of it for {told.name(told.category, groups['key'][0])}"
-
-
-def _sums(told: Told, measure: str) -> dict[str | None, Decimal]:
-    """A measure of money in all rows, by currency, where it is known."""
-    return {code: Decimal(str(values.sum())) for code, values in told.amounts(measure).items() if values.count()}
 
 
 def _money(amounts: dict[str | None, Decimal]) -> str:

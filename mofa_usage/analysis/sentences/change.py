@@ -39,16 +39,10 @@ def explain_change(told: Told) -> Iterator[str]:
         yield "; ".join(parts)
 
 
-def _sum(told: Told, measure: str, code: str | None) -> Decimal | None:
-    amounts = told.amounts(measure).get(code)
-    total = None if amounts is None else amounts.drop_nulls()
-    return None if total is None or total.is_empty() else Decimal(str(total.sum()))
-
-
 def _what(told: Told, code: str | None) -> str:
     """`the cost rose by $30.00 (25.0%), from $120.00 in April 2026 to $150.00 in May 2026, through more calls`."""
     currency = code or "USD"
-    change, before, after = (_sum(told, f"cost_{what}", code) for what in ("change", "before", "after"))
+    change, before, after = (told.sums(f"cost_{what}").get(code) for what in ("change", "before", "after"))
     change = change or Decimal()
     early, late = told.roles.periods or ("the period before", "the period after")
     ends = ""
@@ -65,7 +59,7 @@ def _what(told: Told, code: str | None) -> str:
 
 def _through(told: Told, code: str | None, change: Decimal) -> str:
     """The largest part in the direction of the change, and what worked against it most."""
-    parts = {name: part for name in _THROUGH if (part := _sum(told, name, code))}
+    parts = {name: part for name in _THROUGH if (part := told.sums(name).get(code))}
     if not parts:
         return ""
 

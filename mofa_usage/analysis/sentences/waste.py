@@ -1,7 +1,7 @@
 """What an answer about waste says: how much it was in all, how much of each kind, and what is unknown of it."""
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from dataclasses import replace
 from types import MappingProxyType
 
 import polars as pl
@@ -24,7 +24,7 @@ def waste(told: Told) -> Iterator[str]:
     calls = wording.calls(number)
     kinds = "; ".join(_kinds(told))
     said = f": {kinds}" if kinds else ""
-    amounts = _sums(told, None)
+    amounts = told.sums("cost")
     if not amounts:
         yield f"what {calls} cost in vain is unknown, since none has a price{said}"
         return
@@ -47,16 +47,6 @@ def _kinds(told: Told) -> Iterator[str]:
     calls = told.column("calls")
     numbers = told.frame.group_by("waste").agg(pl.col(calls or "").sum().alias("sum"))
     for kind, number in numbers.sort("sum", "waste", descending=[True, False]).iter_rows():
-        amounts = _sums(told, kind)
+        amounts = replace(told, frame=told.frame.filter(pl.col("waste") == kind)).sums("cost")
         text = " and ".join(wording.money(amount, code or "USD") for code, amount in amounts.items())
         yield f"{text or 'an unknown amount'} on {wording.count(number)} {_WORDS.get(kind, str(kind))}"
-
-
-def _sums(told: Told, kind: str | None) -> dict[str | None, Decimal]:
-    """The cost of a kind, or of all of them, by currency, where it is known."""
-    found = {}
-    for code, values in told.amounts("cost").items():
-        known = (values if kind is None else values.filter(told.frame["waste"] == kind)).drop_nulls()
-        if len(known):
-            found[code] = Decimal(str(known.sum()))
-    return found
