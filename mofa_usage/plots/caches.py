@@ -26,8 +26,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
-from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.rows import BAR, label, name_rows, of_top, panels
+from mofa_usage.plots.rows import label, name_rows, of_top, panels, stack
 from mofa_usage.plots.series import over_time
 
 PARTS = {
@@ -104,22 +103,8 @@ def _panel(
         for group, row in zip(groups, rows, strict=True)
     ]
     for name, (said, style, side) in PARTS.items():
-        if not any(row[name] for row in rows):
-            continue
-        figure.add_bar(
-            orientation="h",
-            x=[side * float(row[name] or 0) for row in rows],
-            y=list(range(len(groups))),
-            width=BAR,
-            marker={"color": style.color, "pattern": pattern(style)},
-            name=said,
-            legendgroup=name,
-            showlegend=all(trace.legendgroup != name for trace in figure.data),
-            hovertext=hover,
-            hoverinfo="text",
-            row=number,
-            col=1,
-        )
+        if any(row[name] for row in rows):
+            stack(figure, number, name, said, style, [side * float(row[name] or 0) for row in rows], hover)
 
 
 def _texts(groups: Sequence[Group], currency: str | None) -> list[str]:

@@ -238,6 +238,32 @@ def cut(figure: go.Figure, number: int, groups: Sequence[Group], lengths: Sequen
     return end
 
 
+def stack(
+    figure: go.Figure,
+    number: int,
+    key: str,
+    name: str,
+    style: look.Style,
+    lengths: Sequence[float],
+    hover: Sequence[str],
+) -> None:
+    """Draw a part of each bar of a panel; the parts of one key are one entry of the legend, in whichever panel."""
+    figure.add_bar(
+        orientation="h",
+        x=list(lengths),
+        y=list(range(len(lengths))),
+        width=BAR,
+        marker={"color": style.color, "pattern": pattern(style)},
+        name=name,
+        legendgroup=key,
+        showlegend=all(trace.legendgroup != key for trace in figure.data),
+        hovertext=list(hover),
+        hoverinfo="text",
+        row=number,
+        col=1,
+    )
+
+
 # Bars -----------------------------------------------------------------------------------------------------------------
 
 

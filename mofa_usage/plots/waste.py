@@ -28,8 +28,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
-from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.rows import BAR, CUT, cut, label, name_rows, of_top, panels
+from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, stack
 from mofa_usage.plots.series import over_time
 
 KINDS = {
@@ -99,8 +98,7 @@ def _drawn(
         # A bar that is cut shows its parts all the same, in what is left of it.
         scales = [end / length if end and length > end else 1.0 for length in lengths]
         for kind in [*KINDS, *sorted({str(row["waste"]) for row in part.rows} - set(KINDS))]:
-            parted = _Parts(groups, kind, name, part.currency, answer.measures)
-            parted.draw(figure, number, scales)
+            _stack(figure, number, part, groups, kind, name, answer.measures, scales)
         notes += [_whole(part, name), of_top(top, every[number - 1]) if len(groups) < len(every[number - 1]) else None]
         notes.append(CUT if end else None)
     notes += ["no prices: the calls are counted" if name == "calls" else coverage(answer.rows, answer.measures)]
@@ -108,40 +106,33 @@ def _drawn(
     return finish(figure, title, notes, theme, height + legend_room(figure))
 
 
-class _Parts:
-    """What is of one kind in the bars of a panel."""
-
-    def __init__(self, groups: Sequence[Group], kind: str, name: str, currency: str | None, measures: Measures) -> None:
-        self._groups, self._kind, self._name, self._currency, self._measures = groups, kind, name, currency, measures
-        self._rows = [[row for row in group.rows if row["waste"] == kind] for group in groups]
-
-    def draw(self, figure: go.Figure, number: int, scales: Sequence[float]) -> None:
-        """Draw them into a panel, those of each group as long as its scale says."""
-        if not any(self._rows):
-            return
-        said, style = KINDS.get(self._kind, (self._kind, look.OTHER))
-        lengths = [float(total(rows, self._name) or 0) for rows in self._rows]
-        figure.add_bar(
-            orientation="h",
-            x=[length * scale for length, scale in zip(lengths, scales, strict=True)],
-            y=list(range(len(self._groups))),
-            width=BAR,
-            marker={"color": style.color, "pattern": pattern(style)},
-            name=wording.label_text(said),
-            legendgroup=self._kind,
-            showlegend=all(trace.legendgroup != self._kind for trace in figure.data),
-            hovertext=[self._hover(place, said) for place in range(len(self._groups))],
-            hoverinfo="text",
-            row=number,
-            col=1,
+def _stack(
+    figure: go.Figure,
+    number: int,
+    part: Facet,
+    groups: Sequence[Group],
+    kind: str,
+    name: str,
+    measures: Measures,
+    scales: Sequence[float],
+) -> None:
+    """What is of one kind in the bars of a panel, those of each group as long as its scale says."""
+    of_kind = [[row for row in group.rows if row["waste"] == kind] for group in groups]
+    if not any(of_kind):
+        return
+    said, style = KINDS.get(kind, (kind, look.OTHER))
+    lengths = [float(total(rows, name) or 0) * scale for rows, scale in zip(of_kind, scales, strict=True)]
+    hover = [
+        "<br>".join(
+            [
+                f"<b>{wording.hover_text(group.label)}</b>",
+                wording.label_text(said),
+                *(details(merged(rows, measures), measures, part.currency) if rows else ()),
+            ]
         )
-
-    def _hover(self, place: int, said: str) -> str:
-        rows = self._rows[place]
-        lines = [f"<b>{wording.hover_text(self._groups[place].label)}</b>", wording.label_text(said)]
-        return "<br>".join(
-            lines + (details(merged(rows, self._measures), self._measures, self._currency) if rows else [])
-        )
+        for group, rows in zip(groups, of_kind, strict=True)
+    ]
+    stack(figure, number, kind, wording.label_text(said), style, lengths, hover)
 
 
 def _texts(groups: Sequence[Group], name: str, currency: str | None) -> list[str]:
