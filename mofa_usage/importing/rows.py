@@ -58,8 +58,6 @@ _MOST_SHAPES = 1_000  # sets of names of JSON rows that are remembered
 _SAID_BY_ABSENCE = ("labels.operation", "labels.retried")  # of a chat, of an attempt that was not tried again
 _MAY_BE_EMPTY = {name for name in LLMApiCall.model_fields if field_kind(name) is str}
 _TOKEN_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-# What prices follow from besides tokens becomes labels, as in recording.
-_TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
 # Only our own exports have all of these.
 _OURS = {*TOKEN_FIELDS, *_TOKEN_DETAILS, "request_message_id", "response_message_id"}
 _OUR_PARTS = (
@@ -314,8 +312,8 @@ class CallBuilder:
             counts = count_tokens(usage, self._readings.of(usage))
             if counts.contradiction is not None and not self._keeps_contradictions:
                 raise RowRefusedError(f"{counts.contradiction_kind} {_KEEP}", f"{counts.contradiction} {_KEEP}")
-            for term in _TERMS:
-                if isinstance(value := usage.terms.get(term), str | int) and value:
+            for term, value in counts.terms.items():
+                if isinstance(value, str | int) and value:
                     data["labels"].setdefault(term, str(value))
         unused: tuple[str, ...] = ()
         if used_nothing(data["status"], data["error_code"]):

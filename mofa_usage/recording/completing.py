@@ -15,7 +15,6 @@ from mofa_usage.values import COMPLETION_UNKNOWN, MAX_INT, exact_price, token_so
 __all__ = ["completed"]
 
 _SEEN = ("provider", "operation", "attempt", "retried", "served_model", "service_tier", "request_id")
-_TERMS = ("service_tier", "speed", "inference_geo", "web_search_requests", "web_fetch_requests")
 
 _PROMPT_PARTS = frozenset(("cached_tokens", "audio_tokens", "cache_write_tokens"))
 _COMPLETION_PARTS = frozenset(
@@ -42,9 +41,9 @@ def completed(call: Mapping[str, Any]) -> dict[str, Any]:
         labels |= _labels(seen, fields.get("model_name"))
     counts = _counts(usage)
     if counts is not None:
-        for term in _TERMS:
-            if (said := counts.terms.get(term)) is not None:
-                labels.setdefault(term, str(said))
+        for term, value in counts.terms.items():
+            if value is not None:
+                labels.setdefault(term, str(value))
     fields["labels"] = labels
     fields |= _tokens(counts, has_completion=labels.get("operation") != "embeddings")
     fields |= _rate(fields)
