@@ -5,18 +5,18 @@ and of how many rows equal to it came before. So importing a file again replaces
 renamed, compressed or sorted, or when the mapping was corrected; two equal rows of one file are two calls; and rows of
 two tenants never replace each other.
 
-Counting equal rows needs a table of all rows seen. It is a private SQLite database without a name, which keeps a
-bounded part of itself in memory and the rest in a temporary file that is gone with the process.
+Counting equal rows needs a table of all rows seen (`scratch.py`).
 """
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-__all__ = ["DerivedIds", "named_id", "storable"]
+from mofa_usage.importing.scratch import scratch_database, storable
+
+__all__ = ["DerivedIds", "named_id"]
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/imported-call")
 _CACHE_KIB = 32 * 1024
@@ -31,20 +31,11 @@ def named_id(key: str, tenant_id: UUID) -> UUID:
     return uuid5(_NAMESPACE, storable(f"{key}@{tenant_id}"))
 
 
-def storable(text: str) -> str:
-    """Text that can be encoded: halves of a surrogate pair, which JSON can hold, as their escapes."""
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
-
-
 class DerivedIds:
     """Gives ids to the rows of one import; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._rows = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._rows.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._rows.execute("PRAGMA journal_mode = OFF")
-        self._rows.execute("CREATE TABLE seen (row BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
-        self._rows.execute("BEGIN")
+        self._rows = scratch_database("seen (row BLOB PRIMARY KEY, times INTEGER NOT NULL)", cache_kib=_CACHE_KIB)
 
     def id_of(self, row: Mapping[str, Any], tenant_id: UUID) -> UUID:
         """The id of `row`, a call of the tenant: UUID version 5."""

@@ -2,22 +2,18 @@
 
 A coding agent writes an answer to its log as it streams in, so that one call stands there several times with growing
 counts, and copies all of it to another file when a session is resumed. Rows of one call have the same `Identity`
-(`source.py`); which of them counts only all files of an import can say. They are kept in a private SQLite database
-without a name, which holds a bounded part of itself in memory and the rest in a temporary file that is gone with the
-process.
+(`source.py`); which of them counts only all files of an import can say (`scratch.py`).
 """
 
-import sqlite3
 from hashlib import blake2b
 
-from mofa_usage.importing.identity import storable
+from mofa_usage.importing.scratch import MOST, scratch_database, storable
 from mofa_usage.importing.source import Identity, SourceRow
 
 __all__ = ["SAID_AGAIN", "Repeats"]
 
 _CACHE_KIB = 16 * 1024
 SAID_AGAIN = "rows that say a call again"
-_MOST = 2**63 - 1  # an integer of SQLite
 _FIRST = "(-excluded.weight, excluded.time, excluded.place) < (-weight, time, place)"
 _ADD = f"""
     INSERT INTO call VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -32,18 +28,14 @@ class Repeats:
     """The calls of one import that may be said several times; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._calls = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._calls.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._calls.execute("PRAGMA journal_mode = OFF")
-        self._calls.execute(
-            "CREATE TABLE call (key BLOB PRIMARY KEY, weight INTEGER, time TEXT, place TEXT, began TEXT) WITHOUT ROWID"
+        self._calls = scratch_database(
+            "call (key BLOB PRIMARY KEY, weight INTEGER, time TEXT, place TEXT, began TEXT)", cache_kib=_CACHE_KIB
         )
-        self._calls.execute("BEGIN")
 
     def add(self, row: SourceRow, identity: Identity) -> None:
         """Take note of a row of this identity."""
         time = storable(identity.time)
-        weight = identity.weight if 0 <= identity.weight <= _MOST else 0
+        weight = identity.weight if 0 <= identity.weight <= MOST else 0
         self._calls.execute(_ADD, (_digest(identity), weight, time, _place(row), time))
 
     def began(self, row: SourceRow, identity: Identity) -> str | None:

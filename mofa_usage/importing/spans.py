@@ -5,21 +5,18 @@ beneath it to such a span, so that adding up a trace counts every token twice. A
 `AGENT` or `CHAIN` of OpenInference, an `invoke_agent` of OpenTelemetry), and also when its tokens are exactly those of
 the spans beneath it, whatever it says it is: a framework and the client that it uses both report the same call.
 
-The second needs all spans of a source. They are kept in a private SQLite database without a name, which holds a bounded
-part of itself in memory and the rest in a temporary file that is gone with the process.
+The second needs all spans of a source (`scratch.py`).
 """
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from mofa_usage.importing.identity import storable
+from mofa_usage.importing.scratch import MOST, scratch_database, storable
 from mofa_usage.names import NO_CALLS
 
 __all__ = ["Spans", "why_no_call"]
 
 _CACHE_KIB = 16 * 1024
-_MOST = 2**63 - 1  # an integer of SQLite
 _DEEPEST = 200  # spans above a span that are looked at
 
 ROLL_UP = "a roll-up of its children: its tokens are those of the spans beneath it"
@@ -38,20 +35,17 @@ class Spans:
     """The spans of one import, and which of them repeat what is beneath them; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._spans = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._spans.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._spans.execute("PRAGMA journal_mode = OFF")
-        self._spans.execute(
-            "CREATE TABLE span (id TEXT PRIMARY KEY, parent TEXT, prompt INTEGER, completion INTEGER) WITHOUT ROWID"
+        self._spans = scratch_database(
+            "span (id TEXT PRIMARY KEY, parent TEXT, prompt INTEGER, completion INTEGER)",
+            "sums (id TEXT PRIMARY KEY, prompt INTEGER, completion INTEGER)",
+            cache_kib=_CACHE_KIB,
         )
-        self._spans.execute("CREATE TABLE sums (id TEXT PRIMARY KEY, prompt INTEGER, completion INTEGER) WITHOUT ROWID")
-        self._spans.execute("BEGIN")
         self._is_summed = True
 
     def add(self, span: object, parent: object, tokens: tuple[int, int] | None) -> None:
         """Take note of a span, with its prompt and completion tokens if it has any."""
         # Counts that no integer holds are no tokens; the row is refused when it is built.
-        prompt, completion = tokens if tokens is not None and max(tokens) <= _MOST else (None, None)
+        prompt, completion = tokens if tokens is not None and max(tokens) <= MOST else (None, None)
         row = (storable(str(span)), None if parent is None else storable(str(parent)), prompt, completion)
         self._spans.execute("INSERT OR REPLACE INTO span VALUES (?, ?, ?, ?)", row)
         self._is_summed = False
