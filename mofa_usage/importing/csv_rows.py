@@ -111,6 +111,7 @@ class CsvSource(TextSource):
             raw = "".join(lines.record).rstrip
             if len(fields) != width:
                 yield SourceRow(line, None, raw, f"{len(fields)} fields where the header has {width}")
+            elif not all(map(is_utf8, lines.record)):
+                yield SourceRow(line, None, raw, NOT_UTF8)
             else:
-                problem = None if all(map(is_utf8, lines.record)) else NOT_UTF8
-                yield SourceRow(line, dict(zip(self.columns, fields, strict=True)), raw, problem)
+                yield SourceRow(line, dict(zip(self.columns, fields, strict=True)), raw)

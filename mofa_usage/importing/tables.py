@@ -192,7 +192,7 @@ def _copy_json(content: Content, copy: Path) -> list[SourceRow]:
     rows = JsonSource(content, is_call)
     with copy.open("w", encoding="utf-8") as file:
         for row in rows:
-            if row.values is None or row.problem is not None:
+            if row.values is None:
                 malformed.append(row)
             else:
                 file.write(json.dumps(row.values, default=float) + "\n")

@@ -25,7 +25,7 @@ def sample_of(source: RowSource, path: Path | None) -> Sample:
     rows = []
     try:
         for row in islice(source, _LOOKED_AT):
-            if row.values is not None and row.problem is None:
+            if row.values is not None:
                 rows.append(row.values)
             if len(rows) == _SAMPLED:
                 break

@@ -129,7 +129,7 @@ def _calls(rows: Iterable[SourceRow], path: Path | None) -> Iterator[SourceRow]:
     shape: tuple[str, ...] = ()
     by_name: dict[str, str] = {}
     for row in rows:
-        if row.values is None or row.problem is not None:
+        if row.values is None:
             yield row
             continue
         if tuple(row.values) != shape:

@@ -107,7 +107,7 @@ def _is_sum(row: Mapping[str, Any]) -> bool:
 
 def _calls(rows: Iterable[SourceRow], path: Path | None) -> Iterator[SourceRow]:
     for row in rows:
-        if row.values is None or row.problem is not None:
+        if row.values is None:
             yield row
         elif _is_sum(row.values):
             yield row._replace(values=None, left_out=_SUMS)

@@ -114,7 +114,7 @@ def _resources(row: Mapping[str, Any]) -> list[Any]:
 
 def _calls(rows: Iterable[SourceRow], path: Path | None) -> Iterator[SourceRow]:
     for row in rows:
-        if row.values is None or row.problem is not None:
+        if row.values is None:
             yield row
             continue
         resources = _resources(row.values)

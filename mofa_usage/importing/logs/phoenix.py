@@ -78,7 +78,7 @@ def _recognises(sample: Sample) -> bool:
 
 def _calls(rows: Iterable[SourceRow], path: Path | None) -> Iterator[SourceRow]:
     for row in rows:
-        if row.values is None or row.problem is not None:
+        if row.values is None:
             yield row
             continue
         attributes = _attributes(row.values)
