@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.importing.logs import LogFormat, Sample
-from mofa_usage.importing.logs.parts import as_object, as_utc
+from mofa_usage.importing.logs.parts import as_object, as_utc, is_zero
 from mofa_usage.importing.source import Identity, SourceRow
+from mofa_usage.importing.values import is_missing_text
 from mofa_usage.names import plain_name
 
 __all__ = ["LANGFUSE"]
@@ -60,13 +61,13 @@ _COUNTS = {
 def _call(row: Mapping[str, Any], by_name: Mapping[str, str], kind: str) -> dict[str, Any]:
     def said(names: str) -> Any:
         values = (row.get(by_name[name]) for name in names.split() if name in by_name)
-        return next((value for value in values if value is not None and value != ""), None)
+        return next((value for value in values if not is_missing_text(value)), None)
 
     values = {field: said(names) for field, names in _TAKEN.items()}
     for name in ("start_time", "end_time", "completion_start_time"):
         values[name] = as_utc(values[name])
     costs = as_object(said("cost_details"))
-    if not costs and _is_zero(values["total_cost"]):
+    if not costs and is_zero(values["total_cost"]):
         for name in ("total_cost", "input_cost", "output_cost"):
             del values[name]
     else:
@@ -86,7 +87,7 @@ def _usage(said: Any) -> Mapping[str, Any]:
         if any(usage.values()):
             return _added_up(usage)
     usage = {key: said(names) for key, names in _COUNTS.items()}
-    return {} if all(value is None or _is_zero(value) for value in usage.values()) else usage
+    return {} if all(value is None or is_zero(value) for value in usage.values()) else usage
 
 
 def _added_up(usage: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -109,13 +110,6 @@ def _added_up(usage: Mapping[str, Any]) -> Mapping[str, Any]:
         "prompt_tokens_details": details[False],
         "completion_tokens_details": details[True],
     }
-
-
-def _is_zero(value: Any) -> bool:
-    try:
-        return value is not None and float(value) == 0
-    except (TypeError, ValueError):
-        return False
 
 
 def _recognises(sample: Sample) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.importing.logs import LogFormat, Sample
-from mofa_usage.importing.logs.parts import as_object, as_utc
+from mofa_usage.importing.logs.parts import as_object, as_utc, is_zero
 from mofa_usage.importing.source import Identity, SourceRow
+from mofa_usage.importing.values import is_missing_text
 from mofa_usage.values import read_json
 
 __all__ = ["LITELLM"]
@@ -32,9 +33,9 @@ def _call(row: Mapping[str, Any]) -> dict[str, Any]:
     status = row.get("status") or metadata.get("status")
     is_failed = str(status).lower() in _FAILED
     is_hit = str(row.get("cache_hit")).lower() == "true"
-    counts = {name: row[name] for name in _COUNTS if _says_something(row.get(name))}
+    counts = {name: row[name] for name in _COUNTS if not is_missing_text(row.get(name))}
     costs = as_object(metadata.get("cost_breakdown"))
-    values = {name: row[name] for name in _KEPT if _says_something(row.get(name))} | {
+    values = {name: row[name] for name in _KEPT if not is_missing_text(row.get(name))} | {
         "start_time": as_utc(row.get("startTime")),
         "end_time": as_utc(row.get("endTime")),
         "completion_start_time": as_utc(row.get("completionStartTime")),
@@ -49,7 +50,7 @@ def _call(row: Mapping[str, Any]) -> dict[str, Any]:
         "input_cost": costs.get("input_cost"),
         "output_cost": costs.get("output_cost"),
     }
-    if not (is_failed and all(_is_zero(count) for count in counts.values())):
+    if not (is_failed and all(is_zero(count) for count in counts.values())):
         values |= {"usage": {**_parts(metadata), **counts}, "spend": _spend(row, costs, is_free=is_hit)}
     if is_failed:
         said = {"error_code": "error_code", "error_message": "error_message"}
@@ -72,7 +73,7 @@ def _parts(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _spend(row: Mapping[str, Any], costs: Mapping[str, Any], *, is_free: bool) -> Any:
     spend = row.get("spend")
-    return None if _is_zero(spend) and not is_free and costs.get("total_cost") is None else spend
+    return None if is_zero(spend) and not is_free and costs.get("total_cost") is None else spend
 
 
 def _tags(value: Any) -> str | None:
@@ -83,17 +84,6 @@ def _tags(value: Any) -> str | None:
             return value.strip("{}") or None  # PostgreSQL's own way to write an array
     tags = [str(tag) for tag in value] if isinstance(value, list) else []
     return ", ".join(tags) or None
-
-
-def _says_something(value: Any) -> bool:
-    return value is not None and value != ""
-
-
-def _is_zero(value: Any) -> bool:
-    try:
-        return value is not None and value != "" and float(value) == 0
-    except (TypeError, ValueError):
-        return False
 
 
 def _recognises(sample: Sample) -> bool:

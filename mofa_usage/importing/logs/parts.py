@@ -1,4 +1,4 @@
-"""What rows of logs are made of: objects written as text, times of a known zone, folders of projects."""
+"""What rows of logs are made of: objects written as text, times of a known zone, zeros, folders of projects."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from mofa_usage.values import read_json
 
-__all__ = ["as_object", "as_utc", "project_of"]
+__all__ = ["as_object", "as_utc", "is_zero", "project_of"]
 
 _HOME = re.compile(r"^(?:/home/[^/]+|/Users/[^/]+|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]+)(?=[\\/]|$)")
 _ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d|UTC|GMT)\s*$", re.IGNORECASE)
@@ -33,6 +33,14 @@ def as_utc(value: Any) -> Any:
     if isinstance(value, str) and _DATED.match(value) and not _ZONED.search(value):
         return f"{value.strip()}+00:00"
     return value
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a number, or a text of one, is 0: what tools write where they know nothing."""
+    try:
+        return value is not None and float(value) == 0
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def project_of(folder: Any) -> str | None:
