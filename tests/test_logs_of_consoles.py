@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import imported
+from tests.imports import imported, write_jsonl
 
 SAMPLES = Path(__file__).parent / "bill_samples"
 
@@ -35,3 +35,9 @@ async def test_sums_beside_calls_do_not_keep_these_from_being_stored(tmp_path: P
     own.write_text("timestamp,model,prompt_tokens,completion_tokens\n2026-05-01T10:00:00Z,gpt-4,10,5\n")
     result, calls = await imported([own, SAMPLES / "openai_usage.csv"])
     assert (len(calls), result.stored, sum(result.left_out.values())) == (1, 1, 2)
+
+
+async def test_a_bucket_whose_results_are_no_list_counts_no_requests(tmp_path: Path) -> None:
+    page = {"object": "page", "data": [{"object": "bucket", "results": 7}], "has_more": False}
+    result, calls = await imported(write_jsonl(tmp_path / "page.jsonl", page, page))
+    assert (calls, result.rejected, len(result.left_out)) == ([], 0, 1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mofa_usage.importing.logs import LogFormat, Sample
-from mofa_usage.importing.logs.sums import left_out
+from mofa_usage.importing.logs.sums import left_out, objects_in, requests_in
 
 __all__ = ["ANTHROPIC_CONSOLE"]
 
@@ -23,15 +23,11 @@ def _recognises(sample: Sample) -> bool:
 def _buckets(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The buckets of a page, or the one that the row is."""
     data = row.get("data") if "has_more" in row else [row]
-    buckets = data if isinstance(data, list) else []
-    return [one for one in buckets if isinstance(one, Mapping) and {"starting_at", "results"} <= one.keys()]
+    return [one for one in objects_in(data) if {"starting_at", "results"} <= one.keys()]
 
 
 def _requests(row: Mapping[str, Any]) -> object:
-    results = (result for bucket in _buckets(row) for result in bucket.get("results") or ())
-    counted = [result.get("requests") for result in results if isinstance(result, Mapping)]
-    numbers = [number for number in counted if isinstance(number, int)]
-    return sum(numbers) if numbers else None
+    return requests_in(_buckets(row), "requests")
 
 
 ANTHROPIC_CONSOLE = LogFormat("Anthropic usage and costs", _recognises, left_out(_requests))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mofa_usage.importing.logs import LogFormat, Sample
-from mofa_usage.importing.logs.sums import left_out
+from mofa_usage.importing.logs.sums import left_out, objects_in, requests_in
 
 __all__ = ["OPENAI_CONSOLE"]
 
@@ -21,17 +21,13 @@ def _recognises(sample: Sample) -> bool:
 def _buckets(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The buckets of a page, or the one that the row is."""
     data = row.get("data") if row.get("object") == "page" else [row]
-    buckets = data if isinstance(data, list) else []
-    return [one for one in buckets if isinstance(one, Mapping) and one.get("object") == "bucket"]
+    return [one for one in objects_in(data) if one.get("object") == "bucket"]
 
 
 def _requests(row: Mapping[str, Any]) -> object:
     if not (buckets := _buckets(row)):
         return row.get("num_model_requests")
-    results = (result for bucket in buckets for result in bucket.get("results") or ())
-    counted = [result.get("num_model_requests") for result in results if isinstance(result, Mapping)]
-    numbers = [number for number in counted if isinstance(number, int)]
-    return sum(numbers) if numbers else None
+    return requests_in(buckets, "num_model_requests")
 
 
 OPENAI_CONSOLE = LogFormat("OpenAI usage and costs", _recognises, left_out(_requests))

@@ -11,7 +11,7 @@ from typing import Any
 
 from mofa_usage.importing.source import SourceRow
 
-__all__ = ["left_out"]
+__all__ = ["left_out", "objects_in", "requests_in"]
 
 _HINT = "as a provider bills them: mofa-usage reconcile compares them with calls"
 
@@ -27,9 +27,21 @@ def left_out(
         number = f"{sum(one or 0 for one in counted):,} " if any(one is not None for one in counted) else ""
         why = f"sums of {number}requests, {_HINT}"
         for row in held:
-            yield row if row.values is None else row._replace(values={}, left_out=why)
+            yield row if row.values is None else row._replace(values=None, left_out=why)
 
     return calls
+
+
+def objects_in(value: object) -> Iterator[Mapping[str, Any]]:
+    """The objects in a list of JSON; none where it is something else."""
+    return (one for one in (value if isinstance(value, list) else ()) if isinstance(one, Mapping))
+
+
+def requests_in(buckets: Iterable[Mapping[str, Any]], name: str) -> int | None:
+    """How many requests the results of buckets count under a name; None where none does."""
+    counts = (result.get(name) for bucket in buckets for result in objects_in(bucket.get("results")))
+    numbers = [count for count in counts if isinstance(count, int)]
+    return sum(numbers) if numbers else None
 
 
 def _number(value: object) -> int | None:
