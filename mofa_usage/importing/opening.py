@@ -74,7 +74,7 @@ def open_all(
         return Opened((query,), (query.name,))
     if not names:
         table = TableRows(source)
-        log = None if is_mapped else recognised(sample_of(table, None))
+        log = None if is_mapped else recognised(sample_of(table))
         return Opened((table if log is None else LogFiles(log, [LogFile(table, None)]),), (table.name,))
     with ExitStack() as opened:
         gathered = _Gathered(file_format, is_mapped, opened)
@@ -100,7 +100,7 @@ class _Gathered:
             self._take_folder(Path(name))
             return
         source = self._open(name)
-        log = None if self._is_mapped else recognised(sample_of(source, _path(name)))
+        log = None if self._is_mapped else recognised(sample_of(source))
         self._add(log, source, name)
 
     def _take_folder(self, folder: Path) -> None:
@@ -118,7 +118,7 @@ class _Gathered:
         if has_known_name(path):
             try:
                 source = self._open(path)
-                if (log := recognised(sample_of(source, path))) is not None:
+                if (log := recognised(sample_of(source))) is not None:
                     self._add(log, source, path)
                     return True
                 source.close()
@@ -135,7 +135,8 @@ class _Gathered:
     def _add(self, log: LogFormat | None, source: RowSource, name: str | Path) -> None:
         source.pause()  # there may be more files than can be open at once
         key = f"{len(self._groups)} {name}" if log is None else log.name
-        self._groups.setdefault(key, (log, []))[1].append(LogFile(source, _path(name)))
+        path = None if name == STANDARD_INPUT else Path(name)
+        self._groups.setdefault(key, (log, []))[1].append(LogFile(source, path))
 
     def result(self) -> Opened:
         """All of it."""
@@ -145,10 +146,6 @@ class _Gathered:
             tuple(file.source.name for _, files in groups for file in files),
             tuple(self._unrecognised),
         )
-
-
-def _path(name: str | Path) -> Path | None:
-    return None if name == STANDARD_INPUT else Path(name)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -30,12 +30,10 @@ class Sample:
     """The beginning of a file, as the reader of its kind (CSV, JSON, Parquet) gives it.
 
     Attributes:
-        path: the file; None for standard input.
         columns: the names of a table's columns; of JSON those of the first rows.
         rows: the first rows that are well-formed.
     """
 
-    path: Path | None
     columns: frozenset[str]
     rows: Sequence[Mapping[str, Any]]
 

@@ -7,6 +7,7 @@ what one of them lacks (it is cut off, somebody deleted it) costs its own rest o
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from mofa_usage.errors import UsageError
 from mofa_usage.importing.content import DamagedError
@@ -20,7 +21,7 @@ _SAMPLED = 40  # rows
 _LOOKED_AT = 400
 
 
-def sample_of(source: RowSource, path: Path | None) -> Sample:
+def sample_of(source: RowSource) -> Sample:
     """The beginning of what a reader gives."""
     rows = []
     try:
@@ -32,15 +33,14 @@ def sample_of(source: RowSource, path: Path | None) -> Sample:
     except DamagedError:
         pass  # what is before the damage tells
     columns = frozenset(source.columns or ()) or frozenset(name for row in rows for name in row)
-    return Sample(path, columns, rows)
+    return Sample(columns, rows)
 
 
-class LogFile:
+class LogFile(NamedTuple):
     """One file of a format: its reader, and where it is (None: standard input)."""
 
-    def __init__(self, source: RowSource, path: Path | None) -> None:
-        self.source = source
-        self.path = path
+    source: RowSource
+    path: Path | None
 
 
 class LogFiles:
