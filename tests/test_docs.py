@@ -35,11 +35,11 @@ SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,
     "mysql.md": mariadb_server,
 }
-LOGS = "import_logs.md"
+# Pages that find logs of tools where they are kept, and a bill.
+READS_LOGS = {"import_logs.md", "README.md"}
 BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
-READS_LOGS = {LOGS, "README.md"}
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
 
 

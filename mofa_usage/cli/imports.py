@@ -68,10 +68,10 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rows per tr
 RoundPrices = Annotated[
     bool, typer.Option("--round-prices", help="Round prices with more than 10 decimals instead of refusing them.")
 ]
+TextIds = Annotated[bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")]
+
 _OWN = "sqlite:usage.db"
 """Where calls go when no database is named: who tries the program out has none."""
-
-TextIds = Annotated[bool, typer.Option("--text-ids", help="Make UUIDs of ids that are none instead of refusing them.")]
 
 
 def import_(
@@ -111,7 +111,7 @@ def import_(
 
     [bold]mofa-usage import usage.csv --sql "SELECT *, seconds * 1000 AS latency_ms FROM calls"[/bold]
     """
-    database = _lasting(url.strip() if url and url.strip() else _OWN)
+    database = _lasting((url or "").strip() or _OWN)
     result = asyncio.run(
         _import(
             database,
