@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mofa_usage.records import LLMApiCall
-from tests.imports import imported, imported_one, write_jsonl
+from tests.imports import imported, imported_row, write_jsonl
 from tests.logs import FOLDER
 
 PROJECTS = FOLDER / "claude_code" / "projects"
@@ -24,11 +24,6 @@ def event(**more: Any) -> dict[str, Any]:
         "message": {"id": "msg_01A", "model": "claude-opus-4-6", "usage": USAGE},
         **more,
     }
-
-
-async def one(path: Path, line: dict[str, Any]) -> LLMApiCall:
-    """The call of a line, after one that lets the file be recognised."""
-    return await imported_one(write_jsonl(path / "a.jsonl", line))
 
 
 def told(call: LLMApiCall) -> tuple[Any, ...]:
@@ -111,7 +106,7 @@ async def test_attempts_that_were_tried_again_and_limits_are_failures() -> None:
 async def test_errors_of_the_api(tmp_path: Path, said: dict[str, Any], status: str, code: str | None) -> None:
     text = said.pop("text", "No")
     message = {"model": "<synthetic>", "content": [{"type": "text", "text": text}, "odd"], "usage": USAGE}
-    call = await one(tmp_path, event(isApiErrorMessage=True, message=message, **said))
+    call = await imported_row(tmp_path, event(isApiErrorMessage=True, message=message, **said))
     assert (call.status, call.error_code, call.error_message) == (status, code, text)
     assert call.model_name == "unknown"
 
@@ -134,7 +129,7 @@ async def test_errors_of_the_api(tmp_path: Path, said: dict[str, Any], status: s
 async def test_attempts_that_failed(tmp_path: Path, said: dict[str, Any], status: str, code: str | None) -> None:
     line = event(type="system", subtype="api_error", retryAttempt=3, **said)
     del line["message"]
-    call = await one(tmp_path, line)
+    call = await imported_row(tmp_path, line)
     assert (call.status, call.error_code, call.labels["attempt"]) == (status, code, "3")
 
 
@@ -152,10 +147,10 @@ async def test_attempts_that_failed(tmp_path: Path, said: dict[str, Any], status
     ],
 )
 async def test_a_project_is_where_its_session_began(tmp_path: Path, cwd: str | None, project: str | None) -> None:
-    assert (await one(tmp_path, event(cwd=cwd))).labels.get("project") == project
+    assert (await imported_row(tmp_path, event(cwd=cwd))).labels.get("project") == project
     folder = tmp_path / "projects" / "-home-dana-api" / "s" / "subagents"
     folder.mkdir(parents=True)
-    assert (await one(folder, event(cwd=cwd))).labels["project"] == (project or "-home-dana-api")
+    assert (await imported_row(folder, event(cwd=cwd))).labels["project"] == (project or "-home-dana-api")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +158,7 @@ async def test_a_project_is_where_its_session_began(tmp_path: Path, cwd: str | N
     [("msg_01A", "anthropic"), ("msg_bdrk_01A", "aws"), ("msg_vrtx_01A", "gcp.vertex_ai"), ("202605", None), (7, None)],
 )
 async def test_whose_answer_it_is(tmp_path: Path, answer: Any, provider: str | None) -> None:
-    call = await one(tmp_path, event(message={"id": answer, "model": "glm", "usage": USAGE}))
+    call = await imported_row(tmp_path, event(message={"id": answer, "model": "glm", "usage": USAGE}))
     assert call.labels.get("provider") == provider
 
 
@@ -174,13 +169,13 @@ async def test_answers_without_ids_are_calls_of_their_own(tmp_path: Path) -> Non
 
 
 async def test_an_answer_without_usage_is_a_call_of_unknown_tokens(tmp_path: Path) -> None:
-    call = await one(tmp_path, event(message={"id": "msg_01A", "model": "claude-opus-4-6"}))
+    call = await imported_row(tmp_path, event(message={"id": "msg_01A", "model": "claude-opus-4-6"}))
     assert (call.token_source, call.status) == ("none", "success")
 
 
 async def test_durations_and_other_terms(tmp_path: Path) -> None:
     usage = USAGE | {"speed": "fast", "inference_geo": "us", "iterations": [{"type": "message", "input_tokens": 9}]}
-    call = await one(
+    call = await imported_row(
         tmp_path, event(durationMs=2345, message={"id": "msg_01A", "model": "claude-opus-4-6", "usage": usage})
     )
     assert (call.latency_ms, call.labels["speed"], call.labels["inference_geo"]) == (2345, "fast", "us")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mofa_usage.records import LLMApiCall
-from tests.imports import imported, imported_one, write_jsonl
+from tests.imports import imported, imported_row, write_jsonl
 from tests.logs import FOLDER
 
 
@@ -164,7 +164,7 @@ def spend(**more: Any) -> dict[str, Any]:
     ],
 )
 async def test_what_a_cost_of_nothing_means(tmp_path: Path, row: dict[str, Any], price: Decimal | None) -> None:
-    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", spend(**row)))
+    call = await imported_row(tmp_path, spend(**row))
     assert call.total_price == price
 
 
@@ -173,7 +173,7 @@ async def test_anthropics_cache_in_a_spend_log(tmp_path: Path) -> None:
     row = spend(
         prompt_tokens=1163, completion_tokens=50, total_tokens=1213, metadata={"additional_usage_values": usage}
     )
-    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", row))
+    call = await imported_row(tmp_path, row)
     assert call.prompt_tokens_details is not None
     assert (call.prompt_tokens, call.prompt_tokens_details.cached_tokens) == (1163, 1000)
     assert call.prompt_tokens_details.cache_write_tokens == 100
@@ -218,7 +218,7 @@ def observation(**more: Any) -> dict[str, Any]:
     ],
 )
 async def test_parts_of_tokens(tmp_path: Path, usage: dict[str, int], expected: tuple[Any, ...]) -> None:
-    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", observation(usageDetails=usage)))
+    call = await imported_row(tmp_path, observation(usageDetails=usage))
     prompt, completion = call.prompt_tokens_details, call.completion_tokens_details
     details = (prompt and prompt.cached_tokens, completion and completion.reasoning_tokens)
     assert (call.prompt_tokens, call.completion_tokens, *details) == expected
@@ -257,7 +257,7 @@ async def test_a_total_says_that_a_spans_input_is_without_the_cache(tmp_path: Pa
     counts |= {"cache_read_input_tokens": 35574, "cache_write_input_tokens": 17787}
     attributes = [{"key": f"gen_ai.usage.{name}", "value": {"intValue": str(n)}} for name, n in counts.items()]
     attributes.append({"key": "gen_ai.request.model", "value": {"stringValue": "claude"}})
-    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", otlp(span("a", attributes=attributes))))
+    call = await imported_row(tmp_path, otlp(span("a", attributes=attributes)))
     assert (call.prompt_tokens, call.completion_tokens) == (57660, 631)
 
 
@@ -286,7 +286,7 @@ async def test_names_and_values_of_other_writers(tmp_path: Path) -> None:
         ]
     }
     row = {"resource_spans": [{"resource": resource, "scope_spans": [{"spans": [snake, "odd"]}]}, "odd"]}
-    call = await imported_one(write_jsonl(tmp_path / "a.jsonl", row))
+    call = await imported_row(tmp_path, row)
     assert (call.status, call.error_message, call.latency_ms, call.total_tokens) == ("failed", "gone", 1000, 3)
     assert call.labels["service"] == "shop"
 
