@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -109,10 +110,23 @@ _ASKED = (
     *("success_rate", "cost_per_call", "cost_per_1k_tokens", "cache_hit_rate"),
 )
 _calls = st.lists(st.tuples(_kinds, st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=8)
+_PLAIN_KIND: Row = {
+    **dict.fromkeys(("labels.feature", "team", "total_tokens", "prompt_tokens", "cached_tokens")),
+    **{"model_name": "a", "status": "success", "total_price": Decimal(0), "currency": "USD"},
+}
 
 
 @pytest.mark.proof
 @settings(max_examples=trials(6, 90), deadline=None)
+@example(  # the change of all is less than the last decimal place of money, and yet is one
+    kinds=[
+        (_PLAIN_KIND | {"total_price": Decimal("1e-10")}, 0, 1),
+        (_PLAIN_KIND | {"team": "(none)"}, 0, 17),
+        (_PLAIN_KIND, 1, 0),
+    ],
+    measure="cost_per_call",
+    random=Random(0),
+)
 @given(
     kinds=_calls,
     measure=st.sampled_from(_ASKED),
@@ -165,7 +179,8 @@ def _explained(measure: str, rows: Sequence[Row], outside: Sequence[Row]) -> Fra
     changes = []
     for some in (rows, outside):
         found = [
-            _plain(measure, [one for one in some if (one["create_time"] >= _day(31)) == late]) for late in (False, True)
+            _unrounded(measure, [one for one in some if (one["create_time"] >= _day(31)) == late])
+            for late in (False, True)
         ]
         if measure in ("cost", "wasted_cost", "total_tokens", "cached_tokens"):
             found = [value or 0 for value in found]
@@ -173,6 +188,18 @@ def _explained(measure: str, rows: Sequence[Row], outside: Sequence[Row]) -> Fra
             return None
         changes.append(Fraction(found[1]) - Fraction(found[0]))
     return None if not changes[0] else 1 - changes[1] / changes[0]
+
+
+def _unrounded(measure: str, rows: Sequence[Row]) -> Any:
+    """The measure of these rows, of money with all its digits: a share of a change is not of rounded ones."""
+    if measure == "cost_per_call":
+        prices = [Fraction(row["total_price"]) for row in rows if row["total_price"] is not None]
+        return sum(prices) / len(prices) if prices else None
+    if measure == "cost_per_1k_tokens":
+        both = [row for row in rows if None not in (row["total_price"], row["total_tokens"])]
+        tokens = sum(row["total_tokens"] for row in both)
+        return sum(Fraction(row["total_price"]) for row in both) / tokens * 1000 if tokens else None
+    return _plain(measure, rows)
 
 
 def _is_inside(row: Row, slice_: Row) -> bool:
