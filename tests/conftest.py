@@ -34,6 +34,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
 from tests.leaks import opened
+from tests.object_store import ObjectStore
+from tests.object_store import object_store as running_object_store
 from tests.proofs import PROOF
 from tests.recording.sdks import more
 from tests.servers import Server, mariadb_server, postgres_server
@@ -283,6 +285,13 @@ def _databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[B
             return started[backend.name]
 
         yield databases
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3-compatible object store, started when the first test asks for it; each test makes buckets of its own."""
+    with running_object_store() as store:
+        yield store
 
 
 @pytest.fixture(scope="session")
