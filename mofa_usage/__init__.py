@@ -22,6 +22,7 @@ from mofa_usage.errors import (
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
+    from mofa_usage.exporting import export_parquet
     from mofa_usage.importing import ImportResult, import_calls
     from mofa_usage.pricing import Price, PriceBook
     from mofa_usage.recording import (
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
         from_env,
     )
     from mofa_usage.usage import UsageFrame, load_usage, load_usage_async
-    from mofa_usage.warehouse import export_parquet
 
 __version__ = "0.1.0"
 
@@ -111,7 +111,7 @@ _HOMES = {
     "UsageStatistics": "mofa_usage.records",
     "backfill_prices": "mofa_usage.stores",
     "connect": "mofa_usage.stores",
-    "export_parquet": "mofa_usage.warehouse",
+    "export_parquet": "mofa_usage.exporting",
     "from_env": "mofa_usage.stores",
     "import_calls": "mofa_usage.importing",
     "load_usage": "mofa_usage.usage",

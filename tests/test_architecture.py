@@ -32,8 +32,9 @@ LAYERS: tuple[set[str], ...] = (
     {"analysis"},
     {"repricing"},
     {"audit", "changes", "efficiency", "service"},
-    {"warehouse"},
+    {"exporting"},
     {"usage"},
+    {"warehouse"},
     {"report"},
     {"cli"},
 )
@@ -59,6 +60,7 @@ READ_PATH = {
     "audit",
     "changes",
     "efficiency",
+    "exporting",
     "measures",
     "plots",
     "reading",

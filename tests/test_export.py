@@ -20,9 +20,9 @@ import pytest
 
 from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage
 from mofa_usage.errors import SerializationError
+from mofa_usage.exporting import export
 from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
-from mofa_usage.warehouse import export
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
 from tests.proofs import trials
 from tests.samples import NOON, agent, call, provider
@@ -314,7 +314,7 @@ def test_bad_options_are_named(tmp_path: Path) -> None:
 
 EXPORT = """
 import sys, time
-from mofa_usage.warehouse import export
+from mofa_usage.exporting import export
 write = export._Files.write
 def slowly(self, rows):
     write(self, rows)

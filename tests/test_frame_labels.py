@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from mofa_usage import UsageError, load_usage
 from mofa_usage.errors import SerializationError
+from mofa_usage.exporting import export_parquet
 from mofa_usage.reading.columns import LABEL_COLUMNS
 from mofa_usage.reading.labels import MOST, gather, label_counts
 from mofa_usage.records import NIL_UUID, ChatSession
 from mofa_usage.stores import InMemoryStore
-from mofa_usage.warehouse import export_parquet
 from tests.samples import agent, call, provider
 from tests.strategies import text
 from tests.test_sqlite_reading import PLAIN, insert

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from mofa_usage.demo import generate_usage, write_usage
 from mofa_usage.demo.sample import sample_path
+from mofa_usage.exporting import export_parquet
 from mofa_usage.importing import import_calls
 from mofa_usage.records import NIL_UUID, LLMApiCall, QueryFilter
 from mofa_usage.stores import InMemoryStore, connect
-from mofa_usage.warehouse import export_parquet
 from tests import strategies
 from tests.imports import GOOD, HEADER, imported, imported_one, write
 from tests.proofs import trials

@@ -54,9 +54,9 @@ def demo(
         _fill(url, calls, days, end, seed)
     announce(database, f": {calls:,} made-up calls of {days} days")
     from mofa_usage.cli.views import show_summary
+    from mofa_usage.exporting import export_parquet
     from mofa_usage.report import write_report
     from mofa_usage.usage import load_usage
-    from mofa_usage.warehouse import export_parquet
 
     frame = load_usage(url)
     with shown.status("Writing the report"):

@@ -45,7 +45,7 @@ def export(
 
     [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
     """
-    from mofa_usage.warehouse import export_csv, export_parquet
+    from mofa_usage.exporting import export_csv, export_parquet
 
     source, is_csv = database_url(calls.url), path.suffix.lower() == ".csv"
     if partition_by is not None and is_csv:
@@ -81,9 +81,9 @@ def export(
 @contextmanager
 def _chosen_calls(source: str, which: Chosen, tz: str, path: Path) -> "Iterator[tuple[Source, int, Chosen]]":
     """What to export, how many calls that is, and what an export is still to be asked for."""
+    from mofa_usage.exporting.conditions import calls_that_meet
     from mofa_usage.reading.open import open_source
     from mofa_usage.reading.selection import Selection
-    from mofa_usage.warehouse.conditions import calls_that_meet
 
     if not which.is_more:
         selection = Selection.of(which.query, which.start, which.end, tz, None)

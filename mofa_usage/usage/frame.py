@@ -45,6 +45,7 @@ from mofa_usage.analysis import (  # noqa: E402
 from mofa_usage.analysis.asking import asked_for  # noqa: E402
 from mofa_usage.analysis.predicates import Expression  # noqa: E402
 from mofa_usage.analysis.predicates import predicates as asked_of  # noqa: E402
+from mofa_usage.exporting import ExportOptions, ExportSummary, export_parquet  # noqa: E402
 from mofa_usage.measures.spelling import near  # noqa: E402
 from mofa_usage.progress import watched  # noqa: E402
 from mofa_usage.reading.labels import gather  # noqa: E402
@@ -58,7 +59,6 @@ from mofa_usage.usage.looks import Looks, NamesOfBoth  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
 from mofa_usage.usage.queries import answered, tables  # noqa: E402
 from mofa_usage.usage.reasons import Reasons  # noqa: E402
-from mofa_usage.warehouse import ExportOptions, ExportSummary, export_parquet  # noqa: E402
 
 if TYPE_CHECKING:
     from mofa_usage.theme import Style
@@ -282,7 +282,7 @@ class UsageFrame(Reasons):
         return self._held if self._whole is None else self._whole
 
     def export_parquet(self, path: str | os.PathLike[str], **options: Unpack[ExportOptions]) -> ExportSummary:
-        """Write the calls to Parquet: see `mofa_usage.warehouse.export_parquet`, whose options these are.
+        """Write the calls to Parquet: see `mofa_usage.exporting.export_parquet`, whose options these are.
 
         Dates among them are on the clock of this usage.
         """

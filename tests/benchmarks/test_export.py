@@ -20,7 +20,7 @@ from tests.benchmarks.test_load import FEW, MANY, measured, with_connectorx
 MEMORY_GOAL = 600
 
 MEASURE_EXPORT = """
-from mofa_usage.warehouse import export_parquet
+from mofa_usage.exporting import export_parquet
 done = export_parquet(sys.argv[1], sys.argv[2], overwrite=True)
 print(done.bytes // 2**20, peak() + children())
 """

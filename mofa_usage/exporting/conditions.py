@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mofa_usage.errors import UsageError
+from mofa_usage.exporting.export import export_parquet
 from mofa_usage.reading.open import Source
 from mofa_usage.reading.relation import clocked_cursor
 from mofa_usage.records import QueryFilter
-from mofa_usage.warehouse.export import export_parquet
 from mofa_usage.zones import Moment
 
 import duckdb  # isort: skip (after the export, which names the extra)
