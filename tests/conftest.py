@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mofa_usage.pricing import PriceBook
 from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
 from tests.leaks import opened
@@ -292,6 +293,14 @@ def object_store() -> Iterator[ObjectStore]:
     """An S3-compatible object store, started when the first test asks for it; each test makes buckets of its own."""
     with running_object_store() as store:
         yield store
+
+
+@pytest.fixture(scope="module")
+def book(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
+    """The price book that `PRICES` of the module is the text of."""
+    path = tmp_path_factory.mktemp("prices") / "prices.toml"
+    path.write_text(request.module.PRICES, encoding="utf-8")
+    return PriceBook.load(path)
 
 
 @pytest.fixture(scope="session")

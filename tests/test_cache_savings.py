@@ -37,13 +37,8 @@ def table(model: str, rates: dict[str, str], first: str | None = None) -> str:
     return "\n".join(["[[prices]]", f'model = "{model}"', *([f"from = {first}"] if first else []), *lines])
 
 
-@pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
-    """A model whose prices change, and one whose cached tokens cost more than others; a third has none."""
-    path = tmp_path_factory.mktemp("prices") / "prices.toml"
-    tables = [table("a", BEFORE), table("a", AFTER, "2026-03-29"), table("b", OTHER)]
-    path.write_text("\n".join(['currency = "USD"', *tables]))
-    return PriceBook.load(path)
+# A model whose prices change, and one whose cached tokens cost more than others; a third has none.
+PRICES = "\n".join(['currency = "USD"', table("a", BEFORE), table("a", AFTER, "2026-03-29"), table("b", OTHER)])
 
 
 def rates_of(row: Row) -> dict[str, Fraction] | None:

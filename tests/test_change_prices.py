@@ -14,7 +14,7 @@ from mofa_usage.pricing import PriceBook
 from tests.plain_analysis import Row, call, polars_frame
 from tests.test_change import APRIL, FACTORS, MAY, causes, each_alone, explained, week
 
-BOOK = """
+PRICES = """
 currency = "USD"
 [[prices]]
 model = "known"
@@ -41,13 +41,6 @@ cache_write = 2.5
 cache_write_1h = 4
 output = 8
 """
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
-    path = tmp_path_factory.mktemp("prices") / "prices.toml"
-    path.write_text(BOOK)
-    return PriceBook.load(path)
 
 
 def paid(

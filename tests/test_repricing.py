@@ -55,10 +55,9 @@ output = 15
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
-    path = tmp_path_factory.mktemp("prices") / "prices.toml"
-    path.write_text(PRICES)
-    return PriceBook.load(path).or_else(PriceBook.default())
+def book(book: PriceBook) -> PriceBook:
+    """Those prices first, then the list prices."""
+    return book.or_else(PriceBook.default())
 
 
 MODELS = (

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-__all__ = ["LINES", "Ratio", "Ratios", "timed"]
+__all__ = ["FEW", "LINES", "MANY", "Ratio", "Ratios", "timed"]
+
+MANY, FEW = 10_000_000, 20_000
+"""Of so many calls in Parquet a benchmark is, and of so few the test that it is otherwise."""
 
 LINES = pytest.StashKey[list[str]]()
 """What is printed at the end of the run."""

@@ -20,9 +20,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import breakdown
-from tests.benchmarks.ratios import Ratio, Ratios, timed
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
 
-MANY, FEW = 10_000_000, 20_000
 GOAL = 1.1
 MEASURES = [
     "calls",
@@ -51,7 +50,7 @@ COPY (
         'USD' AS currency,
         CASE WHEN hash(i * 23) % 50 > 0 THEN CAST(100 + hash(i * 29) % 9000 AS BIGINT) END AS latency_ms,
         CASE WHEN hash(i * 31) % 3 > 0 THEN (hash(i * 37) % 100000) / 1000.0::DOUBLE END AS tokens_per_second,
-        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
+        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i * 90 * 86400 / {rows}) AS create_time
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
@@ -87,24 +86,6 @@ FROM groups
 ORDER BY model_name, day
 """
 DAYS = {"UTC": "CAST(create_time AS DATE)", "Europe/Berlin": "CAST(create_time AT TIME ZONE 'Europe/Berlin' AS DATE)"}
-
-
-@pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-@pytest.fixture(scope="module")
-def parquet(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, connection: duckdb.DuckDBPyConnection
-) -> Path:
-    """90 days of calls."""
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path_factory.mktemp("breakdown") / "calls.parquet"
-    connection.execute(GENERATE.format(rows=rows, step=90 * 86_400_000_000 // rows, path=path))
-    return path
 
 
 def in_pandas(path: Path, tz: str) -> pd.DataFrame:

@@ -15,11 +15,9 @@ from typing import Any
 
 import duckdb
 import polars as pl
-import pytest
 
 from mofa_usage.changes import drivers
-from tests.benchmarks.ratios import Ratio, Ratios, timed
-from tests.benchmarks.test_breakdown import FEW, MANY
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
 
 GOAL = 2.0
 DIMENSIONS = ("model_name", "provider_name", "agent_name", "user_id", "labels.feature", "environment")
@@ -39,13 +37,13 @@ COPY (
                   * CASE WHEN i > {rows} / 2 AND hash(i * 7) % 10 = 3 AND hash(i * 23) % 10 > 0 THEN 2 ELSE 1 END
              END::DECIMAL(38, 10) AS total_price,
         'USD' AS currency,
-        TIMESTAMPTZ '2026-04-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
+        TIMESTAMPTZ '2026-04-01 00:00:00+00' + to_seconds(i * 61 * 86400 / {rows}) AS create_time
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
 
 
-def by_hand(path: Path) -> pl.DataFrame:
+def by_hand(connection: duckdb.DuckDBPyConnection, path: Path) -> pl.DataFrame:
     names = [f'"{name}"' for name in DIMENSIONS]
     sets = [*((name,) for name in names), *combinations(names, 2)]
     keys = ", ".join("top.user_id AS user_id" if name == '"user_id"' else name for name in names)
@@ -62,27 +60,22 @@ def by_hand(path: Path) -> pl.DataFrame:
                sum(squares) FILTER (NOT late) AS squares_before, sum(squares) FILTER (late) AS squares_after
         FROM leaves GROUP BY GROUPING SETS ({groupings})
     """
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
     answer: pl.DataFrame = connection.sql(query).pl()
     return answer
 
 
-def test_drivers(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) -> None:
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path / "calls.parquet"
-    duckdb.connect().execute(GENERATE.format(rows=rows, step=61 * 86_400_000_000 // rows, path=path))
-    native = duckdb.connect().read_parquet(str(path))
+def test_drivers(ratios: Ratios, connection: duckdb.DuckDBPyConnection, parquet: Path) -> None:
+    native = connection.read_parquet(str(parquet))
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: drivers(native, "cost", APRIL, MAY, dimensions=list(DIMENSIONS)),
-        "by hand": lambda: by_hand(path),
+        "by hand": lambda: by_hand(connection, parquet),
     }
     row, theirs = ways["ours"]().row(0, named=True), ways["by hand"]()
     assert [row[name] for name in DIMENSIONS] == ["model-3", None, None, None, None, "production"]
     found = theirs.filter(without=0b011110, model_name="model-3", environment="production").row(0, named=True)
     for name in ("calls_before", "calls_after", "cost_before", "cost_after"):
         assert row[name] == found[name]
-    if rows == MANY:
+    if ratios.enabled:
         medians = timed(ways, {"ours": 3, "by hand": 3})
         what = f"drivers of {MANY:,} calls, 6 dimensions and pairs"
         ratios.report(Ratio(what, medians["ours"], "SQL by hand", medians["by hand"], GOAL))

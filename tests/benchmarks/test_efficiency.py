@@ -14,9 +14,8 @@ import pytest
 
 from mofa_usage.efficiency import cache_savings, sessions, waste
 from mofa_usage.pricing import PriceBook
-from tests.benchmarks.ratios import Ratio, Ratios, timed
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
 
-MANY, FEW = 10_000_000, 20_000
 GOAL = 1.2
 
 GENERATE = """
@@ -37,7 +36,7 @@ COPY (
         CASE WHEN hash(i * 17) % 20 > 0
              THEN CAST(hash(i * 19) % 100000000 AS DECIMAL(38, 10)) / 10000000000 END::DECIMAL(38, 10) AS total_price,
         'USD' AS currency,
-        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
+        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i * 90 * 86400 / {rows}) AS create_time
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
@@ -100,24 +99,6 @@ cache_write = 3.75
 cache_write_1h = 6
 output = 15
 """
-
-
-@pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-@pytest.fixture(scope="module")
-def parquet(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, connection: duckdb.DuckDBPyConnection
-) -> Path:
-    """90 days of calls, in sessions of some eight."""
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path_factory.mktemp("efficiency") / "calls.parquet"
-    connection.execute(GENERATE.format(rows=rows, step=90 * 86_400_000_000 // rows, path=path))
-    return path
 
 
 @pytest.mark.parametrize("question", ["waste", "sessions", "caches"])

@@ -11,15 +11,15 @@ from typing import Any
 
 import duckdb
 import polars as pl
-import pytest
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import breakdown
 from mofa_usage.analysis.intervals import order_ranks
-from tests.benchmarks.ratios import Ratio, Ratios, timed
-from tests.benchmarks.test_breakdown import FEW, GENERATE, MANY
+from tests.benchmarks import test_breakdown
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
 
 GOAL = 1.2
+GENERATE = test_breakdown.GENERATE
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 MEASURES = ["calls", "success_rate", *(f"latency_{name}" for name in QUANTILES)]
 ENDS = ", ".join(f"v[{name}_{end}]::DOUBLE AS latency_{name}_{end}" for name in QUANTILES for end in ("low", "high"))
@@ -34,9 +34,7 @@ SELECT model_name, day, {ENDS} FROM grouped JOIN ranks ON len(v) = n ORDER BY da
 """
 
 
-def by_hand(path: Path) -> pl.DataFrame:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+def by_hand(connection: duckdb.DuckDBPyConnection, path: Path) -> pl.DataFrame:
     numbers = connection.sql(COUNTS.format(path=path)).pl()["n"]
     columns: dict[str, Any] = {"n": numbers}
     for name, quantile in QUANTILES.items():
@@ -47,14 +45,11 @@ def by_hand(path: Path) -> pl.DataFrame:
     return answer
 
 
-def test_intervals(request: pytest.FixtureRequest, ratios: Ratios, tmp_path: Path) -> None:
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path / "calls.parquet"
-    duckdb.connect().execute(GENERATE.format(rows=rows, step=90 * 86_400_000_000 // rows, path=path))
-    native = duckdb.connect().read_parquet(str(path))
+def test_intervals(ratios: Ratios, connection: duckdb.DuckDBPyConnection, parquet: Path) -> None:
+    native = connection.read_parquet(str(parquet))
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: breakdown(native, ["day", "model_name"], MEASURES, intervals=0.95),
-        "by hand": lambda: by_hand(path),
+        "by hand": lambda: by_hand(connection, parquet),
         "plain": lambda: breakdown(native, ["day", "model_name"], MEASURES),
     }
     theirs = ways["by hand"]()

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 
 from mofa_usage import PriceBook, load_usage
-from tests.benchmarks.ratios import Ratio, Ratios, timed
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
 
-MANY, FEW = 10_000_000, 20_000
 GENERATE = """
 COPY (
     SELECT
@@ -27,7 +25,7 @@ COPY (
         CAST(CASE WHEN hash(i * 9) % 3 = 0 THEN hash(i * 16) % 100 ELSE 0 END AS BIGINT) AS cache_write_tokens,
         CAST(NULL AS DECIMAL(38, 10)) AS total_price,
         CAST(NULL AS VARCHAR) AS currency,
-        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds(CAST(i * {step} AS BIGINT)) AS create_time
+        TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i * 90 * 86400 / {rows}) AS create_time
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
@@ -43,21 +41,12 @@ FROM '{path}' JOIN rates USING (model_name) GROUP BY ALL
 ENTRY = '[[prices]]\nmodel = "model-{i}"\ninput = 3.0{i}\ncached = 0.3\ncache_write = 3.75\noutput = 15\n'
 
 
-@pytest.fixture(scope="module")
-def parquet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 days of calls."""
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path_factory.mktemp("prices") / "calls.parquet"
-    duckdb.execute(GENERATE.format(rows=rows, step=90 * 86_400_000_000 // rows, path=path))
-    return path
-
-
-def test_prices_beside_sql(ratios: Ratios, parquet: Path, tmp_path: Path) -> None:
+def test_prices_beside_sql(
+    ratios: Ratios, connection: duckdb.DuckDBPyConnection, parquet: Path, tmp_path: Path
+) -> None:
     (tmp_path / "prices.toml").write_text('currency = "USD"\n' + "".join(ENTRY.format(i=i) for i in range(10)))
     usage, book = load_usage(parquet), PriceBook.load(tmp_path / "prices.toml")
     by = ["model_name", "day"]
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: usage.with_prices(book).breakdown(by, "cost").select("model_name", "day", "cost"),
         "what if": lambda: usage.what_if({"model-1": "model-2"}, book).breakdown(by, "cost"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
-import pytest
 
 from mofa_usage.audit.doubles import doubles
 from mofa_usage.service.courses import course, extent
@@ -17,7 +16,6 @@ from mofa_usage.service.levels import level
 from mofa_usage.service.promises import Promise
 from tests.benchmarks.ratios import Ratio, Ratios, timed
 
-MANY, FEW = 10_000_000, 20_000
 GOAL = 1.2
 
 GENERATE = """
@@ -30,7 +28,7 @@ COPY (
         CAST(100 + hash(i * 29) % 9000 AS BIGINT) AS latency_ms,
         CASE WHEN hash(i * 5) % 3 = 0 THEN CAST(hash(i * 11) % 100 AS BIGINT) END AS time_to_first_token_ms,
         TIMESTAMPTZ '2026-01-01 00:00:00+00'
-            + to_microseconds(CAST(i * {step} + hash(i * 17) % 5000000 AS BIGINT)) AS create_time
+            + to_seconds(i * 90 * 86400 / {rows} + hash(i * 17) % 5000000 / 1e6) AS create_time
     FROM range({rows}) calls (i)
 ) TO '{path}' (COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
@@ -55,39 +53,22 @@ FROM '{path}' GROUP BY model_name ORDER BY model_name
 TWICE = "SELECT count(*) FROM (SELECT id FROM '{path}' GROUP BY id HAVING count(*) > 1)"
 
 
-@pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-@pytest.fixture(scope="module")
-def path(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, connection: duckdb.DuckDBPyConnection
-) -> Path:
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    written = tmp_path_factory.mktemp("service") / "calls.parquet"
-    connection.execute(GENERATE.format(rows=rows, step=90 * 86_400_000_000 // rows, path=written))
-    return written
-
-
-def test_service_and_doubles(ratios: Ratios, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    calls = connection.read_parquet(str(path))
+def test_service_and_doubles(ratios: Ratios, connection: duckdb.DuckDBPyConnection, parquet: Path) -> None:
+    calls = connection.read_parquet(str(parquet))
     within, promise = extent(calls), Promise.of(8000, 90, 0.9)
     ways = {
         "in flight": lambda: course(calls, within, "day", "UTC"),
-        "in flight by hand": lambda: connection.sql(PEAK.format(path=path)).fetchall(),
+        "in flight by hand": lambda: connection.sql(PEAK.format(path=parquet)).fetchall(),
         "level": lambda: level(calls, promise, "model_name", "UTC"),
-        "level by hand": lambda: connection.sql(GOOD.format(path=path)).fetchall(),
+        "level by hand": lambda: connection.sql(GOOD.format(path=parquet)).fetchall(),
         "doubles": lambda: list(doubles(calls.project("id, model_name, create_time"))),
-        "doubles by hand": lambda: connection.sql(TWICE.format(path=path)).fetchall(),
+        "doubles by hand": lambda: connection.sql(TWICE.format(path=parquet)).fetchall(),
     }
-    peaks = dict(connection.sql(PEAK.format(path=path)).fetchall())
+    peaks = dict(connection.sql(PEAK.format(path=parquet)).fetchall())
     ours = course(calls, within, "day", "UTC")
     assert [*peaks.values()] == ours["in_flight_max"].to_list()[: len(peaks)]
     found = pl.DataFrame(level(calls, promise, "model_name", "UTC")).sort("model_name")
-    by_hand = connection.sql(GOOD.format(path=path)).fetchall()
+    by_hand = connection.sql(GOOD.format(path=parquet)).fetchall()
     assert found.select("model_name", "calls", "good_calls").rows() == by_hand
     assert list(doubles(calls)) == []
     seconds = timed(ways, dict.fromkeys(ways, 3 if ratios.enabled else 1))

@@ -14,22 +14,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import Native, breakdown
-from tests.benchmarks.ratios import Ratio, Ratios, timed
-from tests.benchmarks.test_breakdown import FEW, GENERATE, MANY, MEASURES
+from tests.benchmarks import test_breakdown
+from tests.benchmarks.ratios import MANY, Ratio, Ratios, timed
+from tests.benchmarks.test_breakdown import MEASURES
 
 GOAL = 2.0
 BY = ["day", "model_name", "agent_name"]
 AGENTS = "'agent-' || hash(i * 41) % 50 AS agent_name, 'USD' AS currency,"
-
-
-@pytest.fixture(scope="module")
-def parquet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 days of calls of 10 models by 50 agents."""
-    rows = MANY if request.config.getoption("benchmark_enable") else FEW
-    path = tmp_path_factory.mktemp("totals") / "calls.parquet"
-    query = GENERATE.replace("'USD' AS currency,", AGENTS)
-    duckdb.connect().execute(query.format(rows=rows, step=90 * 86_400_000_000 // rows, path=path))
-    return path
+GENERATE = test_breakdown.GENERATE.replace("'USD' AS currency,", AGENTS)  # 10 models by 50 agents
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "polars"])

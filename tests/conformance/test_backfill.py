@@ -3,10 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
-
-import pytest
 
 from mofa_usage import PriceBook, PriceDetails, QueryFilter, TokenDetails, backfill_prices
 from mofa_usage.records import LLMApiCall
@@ -22,12 +19,6 @@ input = 2
 cached = 1
 output = 8
 """
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> PriceBook:
-    (tmp_path / "prices.toml").write_text(PRICES)
-    return PriceBook.load(tmp_path / "prices.toml")
 
 
 def own(seconds: float, **fields: object) -> LLMApiCall:
