@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules and folders of the package, lowest first: imports go to a lower line only. Lazy imports and those for type
 # checkers count. `mofa_usage` itself only names what is where.
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "progress", "values"},
+    {"errors", "forks", "progress", "values"},
     {"details", "labels", "outcomes", "queries"},
     {"fields"},
     {"measures", "records", "tokens", "urls", "zones"},
@@ -43,6 +43,7 @@ WRITE_PATH = {
     "demo",
     "details",
     "fields",
+    "forks",
     "grammar",
     "importing",
     "labels",

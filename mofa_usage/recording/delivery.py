@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from mofa_usage.errors import MofaUsageError, QueryError
+from mofa_usage.forks import loading
+from mofa_usage.recording import documents
 from mofa_usage.recording.documents import Item, Unreadable, fields_of, read_document
 from mofa_usage.recording.outbox.backlog import Backlog, Batch, Dead, Settled
 from mofa_usage.recording.outbox.folder import Outbox
 from mofa_usage.recording.outbox.segments import LeftBacklog, OwnBacklog
 from mofa_usage.recording.pricing import Pricing
-from mofa_usage.recording.processes import loading
 from mofa_usage.recording.saving import Saver, passes
 from mofa_usage.recording.targets import Target
 from mofa_usage.records import LLMApiCall
@@ -225,6 +226,7 @@ class Delivery:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         with loading():
+            documents.load()
             self._work.target.load()
             self._work.pricing.load()
         deliverer = _Deliverer(self._work.target, self._work.pricing)

@@ -24,6 +24,7 @@ come from records, which were validated when they were made.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -153,6 +154,11 @@ def _records(document: Mapping[str, Any], kind: str) -> Iterator[Item | Unreadab
 
 def _whole(fields: Any, shared: Any) -> Any:
     return {**shared, **fields} if isinstance(shared, dict) and isinstance(fields, dict) else fields
+
+
+def load() -> None:
+    """Import what `read_document` needs and nobody who records."""
+    import_module("mofa_usage.recording.completing")
 
 
 def fields_of(body: bytes, item: Item) -> Any:

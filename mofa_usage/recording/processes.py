@@ -3,8 +3,7 @@
 A child that was forked has its parent's memory and not its threads, and locks that are held in it stay so. So its
 recorders begin anew, with nothing accepted and files of their own; what the parent has accepted, the parent delivers.
 Its connections are kept in the child's memory and never touched: closing them would be the child's word on the parent's
-line. And a module that a thread was importing would stay half imported in the child, and locked, so a fork waits a
-moment for the thread that loads what it delivers with.
+line. A fork waits for the thread that loads what it delivers with (`mofa_usage.forks`).
 
 At the end of the interpreter daemon threads still run while `atexit` does, so what waits is delivered for some seconds
 more; what then still waits is in the outbox. A process that is killed, or that uvicorn ends (it never runs `atexit`),
@@ -13,14 +12,9 @@ leaves it there at once: `Recorder.lifespan` is for that.
 
 import atexit
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["keep", "loading", "register", "unregister"]
-
-_FORK_SECONDS = 10.0  # that a fork waits at most, on a machine that has little time
+__all__ = ["keep", "register", "unregister"]
 
 
 class _Recording(Protocol):
@@ -31,8 +25,6 @@ class _Recording(Protocol):
 
 _open: dict[int, _Recording] = {}
 _parents: list[object] = []
-_importing = threading.Lock()
-_waited = False
 
 
 def register(recorder: _Recording) -> None:
@@ -50,29 +42,9 @@ def keep(*of_the_parent: object) -> None:
     _parents.extend(of_the_parent)
 
 
-@contextmanager
-def loading() -> Iterator[None]:
-    """Import modules in a thread, in which no fork is to come."""
-    lock = _importing
-    with lock:
-        yield
-
-
-def _before_fork() -> None:
-    global _waited
-    _waited = _importing.acquire(timeout=_FORK_SECONDS)
-
-
-def _forked_a_child() -> None:
-    if _waited:
-        _importing.release()
-
-
 def _forked() -> None:
     from mofa_usage.recording.outbox.locks import forget_locks
 
-    global _importing
-    _importing = threading.Lock()
     forget_locks()
     for recorder in list(_open.values()):
         recorder._begin_anew()
@@ -85,4 +57,4 @@ def _ended() -> None:
 
 atexit.register(_ended)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_forked_a_child, after_in_child=_forked)
+    os.register_at_fork(after_in_child=_forked)

@@ -42,6 +42,7 @@ from mofa_usage.stores.dialects import (
     write_uuids,
 )
 from mofa_usage.stores.sql_store import SqlStore
+from mofa_usage.stores.sqlite_forks import watch
 from mofa_usage.urls import MEMORY_PATH
 
 __all__ = ["SqliteStore"]
@@ -100,12 +101,15 @@ async def _connect(*arguments: Any, **options: Any) -> Any:
 
     connection._connector = remembered
     try:
-        return await connection
+        opened = await connection
     except BaseException:
         await asyncio.to_thread(connection._thread.join)  # or its last words may come after the end of the event loop
         for left in made:  # which nobody has been told of
             left.close()
         raise
+    if not options.get("uri"):  # of a database in memory a child has a copy
+        watch(opened)
+    return opened
 
 
 def _write_times(column: Sequence[datetime]) -> Iterable[str]:

@@ -226,6 +226,66 @@ def test_children_that_were_forked_record_into_files_of_their_own(url: str, fold
     assert len(calls_in(url)) == 130
 
 
+FORK_WHILE_IMPORTING = """
+import threading
+from importlib.abc import MetaPathFinder
+begun = threading.Event()
+class Slowly(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[3]:
+            begun.set()
+            time.sleep(0.3)
+sys.meta_path.insert(0, Slowly())
+recorder = Recorder(sys.argv[1], outbox=sys.argv[2], prices=None)
+recorder.record(call())
+assert begun.wait(60)
+child = os.fork()
+recorder.record(call())
+assert recorder.flush(60)
+recorder.close(60)
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("module", ["mofa_usage.recording.completing", "alembic.command"])
+def test_a_fork_waits_for_what_delivery_imports(url: str, folder: Path, module: str) -> None:
+    """What a thread was importing would stay half imported in the child, which would never deliver."""
+    in_child(FORK_WHILE_IMPORTING, url, folder, module)
+    assert counts(folder) == {"accepted": 3, "delivered": 3}
+    assert len(calls_in(url)) == 3
+
+
+OUTLIVE = """
+recorder = Recorder(sys.argv[1], outbox=sys.argv[2], prices=None)
+recorder.record(call())
+assert recorder.flush(60)
+closed, close = os.pipe()
+child = os.fork()
+if child == 0:
+    recorder.record(call())
+    assert recorder.flush(60)
+    os.write(close, b".")
+    while os.getppid() != 1 and not os.path.exists(sys.argv[3]):
+        time.sleep(0.01)
+    recorder.record(call())
+    assert recorder.flush(60)
+    os._exit(0)
+os.read(closed, 1)
+recorder.close(60)
+open(sys.argv[3], "w").close()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_what_a_child_saves_after_its_parent_has_closed_is_not_lost(url: str, folder: Path, tmp_path: Path) -> None:
+    """SQLite in the child believed that its parent's locks were its own: it wrote to a log that was gone."""
+    in_child(OUTLIVE, url, folder, tmp_path / "closed")
+    assert counts(folder) == {"accepted": 3, "delivered": 3, "ended": 1}
+    assert len(calls_in(url)) == 3
+
+
 END = """
 recorder = Recorder(sys.argv[1], outbox=sys.argv[2], prices=None)
 for n in range(50):

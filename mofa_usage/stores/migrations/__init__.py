@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mofa_usage.errors import QueryError, StoreConnectionError
+from mofa_usage.forks import loading
 from mofa_usage.stores.connections import failure_of
 from mofa_usage.stores.dialects import Dialect
 from mofa_usage.stores.runner import PoolRunner
@@ -101,10 +102,11 @@ def _upgrade(connection: sa.Connection, dialect: Dialect, mofas: bool) -> None:
 
 
 def _run_revisions(connection: sa.Connection, mofas: bool) -> None:
-    from alembic import command  # takes a tenth of a second, and most connects do not need it
-    from alembic.script import ScriptDirectory
+    with loading():
+        from alembic import command  # takes a tenth of a second, and most connects do not need it
+        from alembic.script import ScriptDirectory
 
-    config = _config()
+        config = _config()
     scripts = ScriptDirectory.from_config(config)
     revisions = list(scripts.walk_revisions("base", "heads"))[::-1]
     has_version = sa.inspect(connection).has_table(VERSION_TABLE)
