@@ -56,6 +56,17 @@ class SqlFlavour:
     time: Callable[[str], str] = lambda declared: "create_time"
     naive_utc: bool = False
 
+    def created_in(self, start: datetime | None, end: datetime | None, declared: str) -> list[str]:
+        """The conditions that a row was made in [start, end), given what `create_time` is declared as."""
+        sides = ((self.grammar.since, start), (self.grammar.before, end))
+        return [self._compared(template, moment, declared) for template, moment in sides if moment is not None]
+
+    def _compared(self, template: str, moment: datetime, declared: str) -> str:
+        exact = self.grammar.exact(moment)
+        second = self.grammar.second_of(exact)
+        literals = {"exact": self.moment(exact, declared), "second": self.moment(second, declared)}
+        return template.format(column=self.time(declared), **literals)
+
 
 def _naive(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="microseconds")
@@ -258,25 +269,14 @@ class DatabaseCalls:
         return f"{statement} ORDER BY create_time"
 
     def _conditions(self, selection: Selection) -> list[str]:
-        grammar = self._flavour.grammar
-        conditions = [self._equals(column, value) for column, value in selection.equal.items()]
-        if selection.start is not None:
-            conditions.append(self._compared(grammar.since, selection.start))
-        if selection.end is not None:
-            conditions.append(self._compared(grammar.before, selection.end))
-        return conditions
+        equal = [self._equals(column, value) for column, value in selection.equal.items()]
+        declared = self._declared.get("create_time", "")
+        return equal + self._flavour.created_in(selection.start, selection.end, declared)
 
     def _equals(self, column: str, value: str) -> str:
         # An id is hexadecimal digits and hyphens.
         literal = f"'{value}'" if API_CALL.kinds[column] is Kind.ID else self._flavour.text(value)
         return self._flavour.grammar.equals(column, value, literal)
-
-    def _compared(self, template: str, moment: datetime) -> str:
-        flavour, declared = self._flavour, self._declared.get("create_time", "")
-        exact = flavour.grammar.exact(moment)
-        second = flavour.grammar.second_of(exact)
-        literals = {"exact": flavour.moment(exact, declared), "second": flavour.moment(second, declared)}
-        return template.format(column=flavour.time(declared), **literals)
 
     def _part(self, selection: Selection, where: str) -> str:
         """The end of a statement that takes a part of the calls, newest first."""

@@ -1,6 +1,6 @@
 """Calls in a Polars frame: somebody's, or one made of records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -55,6 +55,11 @@ class FrameCalls:
             texts = self._frame.select("labels").collect()["labels"]
             self._labels = label_columns(label_counts(texts)) if texts.dtype == pl.String else ()
         return offered(self._schema.names(), selection, self._labels)
+
+    @property
+    def given(self) -> Collection[str]:
+        """The columns that the source itself has, called as a frame of calls calls them."""
+        return self._schema.names()
 
     def count(self, selection: Selection) -> int:
         """See `Calls`."""

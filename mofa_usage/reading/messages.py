@@ -68,7 +68,7 @@ def _added(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 def _batches(source: Any) -> Iterator[pl.DataFrame]:
     """The messages, at least one batch of them."""
     if isinstance(source, Store) and is_in_memory(source):
-        source = source.messages()  # type: ignore[attr-defined]  # that one has them
+        source = source.records(LLMMessage)  # type: ignore[attr-defined]  # that one has them
     if isinstance(source, Store) or (isinstance(source, str) and backend_of(source)):
         yield from _stored(source)
         return

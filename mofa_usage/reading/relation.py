@@ -52,6 +52,7 @@ __all__ = [
     "as_calls",
     "clocked_cursor",
     "open_parquet",
+    "parquet_files",
     "told",
 ]
 
@@ -125,6 +126,11 @@ class RelationCalls:
         with told():
             counts = named.aggregate("name, count(*) AS calls").fetchall()
         return label_columns(Counter({name: calls for name, calls in counts if name and name not in LABEL_COLUMNS}))
+
+    @property
+    def given(self) -> Collection[str]:
+        """The columns that the source itself has, called as a frame of calls calls them."""
+        return self._types.keys()
 
     @property
     def can_be_reopened(self) -> bool:
@@ -302,6 +308,19 @@ def open_parquet(
         replaced = {} if canonical else _durations(database, pattern)
         opened = _ParquetFiles(f"{pattern}, {options}", replaced, _not_in_all(versions) if canonical else ())
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
+
+
+def parquet_files(path: str | Path) -> list[Path]:
+    """The files that `open_parquet` reads, by name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    with told(), duckdb.connect() as database:
+        found = database.sql(f"SELECT file FROM glob({_pattern(Path(path))}) ORDER BY file").fetchall()  # noqa: S608
+    if not found:
+        raise UsageError(f"no Parquet file is at {path}")
+    return [Path(file) for (file,) in found]
 
 
 def _not_in_all(versions: Collection[str]) -> tuple[str, ...]:

@@ -394,14 +394,19 @@ class InMemoryStore(_MemoryRecords, Store):
 
     def snapshot(self) -> tuple[list[LLMApiCall], list[Agent], list[Provider], list[ChatSession]]:
         """The API calls, agents, providers and sessions of this moment, for an analysis."""
-        tables = self._open_tables()
-        calls, agents, providers = (list(table.values()) for table in (tables.calls, tables.agents, tables.providers))
-        sessions = list(map(_own, tables.sessions.values()))
-        return list(map(_own, calls)), list(map(_own, agents)), list(map(_own, providers)), sessions
+        return self.records(LLMApiCall), self.records(Agent), self.records(Provider), self.records(ChatSession)
 
-    def messages(self) -> list[LLMMessage]:
-        """The messages of this moment, for an analysis."""
-        return list(map(_own, list(self._open_tables().messages.values())))
+    def records(self, kind: type[_R]) -> list[_R]:
+        """The records of a kind of this moment, for an analysis."""
+        tables = self._open_tables()
+        held = {
+            LLMMessage: tables.messages,
+            LLMApiCall: tables.calls,
+            ChatSession: tables.sessions,
+            Provider: tables.providers,
+            Agent: tables.agents,
+        }
+        return list(map(_own, list(held[kind].values())))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Records]:

@@ -1,0 +1,77 @@
+"""A table of a database: what all kinds of databases have in common."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.reading.columns import literal
+from mofa_usage.reading.open import database_of
+from mofa_usage.stores.base import Store
+from mofa_usage.urls import MEMORY_PATH, parse_url
+from mofa_usage.warehouse.sources.changes import TableName
+from mofa_usage.warehouse.sources.frames import FrameChanges
+from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
+
+__all__ = ["DatabaseChanges", "fingerprint_of", "stored_tables"]
+
+_ASKED = 5_000  # ids in a statement
+_UUID = "^[0-9A-Fa-f-]{32,36}$"
+
+
+def fingerprint_of(source: Any) -> str:
+    """Where a database is, without who asks."""
+    url = source.url if isinstance(source, Store) else parse_url(source).located().url  # type: ignore[attr-defined]
+    backend = parse_url(url).backend
+    if backend == "sqlite":
+        return f"sqlite:{url.database or MEMORY_PATH}"
+    place = url.host or url.query.get("host") or url.query.get("unix_socket") or url.query.get("socket") or ""
+    return f"{backend}://{place}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+
+
+def stored_tables(source: Any) -> tuple[TableName, ...]:
+    """The tables that a database has."""
+    reader, _ = database_of(source)
+    return tuple(name for name, spec in SPECS.items() if reader.columns(spec.table.name))
+
+
+class DatabaseChanges(FrameChanges):
+    """The changes of a table of a database."""
+
+    def __init__(self, fingerprint: str, table: StoredTable) -> None:
+        super().__init__(fingerprint, lambda: iter(()))
+        self._table = table
+        self.cost = table.cost
+
+    def _read(self) -> Iterator[pl.DataFrame]:
+        return self._table.read([self._table.select("ORDER BY id")])
+
+    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+        """See `Changes`."""
+        table = self._table.table
+        oldest = f"WHERE create_time = (SELECT min(create_time) FROM {table}) LIMIT 1"  # noqa: S608 (a name of ours)
+        since = pl.concat(self._table.read([self._table.select(oldest)]))["create_time"].min()
+        for rows in held:
+            is_asked = pl.col("id").str.contains(_UUID)  # others no table of ours holds
+            asked = rows.filter(is_asked, pl.col("create_time") >= pl.lit(since, dtype=rows.schema["create_time"]))
+            there = [self._there(part["id"]) for part in asked.iter_slices(_ASKED)]
+            found = pl.concat(there) if there else pl.Series(dtype=pl.String)
+            yield asked["id"].filter(asked["id"].is_in(found.implode()).not_())
+
+    def _there(self, ids: pl.Series) -> pl.Series:
+        """Which of these ids are in the table; some program may have written them in capitals."""
+        written = ", ".join(map(literal, dict.fromkeys([*ids, *ids.str.to_uppercase()])))
+        read = self._table.flavour.read("id", SPECS[self._table.name].kinds["id"], self._table.declared["id"])
+        statement = f"SELECT {read} FROM {self._table.table} WHERE id IN ({written})"  # noqa: S608 (ids)
+        return self._table.query(statement)["id"].cast(pl.String).str.to_lowercase()
+
+    def rows_of(self, month: str | None) -> Iterator[pl.DataFrame]:
+        """See `Changes`."""
+        where = ""
+        if month is not None:
+            first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+            last = datetime(first.year + first.month // 12, first.month % 12 + 1, 1, tzinfo=UTC)
+            declared = self._table.declared["create_time"]
+            where = f"WHERE {' AND '.join(self._table.flavour.created_in(first, last, declared))}"
+        yield from self._table.read([self._table.select(where)])

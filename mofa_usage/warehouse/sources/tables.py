@@ -1,0 +1,136 @@
+"""The tables of a database as a warehouse wants them: which they are, and their rows with exact types.
+
+A row is read as `load_usage` reads it: a call with its JSON taken apart, ids in lower case, times in UTC, and what is
+missing said in the one way. The statements are made here; which rows they are about is up to the kind of database.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.errors import SerializationError, UsageError
+from mofa_usage.reading.columns import NIL, CallColumn, call_column
+from mofa_usage.reading.database import SqlFlavour
+from mofa_usage.reading.drivers import Reader, StoredColumn
+from mofa_usage.reading.exact import Leeway, rule_of
+from mofa_usage.reading.rows import normalise
+from mofa_usage.schema import AGENT, API_CALL, CHAT_SESSION, LLM_MESSAGE, PROVIDER, Kind, TableSpec
+from mofa_usage.warehouse.sources.changes import CONTENT, SCHEMAS, Cost, TableName
+
+__all__ = ["SPECS", "StoredTable"]
+
+SPECS: Mapping[TableName, TableSpec[Any]] = {
+    "calls": API_CALL,
+    "messages": LLM_MESSAGE,
+    "sessions": CHAT_SESSION,
+    "agents": AGENT,
+    "providers": PROVIDER,
+}
+"""What each table is in a database."""
+
+_ABSENT = {"tenant_id": NIL, "metadata": "{}"}
+"""What a null says."""
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table of a database.
+
+    Attributes:
+        name: as the warehouse calls it.
+        reader: reads the database.
+        flavour: how it is asked.
+        declared: the columns that it has, with the types that they are declared as.
+        content: whether the content of messages is read.
+        cost: what has been read of it.
+    """
+
+    name: TableName
+    reader: Reader
+    flavour: SqlFlavour
+    declared: Mapping[str, str]
+    content: bool
+    cost: Cost
+
+    @classmethod
+    def of(cls, reader: Reader, flavour: SqlFlavour, name: TableName, content: bool) -> "StoredTable":
+        """The table of a database.
+
+        Raises:
+            UsageError: there is none.
+        """
+        declared = reader.columns(SPECS[name].table.name)
+        if not declared:
+            raise UsageError(f"{reader} has no table {SPECS[name].table.name}; a store makes it when it connects")
+        return cls(name, reader, flavour, declared, content and name == "messages", Cost())
+
+    @property
+    def table(self) -> str:
+        """What the database calls it."""
+        return str(SPECS[self.name].table.name)
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns of its pages."""
+        return pl.Schema({**SCHEMAS[self.name], **(CONTENT if self.content else {})})
+
+    @property
+    def _stored(self) -> list[str]:
+        """The columns that are read."""
+        if self.name != "calls":
+            return list(self.schema)
+        sources = (column.source for name in self.schema if (column := call_column(name)) is not None)
+        found = dict.fromkeys(source for source in sources if source is not None)
+        return [name for name in found if name in self.declared or name != "labels"]
+
+    def select(self, tail: str, **further: str) -> str:
+        """A statement that reads rows: `tail` is what stands behind FROM and the table's name. `further` are
+        expressions to be read as text, by the names of their columns.
+        """
+        kinds = SPECS[self.name].kinds
+        reads = [self.flavour.read(name, kinds[name], self.declared[name]) for name in self._stored]
+        reads += [f"{sql} AS {name}" for name, sql in further.items()]
+        return f"SELECT {', '.join(reads)} FROM {self.table} {tail}"  # noqa: S608 (what is ours or escaped)
+
+    def read(self, statements: Iterable[str], *further: str) -> Iterator[pl.DataFrame]:
+        """The rows that statements of `select` give, as they come, each batch with its `further` columns last."""
+        kinds = SPECS[self.name].kinds
+        columns = [StoredColumn(name, _kind(kinds[name]), self.declared[name]) for name in self._stored]
+        columns += [StoredColumn(name, Kind.TEXT, "text") for name in further]
+        for raw in self.cost.counted(self.reader.stream(statements, columns)):
+            yield self._normalise(raw).hstack(raw.select(pl.col(further).cast(pl.String)) if further else [])
+
+    def _normalise(self, raw: pl.DataFrame) -> pl.DataFrame:
+        # SQLite keeps prices as doubles, and other programs may have computed them: a ledger stays readable.
+        leeway = Leeway(naive_utc=self.flavour.naive_utc, round_prices=True)
+        if self.name == "calls":
+            return normalise(raw, list(self.schema), leeway, error=SerializationError)
+        kinds = {name: SPECS[self.name].kinds[name] for name in self.schema}
+        rows = raw.select(_exact(name, kind, raw.schema[name], leeway) for name, kind in kinds.items())
+        for name in kinds:
+            if rows[name].null_count() > raw[name].null_count():
+                row = (rows[name].is_null() & raw[name].is_not_null()).arg_max() or 0
+                said = str(raw[name][row])[:80]
+                raise SerializationError(f"{name} of the row {raw['id'][row]} of {self.table} is {said!r}")
+        absent = [pl.col(name).fill_null(said) for name, said in _ABSENT.items() if name in kinds]
+        return rows.with_columns(*absent, pl.max_horizontal("update_time", "create_time").alias("update_time"))
+
+    def query(self, statement: str) -> pl.DataFrame:
+        """The answer to a small question."""
+        return pl.concat(self.cost.counted(iter([self.reader.query(statement)])))
+
+
+def _kind(kind: Kind) -> Kind:
+    return Kind.INTEGER if kind is Kind.FLAG else kind
+
+
+def _exact(name: str, kind: Kind, dtype: pl.DataType, leeway: Leeway) -> pl.Expr:
+    value = pl.col(name)
+    if kind is Kind.FLAG or dtype == pl.Null():
+        return value.cast(pl.Boolean if kind is Kind.FLAG else CallColumn(name, kind, name).dtype)
+    exact = rule_of(CallColumn(name, kind, name)).polars(value, dtype, leeway)
+    if exact is None:
+        raise UsageError(f"the column {name} is {dtype}, which cannot be read as {kind.value}")
+    return exact.alias(name)
