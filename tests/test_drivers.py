@@ -325,6 +325,14 @@ def test_there_are_never_more_leaves_than_allowed(monkeypatch: pytest.MonkeyPatc
     assert _asked(rows, "calls", dimensions=["user_id", "model_name"])["user_id"].to_list() == ["user 2"]
 
 
+def test_codes_of_many_dimensions_are_more_than_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_WIDEST", 20)
+    rows = [*_many(400, 0), *_many(400, 31), *_many(100, 31, model_name="it's", **{"labels.feature": "se\0arch"})]
+    answer = _asked(rows, "cost")
+    assert answer.row(0)[:3] in (("it's", None, None), ("it's", "se\0arch", None), (None, "se\0arch", None))
+    assert answer["cost_change"].to_list() == [Decimal(100)]
+
+
 def _asked(rows: Sequence[Row], measure: str | Measure, **options: Any) -> Breakdown:
     options = {"dimensions": list(_SLICED), **options}
     calls: duckdb.DuckDBPyRelation = relation(polars_frame(rows))

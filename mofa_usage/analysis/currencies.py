@@ -15,7 +15,7 @@ from mofa_usage.analysis.engine import WEIGHT, LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
 from mofa_usage.values import DEFAULT_CURRENCY
 
-__all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used"]
+__all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used", "used"]
 
 LOWEST, HIGHEST = Aggregate("min", "currency"), Aggregate("max", "currency")
 """The first and last currency of a group by the alphabet: the same one where there are not several."""
@@ -42,6 +42,18 @@ def all_used(calls: LazyCalls) -> tuple[str, ...]:
     """The same, by looking at all calls."""
     ordered = _counted(calls).sort("calls", "currency", descending=[True, False])
     return tuple(ordered["currency"])
+
+
+def used(calls: LazyCalls) -> tuple[str, ...]:
+    """The same, in less time where all calls say one currency or none: it is that one, if a call has a price."""
+    if "total_price" not in calls.schema:
+        return all_used(calls)
+    stated = calls.frame.select(nw.col("currency").cast(nw.String))
+    said = collect(stated.group_by("currency").agg(calls=nw.len()))["currency"]
+    if len(set(said.fill_null(DEFAULT_CURRENCY))) > 1:
+        return all_used(calls)
+    priced = collect(calls.frame.filter(~nw.col("total_price").is_null()).select("total_price").head(1))
+    return tuple(said.fill_null(DEFAULT_CURRENCY).unique()) if priced.height else ()
 
 
 def lone(calls: LazyCalls) -> str | None:

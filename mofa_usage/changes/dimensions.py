@@ -1,14 +1,12 @@
 """By what slices of calls are made: when nobody says, by names that make sense, and not by ids of a call or two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 import duckdb
-import narwhals as nw
 
 from mofa_usage.analysis.asking import By, found
-from mofa_usage.analysis.currencies import currency_of
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.changes.leaves import keys_by
 from mofa_usage.errors import UsageError
@@ -52,11 +50,9 @@ class Sliced:
 
     dimensions: tuple[Dimension, ...]
     distinct: tuple[int, ...]
-    currencies: tuple[str, ...]
-    """The first and the last currency of the calls by the alphabet, where that was asked; none without a price."""
 
 
-def sliced_by(by: By | None, calls: LazyCalls, tz: str, *, of_money: bool = False) -> Sliced:
+def sliced_by(by: By | None, calls: LazyCalls, tz: str) -> Sliced:
     """The dimensions of that name, or the usual ones; one look at the calls.
 
     Those are the first eight that have two to 10,000 different values, a missing one counted: model, provider, agent,
@@ -71,10 +67,10 @@ def sliced_by(by: By | None, calls: LazyCalls, tz: str, *, of_money: bool = Fals
     for entry in asked:
         if entry.kind == "time":
             raise UsageError(f"{entry.name} is a time bucket; slices are of names, hours of the day or weekdays")
-    values, missing, currencies = _look(asked, calls, tz, {"currency": currency_of(calls.schema)} if of_money else {})
+    values, missing = _look(asked, calls, tz)
     told = dict(zip(asked, values, strict=True))
     if by is not None:
-        return Sliced(asked, tuple(values), currencies)
+        return Sliced(asked, tuple(values))
     apart = {
         entry.name: entry for entry, less in zip(asked, missing, strict=True) if 2 <= told[entry] + less <= MOST_NAMES
     }
@@ -82,7 +78,7 @@ def sliced_by(by: By | None, calls: LazyCalls, tz: str, *, of_money: bool = Fals
     first = [next((apart[name] for name in line if name in apart), None) for line in lines]
     chosen = tuple(dict.fromkeys(entry for entry in first if entry is not None))[:MOST_DIMENSIONS]
     chosen = chosen or asked[:1]  # so that the answer says that there is no cause
-    return Sliced(chosen, tuple(told[entry] for entry in chosen), currencies)
+    return Sliced(chosen, tuple(told[entry] for entry in chosen))
 
 
 def _usual(calls: LazyCalls) -> tuple[Dimension, ...]:
@@ -93,14 +89,10 @@ def _usual(calls: LazyCalls) -> tuple[Dimension, ...]:
     return found(names, calls)
 
 
-def _look(
-    dimensions: Sequence[Dimension], calls: LazyCalls, tz: str, priced: Mapping[str, nw.Expr]
-) -> tuple[list[int], list[bool], tuple[str, ...]]:
-    """About how many values each dimension has, whether it is missing from some calls, and the ends of currencies."""
+def _look(dimensions: Sequence[Dimension], calls: LazyCalls, tz: str) -> tuple[list[int], list[bool]]:
+    """About how many values each dimension has, and whether it is missing from some calls."""
     keys = keys_by(dimensions, calls, tz)
     counts = [f"approx_count_distinct({name}), count(*) > count({name})" for name in keys]
-    relation: duckdb.DuckDBPyRelation = calls.frame.select(**keys, **priced).to_native()
-    ((*row,),) = relation.aggregate(", ".join((*counts, *(f"min({name}), max({name})" for name in priced)))).fetchall()
-    width = 2 * len(keys)
-    ends = dict.fromkeys(end for end in row[width:] if end is not None)
-    return row[:width:2], row[1:width:2], tuple(ends)
+    relation: duckdb.DuckDBPyRelation = calls.frame.select(**keys).to_native()
+    ((*row,),) = relation.aggregate(", ".join(counts)).fetchall()
+    return row[::2], row[1::2]

@@ -15,7 +15,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.asking import By, Question, checked
-from mofa_usage.analysis.currencies import all_used, currency_of
+from mofa_usage.analysis.currencies import currency_of, used
 from mofa_usage.analysis.engine import LazyCalls, collect, open_calls
 from mofa_usage.analysis.quotients import quotient
 from mofa_usage.analysis.result import Breakdown
@@ -102,9 +102,9 @@ def drivers(
     check_bounds(top, min_calls)
     compared = periods(before, after, tz)
     asked = _opened(calls, measure, compared, tz)
-    sliced = sliced_by(dimensions, asked.calls, tz, of_money=asked.measure.of_money)
+    sliced = sliced_by(dimensions, asked.calls, tz)
     if asked.measure.of_money:
-        asked = _in_one_currency(asked, sliced.currencies)
+        asked = _in_one_currency(asked, used(asked.calls))
     parts = Parts.of(asked.measure)
     sql = [compared.before.sql, compared.after.sql]
     leaves = read_leaves(asked.calls, sliced.dimensions, sliced.distinct, parts, sql, tz)
@@ -140,11 +140,11 @@ def _opened(calls: duckdb.DuckDBPyRelation, measure: str | Measure, compared: Pe
     return _Asked(asked, opened.with_absent(asked.optional), None, 0)
 
 
-def _in_one_currency(asked: _Asked, ends: Sequence[str]) -> _Asked:
-    """The same of the calls in the currency of most priced calls, and of those without a price."""
-    if len(ends) < 2:
-        return replace(asked, currency=next(iter(ends), None))
-    calls, currency = asked.calls, all_used(asked.calls)[0]
+def _in_one_currency(asked: _Asked, currencies: Sequence[str]) -> _Asked:
+    """The same of the calls in the first currency, and of those without a price."""
+    if len(currencies) < 2:
+        return replace(asked, currency=next(iter(currencies), None))
+    calls, currency = asked.calls, currencies[0]
     stated = currency_of(calls.schema)
     others = collect(calls.frame.filter(stated != currency).select(calls=nw.len()))
     kept = calls.frame.filter(stated.is_null() | (stated == currency))

@@ -6,9 +6,13 @@ feature in one environment) is a sum of leaves, so the calls are read once, howe
 
 A dimension with very many values, such as users, would make nearly every call a leaf. Of such a one the heaviest values
 are kept, by calls or by what is measured, and all others are one rest, exact in every sum and never a slice itself.
+
+Leaves are many, so their keys are small: first it is asked which values each dimension has, then every value becomes
+its code, and the codes of a call become one number, or a few, by which calls are grouped. DuckDB looks the code of a
+text up once per dictionary of a Parquet file and not for every call.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +25,7 @@ from mofa_usage.analysis.aggregates import Plan, key
 from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.measures import Aggregate, Dimension, Measure, Ratio
+from mofa_usage.reading.columns import literal
 from mofa_usage.zones import zone
 
 __all__ = ["MISSING", "REST", "Leaves", "Parts", "keys_by", "read_leaves"]
@@ -32,6 +37,9 @@ _KEPT = (100, 50, 25, 10)
 """So many values of a dimension are kept; fewer where there would be too many leaves."""
 
 _VIEW = "calls_with_keys"  # to SQL; there may be a table called calls
+
+_WIDEST = 2**62
+"""Below it a number of several codes has 64 bits."""
 
 MISSING, REST = 0, 1
 """The codes of no value, and of all values that are not kept."""
@@ -74,6 +82,8 @@ class Parts:
 class Leaves:
     """Leaves in order: a code for each dimension (`k0`, `k1`, ...), and the parts in each period.
 
+    A leaf has a row for its calls of each period, and one for those in several; it is 0 in the others.
+
     Of the period 0 they are `calls0`, `n0` (exact), `known_n0` (how many calls have it), `met_n0` (how many might have
     it, where that is a question), and `nn0`, a sum of squares; of a ratio also `d0`, ..., `nd0`, `dd0`; and so on for
     the other periods. `values` are those of each
@@ -114,7 +124,7 @@ def read_leaves(
 ) -> Leaves:
     """The leaves of the calls in some periods, which are conditions of SQL on `create_time`; each has its own sums.
 
-    `distinct` says about how many values each dimension has.
+    Every call is in one of the periods. `distinct` says about how many values each dimension has.
     """
     keys, plan = keys_by(dimensions, calls, tz), Plan((), calls.schema)
     plan.add(*parts.aggregates.values())
@@ -122,13 +132,28 @@ def read_leaves(
     selected = calls.frame.select(**{**{name: nw.col(name) for name in times}, **plan.values(), **keys})
     amounts = {name: plan.amount(part) for name, part in parts.aggregates.items()}
     reading = _Reading(selected.select(*times, *keys, **amounts).to_native(), parts, tuple(periods))
-    frame = pl.DataFrame()
+    few = reading.values([place for place, number in enumerate(distinct) if number <= _KEPT[0]])
+    frame, found = pl.DataFrame(), {}
     for most in _KEPT:
-        kept = {place: most for place, number in enumerate(distinct) if number > most}
-        frame = reading.leaves(len(keys), kept)
-        if frame.height <= MOST_LEAVES or most == _KEPT[-1]:
+        kept = {place: reading.heaviest(place, most) for place, number in enumerate(distinct) if number > most}
+        found = few | kept
+        frame = reading.leaves([found[place] for place in range(len(keys))], kept)
+        if most == _KEPT[-1] or not _are_too_many(frame):
             break
-    return _coded(frame, dimensions, parts, len(periods), tz)
+    values = ((None, None, *_names(entry, found[place], tz)) for place, entry in enumerate(dimensions))
+    return Leaves(_coded(frame, [len(found[place]) for place in range(len(keys))]), tuple(values), parts, len(periods))
+
+
+def _names(entry: Dimension, keys: Sequence[Any], tz: str) -> Sequence[Any]:
+    """What keys of a dimension stand for."""
+    return (
+        keys if entry.kind == "category" else BUCKETS[entry.name].label(pl.Series(keys, dtype=pl.Int64), tz).to_list()
+    )
+
+
+def _are_too_many(rows: pl.DataFrame) -> bool:
+    """Whether they are of more leaves than are held in memory."""
+    return rows.height > MOST_LEAVES and rows.select(pl.struct("^group[0-9]+$").n_unique()).item() > MOST_LEAVES
 
 
 @dataclass(frozen=True)
@@ -139,24 +164,48 @@ class _Reading:
     parts: Parts
     periods: tuple[str, ...]
 
-    def leaves(self, dimensions: int, kept: Mapping[int, int]) -> pl.DataFrame:
-        """The leaves, each with its values as they are, and `rest0`, ... where a dimension has a rest.
+    def values(self, places: Sequence[int]) -> dict[int, list[Any]]:
+        """All values of the dimensions at these places, in order."""
+        if not places:
+            return {}
+        lists = ", ".join(f"list(DISTINCT k{place})" for place in places)
+        (row,) = self._asked(f"SELECT {lists} FROM {_VIEW}").fetchall()  # noqa: S608
+        return {
+            place: sorted(value for value in found or () if value is not None)
+            for place, found in zip(places, row, strict=True)
+        }
 
-        `kept` says of which dimensions only so many values are kept. If there are too many leaves, some are missing.
+    def heaviest(self, place: int, most: int) -> list[Any]:
+        """So many values of a dimension, the heaviest by calls or by what is measured; in order."""
+        amount = "abs(coalesce(sum(n), 0)::DOUBLE)"
+        share = f"{amount} / greatest(sum({amount}) OVER (), 1e-300)"
+        weight = f"greatest(count(*) / sum(count(*)) OVER (), {share})"
+        rows = self._asked(
+            f"SELECT k{place} FROM {_VIEW} WHERE k{place} IS NOT NULL"  # noqa: S608
+            f" GROUP BY k{place} ORDER BY round({weight}, 12) DESC, k{place} LIMIT {most}"
+        ).fetchall()
+        return sorted(value for (value,) in rows)
+
+    def leaves(self, values: Sequence[Sequence[Any]], kept: Collection[int]) -> pl.DataFrame:
+        """The leaves as `group0`, ..., numbers of their codes, with what `Leaves` says of each period.
+
+        Of the dimensions that are `kept` calls may have other values than these. If there are too many leaves, some
+        are missing.
         """
-        keys = dict(self._keys(dimensions, kept))
-        named = ", ".join(f"{sql} AS {name}" for name, sql in keys.items())
+        groups = {f"group{number}": sql for number, sql in enumerate(_groups(values, kept))}
+        named = ", ".join(f"{sql} AS {name}" for name, sql in groups.items())
         inside = " + ".join(f"{2**number} * ({sql})::INT" for number, sql in enumerate(self.periods))
         sums = ", ".join(f"{sql} AS {name}" for name, sql in self._sums().items())
-        joins = " ".join(f"LEFT JOIN kept{place} ON kept{place}.value = asked.k{place}" for place in kept)
-        outer = ", ".join((*keys, *self._of_periods()))
-        answer: Any = self.calls.query(
-            _VIEW,
-            f"WITH {', '.join(self._tables(kept))}"  # noqa: S608 (of names and conditions of ours)
-            f" SELECT {outer} FROM (SELECT {named}, {inside} AS inside, {sums} FROM asked {joins} GROUP BY ALL)"
-            f" GROUP BY ALL LIMIT {MOST_LEAVES + 1}",
+        joins = " ".join(f"LEFT JOIN {_coding(place, values[place])}" for place in kept)
+        most = (2 ** len(self.periods) - 1) * MOST_LEAVES + 1
+        answer = self._asked(
+            f"SELECT {', '.join((*groups, 'inside', *self._of_periods()))}"  # noqa: S608
+            f" FROM (SELECT {named}, {inside} AS inside, {sums} FROM {_VIEW} {joins} GROUP BY ALL) LIMIT {most}"
         )
         return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
+
+    def _asked(self, sql: str) -> Any:
+        return self.calls.query(_VIEW, sql)
 
     def _sums(self) -> dict[str, str]:
         found = {"calls": "count(*)"}
@@ -167,50 +216,59 @@ class _Reading:
         return found | {both: f"sum({both[0]}::DOUBLE * {both[1]}::DOUBLE)" for both in self.parts.squares}
 
     def _of_periods(self) -> Iterator[str]:
-        """The sums of each period, from those of the calls that are in the same ones."""
+        """The sums of each period: those of calls that are in it."""
         for number in range(len(self.periods)):
             for name in self._sums():
-                total = f"sum({name}) FILTER (inside & {2**number} > 0)"
-                is_count = name.startswith(("calls", "known_", "met_"))
-                whole = f"coalesce({total}, 0)::BIGINT" if is_count else total
-                yield f"{whole} AS {name}{number}"
-
-    def _keys(self, dimensions: int, kept: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-        """What leaves are grouped by: the values that are kept, and whether a call has another."""
-        for place in range(dimensions):
-            yield f"k{place}", f"kept{place}.value" if place in kept else f"asked.k{place}"
-            if place in kept:
-                yield f"rest{place}", f"asked.k{place} IS NOT NULL AND kept{place}.value IS NULL"
-
-    def _tables(self, kept: Mapping[int, int]) -> Iterator[str]:
-        """The calls, and of each dimension that has too many values those that are kept."""
-        inside = " OR ".join(f"({period})" for period in self.periods)
-        # Kept in memory, all calls would be a table there.
-        yield f"asked AS NOT MATERIALIZED (SELECT * FROM {_VIEW} WHERE {inside})"  # noqa: S608
-        for place, most in kept.items():
-            amount = "abs(coalesce(sum(n), 0)::DOUBLE)"
-            share = f"{amount} / greatest(sum({amount}) OVER (), 1e-300)"
-            weight = f"greatest(count(*) / sum(count(*)) OVER (), {share})"
-            yield (
-                f"kept{place} AS (SELECT k{place} AS value FROM asked WHERE k{place} IS NOT NULL"  # noqa: S608
-                f" GROUP BY k{place} ORDER BY round({weight}, 12) DESC, k{place} LIMIT {most})"
-            )
+                yield f"CASE WHEN inside & {2**number} > 0 THEN coalesce({name}, 0) ELSE 0 END AS {name}{number}"
 
 
-def _coded(frame: pl.DataFrame, dimensions: Sequence[Dimension], parts: Parts, periods: int, tz: str) -> Leaves:
-    """The leaves with codes for their values, in the order of these."""
-    values, codes = [], []
-    for place, entry in enumerate(dimensions):
-        found = frame[f"k{place}"].unique().drop_nulls().sort()
-        code = frame[f"k{place}"].replace_strict(
-            found, pl.int_range(2, len(found) + 2, dtype=pl.UInt32, eager=True), default=MISSING, return_dtype=pl.UInt32
-        )
-        if (rest := f"rest{place}") in frame.columns:
-            code = pl.select(pl.when(frame[rest]).then(pl.lit(REST, pl.UInt32)).otherwise(code)).to_series()
-        codes.append(code.alias(f"k{place}"))
-        names = found if entry.kind == "category" else BUCKETS[entry.name].label(found, tz)
-        values.append((None, None, *names))
-    kept = frame.select(pl.exclude("^rest[0-9]+$")).with_columns(codes)
-    sums = "^[nd]+[0-9]$"  # null where no call of the leaf has a value, which the counts of known ones tell
-    ordered = kept.with_columns(pl.col(sums).fill_null(0)).sort(pl.col("^k[0-9]+$"))
-    return Leaves(ordered, tuple(values), parts, periods)
+def _groups(values: Sequence[Sequence[Any]], kept: Collection[int]) -> Iterator[str]:
+    """As few numbers as say all codes of a call, as SQL; see `_coded`."""
+    for places in _chunks(list(map(len, values))):
+        sql = "0::BIGINT"
+        for place in places:
+            sql = f"({sql}) * {len(values[place]) + 2} + {_code(place, values[place], is_kept=place in kept)}"
+        yield sql
+
+
+def _chunks(lengths: Sequence[int]) -> list[list[int]]:
+    """The places of dimensions of which so many values are told apart, those together that one number can say."""
+    chunks: list[list[int]] = [[]]
+    width = 1
+    for place, length in enumerate(lengths):
+        if width * (length + 2) > _WIDEST:
+            chunks.append([])
+            width = 1
+        chunks[-1].append(place)
+        width *= length + 2
+    return chunks
+
+
+def _code(place: int, values: Sequence[Any], *, is_kept: bool) -> str:
+    """The code of a call's value: 0 where there is none, 1 for those that are not kept, else its place."""
+    if is_kept:
+        return f"coalesce(kept{place}.code, CAST(k{place} IS NOT NULL AS INTEGER))"
+    return f"coalesce(list_position({_list(values)}, k{place}) + 1, {MISSING})" if values else str(MISSING)
+
+
+def _coding(place: int, values: Sequence[Any]) -> str:
+    """A table of the codes of the values that are kept, and what it is joined on."""
+    table = f"(SELECT unnest({_list(values)}) AS value, unnest(range(2, {len(values) + 2})) AS code)"
+    return f"{table} AS kept{place} ON kept{place}.value = {_VIEW}.k{place}"
+
+
+def _list(values: Sequence[Any]) -> str:
+    return f"[{', '.join(literal(value) if isinstance(value, str) else str(value) for value in values)}]"
+
+
+def _coded(rows: pl.DataFrame, lengths: Sequence[int]) -> pl.DataFrame:
+    """The leaves with a code for each dimension, of which so many values are told apart; in order."""
+    codes: dict[str, pl.Expr] = {}
+    for number, places in enumerate(_chunks(lengths)):
+        left = pl.col(f"group{number}")
+        for place in reversed(places):
+            codes[f"k{place}"] = (left % (lengths[place] + 2)).cast(pl.UInt32)
+            left = left // (lengths[place] + 2)
+    ordered = rows.sort("^group[0-9]+$", "inside")
+    named = [codes[f"k{place}"].alias(f"k{place}") for place in range(len(lengths))]
+    return ordered.select(*named, pl.exclude("^group[0-9]+$", "inside"))

@@ -102,8 +102,13 @@ class Periods:
 
     @property
     def sql(self) -> str:
-        """The condition that a call of DuckDB's was created in one of them."""
-        return f"({self.before.sql} OR {self.after.sql})"
+        """The condition that a call of DuckDB's was created in one of them.
+
+        From the beginning to the end of both, files are read in part; what is in neither is left out call by call.
+        """
+        first, last = sorted((self.before, self.after), key=lambda period: period.start)
+        both = " AND ".join(created_in(first.start, max(first.end, last.end)))
+        return f"({both})" if last.start <= first.end else f"({both} AND ({first.sql} OR {last.sql}))"
 
     @property
     def are_of_like_weekdays(self) -> bool:

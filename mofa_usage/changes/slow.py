@@ -8,10 +8,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 import duckdb
+import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.asking import By
-from mofa_usage.analysis.engine import open_calls
+from mofa_usage.analysis.engine import LazyCalls, open_calls
 from mofa_usage.analysis.grouping import breakdown
 from mofa_usage.analysis.intervals import wilson
 from mofa_usage.analysis.result import Breakdown
@@ -74,7 +75,8 @@ def slow_drivers(
     sliced = sliced_by(dimensions, opened, tz)
     slow = Condition("latency_ms", ">=", 0 if limit is None else limit)
     parts = Parts(Aggregate("count", where=(slow,)), Aggregate("count", "latency_ms"))
-    leaves = read_leaves(opened, sliced.dimensions, sliced.distinct, parts, ["d IS NOT NULL"], tz)
+    timed = LazyCalls(opened.frame.filter(~nw.col("latency_ms").is_null()), opened.schema)
+    leaves = read_leaves(timed, sliced.dimensions, sliced.distinct, parts, ["true"], tz)
     found = sorted(best(leaves, of_share, 1, min_calls, top), key=lambda one: -one.effect)
     found = [one for one in found if _lift(leaves, one) > 1]  # also with the calls of those before it
     names, dimensions_of = slice_columns(leaves, sliced.dimensions, found, [entry.name for entry in _MEASURES])
