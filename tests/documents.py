@@ -12,6 +12,8 @@ There is no way to leave a block out: one without a language, with another langu
 is an error, and so is a fence that is not recognised. A few commands that set a clone up are not run again but checked:
 what makes the environment and runs the tests must be in `.ci/run`, which does it; `pip` must be asked for this project,
 with extras that it has. `.venv/bin/mofa-usage` is run, from the environment that the tests are in.
+
+What many pages begin with and what takes long, the demo, may be there already (`Page`'s `ready`).
 """
 
 import ast
@@ -111,12 +113,18 @@ class Page:
         folder: where commands run; the caller has made it the current directory for the Python blocks.
         environment: of the commands.
         run_sql: runs an `sql` block; None where the page has no database server.
+        ready: what is run in place of a command, by the command as pages write it.
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], run_sql: Callable[[str], object] | None = None
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        run_sql: Callable[[str], object] | None = None,
+        ready: Mapping[str, str] | None = None,
     ) -> None:
         self._folder, self._environment, self._run_sql = folder, dict(environment), run_sql
+        self._ready = ready or {}
         self._names: dict[str, Any] = {"__name__": "__main__"}
 
     def read(self, path: Path) -> int:
@@ -152,7 +160,7 @@ class Page:
 
     def _run_console(self, block: Block) -> None:
         commands, shown = _transcript(block)
-        printed = self._shell("\n".join(_checked(command) for command in commands))
+        printed = self._shell("\n".join(self._ready.get(command) or _checked(command) for command in commands))
         _compare(shown, printed)
 
     def _shell(self, script: str) -> str:

@@ -41,6 +41,8 @@ BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
+# The demo of pages that begin with it. README's is the command itself, and so is that of `tests/cli/test_demo_command.py`.
+DEMO, DEMO_CALLS = "mofa-usage demo --dir demo", 5_000
 
 
 @pytest.fixture
@@ -53,6 +55,19 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}.items():
         monkeypatch.setenv(name, value)
     return dict(os.environ)
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a demo with fewer calls, which all pages read: making it takes longer than most of them."""
+    folder = tmp_path_factory.mktemp("demo")
+    asyncio.run(write_demo(f"sqlite:{folder}/usage.db"))
+    return folder
+
+
+async def write_demo(url: str) -> None:
+    async with mofa_usage.connect(url) as store:
+        await demo.write_usage(store, demo.generate_usage(calls=DEMO_CALLS))
 
 
 @pytest.fixture
@@ -84,7 +99,7 @@ def page_id(path: Path) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm")
 @pytest.mark.parametrize("path", PAGES, ids=page_id)
 def test_every_block_of_a_page_runs(
-    path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_folder: Path
 ) -> None:
     """The page of a server runs with DATABASE_URL set to an empty database of such a server."""
     with ExitStack() as stack:
@@ -102,7 +117,8 @@ def test_every_block_of_a_page_runs(
             asyncio.run(bills.lay_out(tmp_path))
         if path.name == TRACES:
             stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
-        page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None)
+        ready = {DEMO: f"cp -r {demo_folder} demo && ls demo/*"}
+        page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None, ready)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
 
 
@@ -297,6 +313,12 @@ def test_set_up_commands_are_checked_and_not_run_again(page: Page, tmp_path: Pat
         "$ .venv/bin/pip wheel --no-deps -w dist .\n$ .venv/bin/mofa-usage --version\n...0...\n```\n"
     )
     assert page.read(write(tmp_path, text)) == 1
+
+
+def test_a_command_may_be_ready(tmp_path: Path) -> None:
+    ready = {"slow --thing": "echo made elsewhere"}
+    read = Page(tmp_path, os.environ, ready=ready).read
+    assert read(write(tmp_path, "```console\n$ slow --thing\nmade elsewhere\n$ echo here\nhere\n```\n")) == 1
 
 
 def test_sql_runs_where_there_is_a_server(tmp_path: Path) -> None:

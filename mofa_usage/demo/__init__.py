@@ -1,7 +1,7 @@
 """A made-up month of three companies' LLM usage, realistic enough to learn the analyses on.
 
 ```python
-usage = generate_usage(seed=7, end=datetime(2026, 6, 1, tzinfo=UTC))
+usage = generate_usage(calls=2_000, seed=7, end=datetime(2026, 6, 1, tzinfo=UTC))
 await write_usage(store, usage)
 ```
 
