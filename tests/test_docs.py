@@ -41,7 +41,7 @@ BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
-# The demo of pages that begin with it. README's is the command itself, and so is that of `tests/cli/test_demo_command.py`.
+# The demo of pages that begin with it; README runs the command itself, and so does `tests/cli/test_demo_command.py`.
 DEMO, DEMO_CALLS = "mofa-usage demo --dir demo", 5_000
 
 
