@@ -9,9 +9,10 @@ all. Where a price depends on the size of the prompt or on the time of day, and 
 side of where it changes, the calls are summed up once more, those sides apart.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeAlias
 
 import duckdb
 
@@ -26,7 +27,7 @@ from mofa_usage.reading.columns import quoted
 from mofa_usage.repricing.parts import ask_for, with_answers
 from mofa_usage.repricing.quoting import Answers
 from mofa_usage.values import DEFAULT_CURRENCY
-from mofa_usage.zones import DAY
+from mofa_usage.zones import DAY, microseconds
 
 __all__ = ["ByWeekday", "Gathered", "Group", "Row", "gathered"]
 
@@ -49,6 +50,8 @@ _PRICED_BY = (
     "labels.web_search_requests",
 )
 """What the price of a call depends on, beside its tokens and its time."""
+_THURSDAY = 3
+"""The weekday of the first day of the epoch; 0 is Monday."""
 _SUMS = (
     "calls",
     "cost",
@@ -91,7 +94,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What there is in the two periods: the groups in no order, and `ByWeekday`."""
+    """What there is in the two periods: the groups in no order, and `ByWeekday`, nothing where weekdays are alike."""
 
     groups: list[Group]
     by_weekday: ByWeekday
@@ -106,21 +109,27 @@ def gathered(
     by_weekday: bool,
 ) -> Gathered:
     """The calls in the two periods, in groups; of one weekday each if `by_weekday`."""
-    keyed, names = _keyed(calls.filter(periods.sql), (*dimensions, DIMENSIONS["weekday"]), periods)
-    days = _Days(keyed, names, periods)
+    of_day = _told_by_day(periods)
+    is_asked = by_weekday or not periods.are_of_like_weekdays
+    weekday = [DIMENSIONS["weekday"]] if is_asked and not of_day else []
+    keyed, names = _keyed(calls.filter(periods.sql), (*dimensions, *weekday), periods)
+    if weekday:
+        of_day = {"weekday": f"{quoted(names[-1])} // {DAY}"}
+    days = _Days(keyed, names, periods, of_day)
     with duckdb.connect() as own:
-        rated = _rated(days, book, own)
-        found = _fetched(rated, _cells(rated, names if by_weekday else names[:-1]))
-        weekdays = f"{quoted(names[-1])} // {DAY}, {_CURRENCY}, CAST(sum(calls) AS BIGINT)"
-        is_priced = f"SELECT is_before, is_after, {weekdays} FROM {quoted(_TABLE)} WHERE is_priced GROUP BY ALL"  # noqa: S608
-        counts = _fetched(rated, is_priced)
+        table: Any = own.from_arrow(days.summed())
+        rated = _rated(table, days, book, own)
+        found = _fetched(rated, _cells(rated, [*names[: len(dimensions)], *(["weekday"] if by_weekday else [])]))
+        numbers = f"is_before, is_after, weekday, {_CURRENCY}, CAST(sum(calls) AS BIGINT)"
+        priced = f"SELECT {numbers} FROM {quoted(_TABLE)} WHERE is_priced GROUP BY ALL"  # noqa: S608
+        counts = _fetched(table, priced) if is_asked else []
     return Gathered([_group(row, len(dimensions), by_weekday=by_weekday) for row in found], counts)
 
 
 def _group(found: tuple[Any, ...], width: int, *, by_weekday: bool) -> Group:
     """A row of `_cells`, behind the keys of so many dimensions and that of the weekday."""
     row, rest = found[:width], found[width + by_weekday :]
-    weekday = found[width] // DAY if by_weekday else None
+    weekday = found[width] if by_weekday else None
     kind, rates, numbers = rest[:7], rest[7 : 7 + len(_RATES)], rest[7 + len(_RATES) :]
     calls, cost, prompt, completion, cached, written, hour, *money = numbers
     tokens = (prompt - cached - written, cached, written - hour, hour, completion)
@@ -142,8 +151,8 @@ def _keyed(
     asked = Asked(tuple(dimensions), (), start, end, None, "explain_change")
     keys = keys_of(asked, opened, periods.before.tz, None).expressions
     named = {f"group: {number}": expression for number, expression in enumerate(keys.values())}
-    keyed: duckdb.DuckDBPyRelation = opened.frame.with_columns(**named).to_native()
-    return keyed, list(named)
+    keyed = opened.frame.with_columns(**named) if named else opened.frame
+    return keyed.to_native(), list(named)
 
 
 # Days of calls that are alike -----------------------------------------------------------------------------------------
@@ -151,11 +160,15 @@ def _keyed(
 
 @dataclass(frozen=True, slots=True)
 class _Days:
-    """Calls with their keys, to be summed up by day (UTC) and by what their price depends on."""
+    """Calls with their keys, to be summed up by day (UTC) and by what their price depends on.
+
+    `of_day` is what the day or the keys say, as SQL of the sums: see `_told_by_day`.
+    """
 
     calls: duckdb.DuckDBPyRelation
     keys: Sequence[str]
     periods: Periods
+    of_day: Mapping[str, str]
 
     def summed(self, sizes: Sequence[int] = (), times: Sequence[int] = ()) -> Any:
         """The sums as an Arrow table: a row for each day of calls that are alike, and the last of them for all.
@@ -168,10 +181,10 @@ class _Days:
         apart = [*(f"prompt_tokens > {size}" for size in sizes), *(f"{clock} >= {time}" for time in times)]
         needed = [name if name in has else None for name in ("prompt_tokens", "completion_tokens")]
         said = [name if name in has else None for name in ("input_price", "output_price")]
+        sides = {"is_before": self.periods.before.sql, "is_after": self.periods.after.sql}
         columns = {
             **{name: quoted(name) for name in (*self.keys, *(name for name in _PRICED_BY if name in has))},
-            "is_before": self.periods.before.sql,
-            "is_after": self.periods.after.sql,
+            **({} if "is_before" in self.of_day else sides),
             "currency": "currency",
             "is_priced": "total_price IS NOT NULL",
             "is_counted": _known("total_price", *needed),
@@ -184,8 +197,27 @@ class _Days:
             **dict(zip(_SUMS, _sums(has), strict=True)),
         }
         listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
-        answer: Any = self.calls.query(_TABLE, f"SELECT {listed} FROM {quoted(_TABLE)} GROUP BY ALL")  # noqa: S608
+        told = ", ".join(("*", *(f"{sql} AS {name}" for name, sql in self.of_day.items())))
+        sums = f"SELECT {listed} FROM {quoted(_TABLE)} GROUP BY ALL"  # noqa: S608
+        answer: Any = self.calls.query(_TABLE, f"SELECT {told} FROM ({sums})")  # noqa: S608
         return answer.to_arrow_table()
+
+
+def _told_by_day(periods: Periods) -> dict[str, str]:
+    """The periods and the weekday of a call, as SQL of its day of UTC; nothing where that does not say them.
+
+    It does where days are those of UTC and periods begin and end with them. Then calls need not be told apart by all of
+    that, one by one.
+    """
+    if periods.before.tz.utcoffset(None) != timedelta():  # None where the clock changes
+        return {}
+    found = {}
+    for name, period in (("is_before", periods.before), ("is_after", periods.after)):
+        (first, early), (end, late) = (divmod(microseconds(moment), DAY) for moment in (period.start, period.end))
+        if early or late or first < 0:  # before 1970 a division may round up
+            return {}
+        found[name] = f'"day: 0" >= {first} AND "day: 0" < {end}'
+    return {**found, "weekday": f'("day: 0" + {_THURSDAY}) % 7'}
 
 
 def _known(*columns: str | None) -> str:
@@ -213,18 +245,19 @@ def _sums(has: Collection[str]) -> Iterator[str]:
 # What their tokens cost -----------------------------------------------------------------------------------------------
 
 
-def _rated(days: _Days, book: PriceBook | None, own: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-    """The days as a table of a connection of our own, with the rates of the book where there is one."""
+def _rated(
+    table: duckdb.DuckDBPyRelation, days: _Days, book: PriceBook | None, own: duckdb.DuckDBPyConnection
+) -> duckdb.DuckDBPyRelation:
+    """The table of the days, which is on a connection of our own, with the rates of the book where there is one."""
     has = days.calls.columns
-    table: Any = own.from_arrow(days.summed())
     if not {"model_name", "prompt_tokens", "completion_tokens"} <= set(has):
-        return cast(duckdb.DuckDBPyRelation, table)
+        return table
     try:
         answers = ask_for(table, book or PriceBook.default(), None, which="is_counted", counted=False)
     except MissingExtraError:  # without a book the calls say what they can
-        return cast(duckdb.DuckDBPyRelation, table)
+        return table
     if not _fetched(table, f"SELECT 1 FROM ({answers.periods}) LIMIT 1"):  # noqa: S608
-        return cast(duckdb.DuckDBPyRelation, table)  # it knows none of the models
+        return table  # it knows none of the models
     sizes, times = _cuts(table, answers)
     return with_answers(own.from_arrow(days.summed(sizes, times)) if sizes or times else table, answers)
 
