@@ -34,6 +34,7 @@ class Grammar:
 
     Attributes:
         same: A text `{column}` is, to the letter, the `{value}`.
+        distinct: What groups the text `{column}` to the letter; bytes or text.
         order: What sorts like the time that `{column}` is.
         since, before: That time is at or after a moment, or before it. The moment is `{exact}`, which compares with
             `order`, and where the template wants it `{second}`, which compares with the column.
@@ -45,6 +46,7 @@ class Grammar:
     """
 
     same: str = "{column} = {value}"
+    distinct: str = "{column}"
     order: str = "{column}"
     since: str = "{column} >= {exact}"
     before: str = "{column} < {exact}"
@@ -115,6 +117,7 @@ _SQLITE = Grammar(
 _POSTGRES = Grammar(same="CAST({column} AS TEXT) = {value}")
 _MYSQL = Grammar(
     same="({column} = {value} AND CAST(CONVERT({column} USING utf8mb4) AS BINARY) = CAST({value} AS BINARY))",
+    distinct="CAST(CONVERT({column} USING utf8mb4) AS BINARY)",
     everything=str(2**63 - 1),
 )
 GRAMMARS: Mapping[str, Grammar] = {"sqlite": _SQLITE, "postgres": _POSTGRES, "mysql": _MYSQL}

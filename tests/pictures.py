@@ -194,6 +194,9 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
         "import_logs": _import_logs,
+        "monitoring": lambda studio: studio.terminal(
+            "sh -c 'mofa-usage metrics --url sqlite:usage.db --top 3 | grep cost'"
+        ),
         "mysql": lambda studio: _on_server(studio, mariadb_server()),
         "postgres": lambda studio: _on_server(studio, postgres_server()),
         "prices": lambda studio: _image(

@@ -11,7 +11,7 @@ The URL names the backend. A backend's module, and the driver that it needs, is 
 import importlib
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mofa_usage.stores.base import Connecting, Forgotten, Records, Store
+from mofa_usage.stores.base import Connecting, Forgotten, Records, Store, Tally
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -35,6 +35,7 @@ __all__ = [
     "Retry",
     "SqliteStore",
     "Store",
+    "Tally",
     "backfill_prices",
     "connect",
     "from_env",

@@ -20,10 +20,11 @@ before they are raised; then `error.transient` is true.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
@@ -31,6 +32,7 @@ from uuid import UUID
 from mofa_usage.records import (
     Agent,
     AgentConfig,
+    ApiCallStatus,
     ChatSession,
     LLMApiCall,
     LLMMessage,
@@ -39,7 +41,7 @@ from mofa_usage.records import (
     UsageStatistics,
 )
 
-__all__ = ["Connecting", "Forgotten", "Records", "Store"]
+__all__ = ["Connecting", "Forgotten", "Records", "Store", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,29 @@ class Forgotten:
     messages: int
     sessions: int
     calls: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The sums over the calls of one model that ended in one way.
+
+    Attributes:
+        unpriced: Calls without a price.
+        costs: Exact sums of the prices, by currency.
+        latency_ms: The sum of the latencies that are known, in milliseconds.
+        latencies: How many of these lie at or below each bound and above the one before; the last number is of those
+            above all bounds.
+    """
+
+    model_name: str
+    status: ApiCallStatus
+    calls: int
+    unpriced: int
+    prompt_tokens: int
+    completion_tokens: int
+    costs: Mapping[str, Decimal]
+    latency_ms: int
+    latencies: tuple[int, ...]
 
 
 class Records(ABC):
@@ -154,6 +179,19 @@ class Records(ABC):
         """Totals over the calls of the filter, whose `limit` and `offset` do not count.
 
         Cost is exact to its ten places; averages are over the calls that have the value.
+        """
+
+    @abstractmethod
+    async def tally_calls(self, bounds_ms: Sequence[int], filter: QueryFilter | None = None) -> list[Tally]:  # noqa: A002
+        """Sums over the calls of the filter, whose `limit` and `offset` do not count, for each model and status.
+
+        Names of models are told apart to the letter. The database sums up, in one statement that reads each call.
+
+        Args:
+            bounds_ms: Ascending latencies by which the calls are sorted into intervals.
+
+        Returns:
+            In order of model and status.
         """
 
     @abstractmethod

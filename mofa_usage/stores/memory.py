@@ -31,9 +31,10 @@ from mofa_usage.records import (
     Record,
     UsageStatistics,
 )
-from mofa_usage.stores.base import Connecting, Forgotten, Records, Store
+from mofa_usage.stores.base import Connecting, Forgotten, Records, Store, Tally
 from mofa_usage.stores.checks import check_forgetting, check_page, check_time
 from mofa_usage.stores.dialects import ConnectOptions, Options
+from mofa_usage.stores.totals import tallies_of_records
 from mofa_usage.urls import parse_url, url_from_env
 
 __all__ = ["InMemoryStore"]
@@ -221,6 +222,9 @@ class _MemoryRecords(Records):
             avg_latency_ms=sum(latencies) / len(latencies) if latencies else None,
             avg_tokens_per_second=fsum(rates) / len(rates) if rates else None,
         )
+
+    async def tally_calls(self, bounds_ms: Sequence[int], filter: QueryFilter | None = None) -> list[Tally]:  # noqa: A002
+        return tallies_of_records(self._matching(filter or QueryFilter()), bounds_ms)
 
     async def delete_api_call(self, call_id: UUID) -> bool:
         return self._open_tables().calls.pop(call_id, None) is not None

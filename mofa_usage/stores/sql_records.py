@@ -33,13 +33,14 @@ from mofa_usage.schema import (
     RowCodec,
     TableSpec,
 )
-from mofa_usage.stores.base import Forgotten, Records
+from mofa_usage.stores.base import Forgotten, Records, Tally
 from mofa_usage.stores.call_table import CallTable
 from mofa_usage.stores.checks import check_forgetting, check_page, check_time
+from mofa_usage.stores.dialects import Statement
 from mofa_usage.stores.retention import count_old, delete_old_calls, delete_old_messages, forget
 from mofa_usage.stores.runner import Runner
 from mofa_usage.stores.statements import Conditions, Statements
-from mofa_usage.stores.totals import add_up
+from mofa_usage.stores.totals import add_up, tallies_of_rows
 
 __all__ = ["SqlRecords"]
 
@@ -265,7 +266,7 @@ class SqlRecords(Records):
         after: Sequence[Any] | None = None,
     ) -> Sequence[Sequence[Any]]:
         """Rows of calls, newest first, each with the key of the order behind its columns."""
-        conditions = Conditions(query, self._dialect.grammar, self._value)
+        conditions = self._conditions(query)
         if after is not None:
             conditions = conditions.behind(after[-1], after[0])
         statement = self._sql.calls(spec, conditions.sql, limit is not None, bool(skip))
@@ -276,13 +277,23 @@ class SqlRecords(Records):
         )
 
     async def get_statistics(self, filter: QueryFilter | None = None) -> UsageStatistics:  # noqa: A002
-        conditions = Conditions(filter or QueryFilter(), self._dialect.grammar, self._value)
-        statement = self._sql.statistics(conditions.sql)
+        conditions = self._conditions(filter)
+        rows = await self._sums(self._sql.statistics(conditions.sql), conditions)
+        return add_up(rows, self._dialect.values.money_total)
+
+    async def tally_calls(self, bounds_ms: Sequence[int], filter: QueryFilter | None = None) -> list[Tally]:  # noqa: A002
+        conditions = self._conditions(filter)
+        rows = await self._sums(self._sql.tallies(conditions.sql, tuple(bounds_ms)), conditions)
+        return tallies_of_rows(rows, self._dialect.values.money_total, len(bounds_ms))
+
+    def _conditions(self, query: QueryFilter | None) -> Conditions:
+        return Conditions(query or QueryFilter(), self._dialect.grammar, self._value)
+
+    async def _sums(self, statement: Statement, conditions: Conditions) -> Sequence[Sequence[Any]]:
         values = statement.bind(conditions.values)
-        rows = await self._runner.run(
+        return await self._runner.run(
             lambda connection: self._dialect.driver.fetch(connection, statement.sql, values), "computing statistics"
         )
-        return add_up(rows, self._dialect.values.money_total)
 
     async def delete_api_call(self, call_id: UUID) -> bool:
         return await self._delete(API_CALL, "id", call_id) > 0

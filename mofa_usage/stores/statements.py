@@ -22,6 +22,8 @@ __all__ = ["Conditions", "Statements", "moment_values"]
 _FILLED = ("total_price", "price_details", "update_time")
 _SORT_KEY = "sort_key"
 _CURRENCY = "written_currency"
+_NAME = "model"
+_INTERVAL = "latency_interval"
 
 
 class Conditions:
@@ -231,13 +233,33 @@ class Statements:
     def statistics(self, where: tuple[str, ...]) -> Any:
         """Counts and exact sums of the API calls, a row for each status and currency, as it is written."""
         c = API_CALL.table.c
-        currency: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.idioms.currency} END")
         sums = [sa.func.sum(column) for column in (c.total_tokens, c.prompt_tokens, c.completion_tokens)]
         averaged = [f(column) for column in (c.latency_ms, c.tokens_per_second) for f in (sa.func.sum, sa.func.count)]
         money = [sa.func.count(c.total_price), *self._dialect.idioms.money_sums(c.total_price)]
-        query = sa.select(c.status, currency.label(_CURRENCY), sa.func.count(), *sums, *averaged, *money)
+        query = sa.select(c.status, self._priced_in(), sa.func.count(), *sums, *averaged, *money)
         query = query.where(*map(sa.text, where))
         return query.group_by(c.status, sa.literal_column(_CURRENCY))
+
+    def _priced_in(self) -> Any:
+        """The currency of a call's price, as it is written."""
+        written: Any = sa.literal_column(f"CASE WHEN total_price IS NOT NULL THEN {self._dialect.idioms.currency} END")
+        return written.label(_CURRENCY)
+
+    @_kept
+    def tallies(self, where: tuple[str, ...], bounds_ms: tuple[int, ...]) -> Any:
+        """Counts and exact sums of the API calls, a row for each model, status, currency and interval of latency."""
+        c = API_CALL.table.c
+        name: Any = sa.literal_column(self._grammar.distinct.format(column="model_name"))
+        cases = [f"WHEN latency_ms <= {int(bound)} THEN {number}" for number, bound in enumerate(bounds_ms)]
+        interval: Any = sa.literal_column(
+            f"CASE WHEN latency_ms IS NULL THEN NULL {' '.join(cases)} ELSE {len(bounds_ms)} END"
+        )
+        counts = [sa.func.count(), sa.func.count(c.total_price)]
+        sums = [sa.func.sum(column) for column in (c.prompt_tokens, c.completion_tokens, c.latency_ms)]
+        money = self._dialect.idioms.money_sums(c.total_price)
+        groups = [name.label(_NAME), c.status, self._priced_in(), interval.label(_INTERVAL)]
+        query = sa.select(*groups, *counts, *sums, *money).where(*map(sa.text, where))
+        return query.group_by(*map(sa.literal_column, (_NAME, "status", _CURRENCY, _INTERVAL)))
 
     def _old(self) -> Any:
         return sa.text(self._grammar.before.format(column="create_time", **_moment_parameters("before")))

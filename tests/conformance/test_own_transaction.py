@@ -38,6 +38,7 @@ WRITES: dict[str, Callable[[Store], Awaitable[object]]] = {
 READS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "get": lambda store: store.get_session(SESSION),
     "statistics": lambda store: store.get_statistics(),
+    "tallies": lambda store: store.tally_calls((100,)),
     "stream": stream,
     "ping": lambda store: store.ping(),
 }
