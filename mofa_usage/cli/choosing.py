@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mofa_usage.cli.options import Calls, Printed, Which, database_url, pairs_of
+from mofa_usage import wording
+from mofa_usage.cli.options import Calls, Printed, Which, database_url, pairs_of, price_book
 from mofa_usage.cli.output import complain, print_rows
 from mofa_usage.cli.periods import period
 from mofa_usage.errors import UsageError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mofa_usage.records import QueryFilter
     from mofa_usage.usage import UsageFrame
 
-__all__ = ["Chosen", "chosen", "end_without_calls", "load", "loaded", "nothing"]
+__all__ = ["Chosen", "chosen", "end_without_calls", "load", "loaded", "nothing", "priced"]
 
 _NAMED = {
     "agent": ("agent_id", "agent_id", ("agent_name", "agent_code")),
@@ -169,6 +170,38 @@ def loaded(calls: Calls, printed: Printed, columns: Sequence[str]) -> "UsageFram
             print_rows(columns, [], printed)
         end_without_calls(calls, which)
     return usage
+
+
+def priced(usage: "UsageFrame", prices: str | None, start: datetime | None) -> "tuple[UsageFrame, str]":
+    """The calls, those without a price at that of the book which `--prices` names; and how many got one, in words.
+
+    Without the option nothing is said. Calls before `start` get a price, too, and are not counted.
+
+    Raises:
+        UsageError: there is no such price file, or the calls lack a column that prices need.
+        MissingExtraError: the extra `pricing` is not installed.
+    """
+    if prices is None:
+        return usage, ""
+    book = price_book(prices)
+    found = usage.with_prices(book)
+    before, after = (_price_counts(one, start) for one in (usage, found))
+    lacking, got = before["calls"] - before["priced_calls"], after["priced_calls"] - before["priced_calls"]
+    if not lacking:
+        return found, "every call had one already"
+    if not got:
+        return found, f"none for the {wording.calls(lacking)} without one in {book.source}"
+    estimated = after["estimated_calls"] - before["estimated_calls"]
+    roughly = f", {estimated:,} of them as an estimate" if estimated else ""
+    among = "" if got == lacking else f"{got:,} of the "
+    return found, f"{among}{wording.calls(lacking)} without one got it from {book.source}{roughly}"
+
+
+def _price_counts(usage: "UsageFrame", start: datetime | None) -> dict[str, int]:
+    from mofa_usage.analysis.asking import Usual
+
+    asked = Usual(("calls", "priced_calls", "estimated_calls"), about=("calls",))
+    return {"priced_calls": 0, "estimated_calls": 0, **usage.breakdown((), asked, start=start).row(0, named=True)}
 
 
 def end_without_calls(calls: Calls, which: Chosen) -> NoReturn:

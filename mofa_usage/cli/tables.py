@@ -65,8 +65,11 @@ _SHORTEST_NAME = 12
 _GAP = 2  # between two columns: padding, and the place of a line
 
 
-def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str, width: int) -> Text:
-    """The headline figures: the row of `summary`, whose money is in these currencies, for `width` columns."""
+def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str, width: int, prices: str = "") -> Text:
+    """The headline figures: the row of `summary`, whose money is in these currencies, for `width` columns.
+
+    `prices` says which calls got a price from a price book.
+    """
     period = f"{figures['first_call']:%Y-%m-%d %H:%M} to {figures['last_call']:%Y-%m-%d %H:%M} {tz}"
     made_by = (
         f"{count(figures[name])} {name if figures[name] != 1 else name[:-1]}" for name in ("models", "agents", "users")
@@ -74,6 +77,7 @@ def summary_panel(figures: Mapping[str, Any], currencies: Sequence[str], tz: str
     lines = {
         "calls": f"{count(figures['calls'])}, {percent(figures['success_rate'])} successful",
         "cost": _cost(figures, currencies),
+        **({"prices": prices} if prices else {}),
         "tokens": _tokens(figures),
         "latency": f"p50 {duration(figures['latency_p50'])}, p95 {duration(figures['latency_p95'])}",
         "first token": f"p50 {duration(figures['ttft_p50'])}, p95 {duration(figures['ttft_p95'])}",

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mofa_usage.cli.choosing import end_without_calls, load
-from mofa_usage.cli.options import By, Calls, Overwrite, Period, Printed, Url
-from mofa_usage.cli.output import announce, console, may_write, print_answer, print_rows
+from mofa_usage.cli.choosing import end_without_calls, load, priced
+from mofa_usage.cli.options import By, Calls, Overwrite, Period, Prices, Printed, Url
+from mofa_usage.cli.output import announce, complain, console, may_write, print_answer, print_rows
 from mofa_usage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def summary(
     sort: Sort = None,
     top: Top = None,
     intervals: Intervals = None,
+    prices: Prices = None,
 ) -> None:
     """Show what was used, what it cost and how long it took.
 
@@ -64,10 +65,15 @@ def summary(
     [bold]mofa-usage summary --by labels.team --label environment=production --filter "latency_ms > 1000" --csv[/bold]
 
     [bold]mofa-usage summary --measure success_rate --measure latency_p95 --intervals 0.95[/bold]
+
+    [bold]mofa-usage summary --prices prices.toml --by model_name --by price_source[/bold]
     """
     dimensions = by or ["model_name"]
     asked = [*(measures or ()), *([sort] if sort else [])]
-    past, which = load(calls, _needed(dimensions, asked), partial(_seen_from, dimensions, asked))
+    # What a call costs may depend on nearly all that is known of it.
+    columns = _needed(dimensions, asked) if prices is None else None
+    past, which = load(calls, columns, partial(_seen_from, dimensions, asked))
+    past, said = priced(past, prices, which.start)
     usage = past if past.start == which.start else past.between(which.start)
     if not len(usage):
         if printed.for_programs:
@@ -77,8 +83,10 @@ def summary(
         found = _answer(past, dimensions, measures, sort, which.start, intervals)
         answer, _ = _rows(found, top, is_sorted=sort is not None)
         print_answer(answer, printed)
+        if said:
+            complain(f"note: {said}")
         return
-    show_summary(usage, dimensions, measures=measures, sort=sort, top=top, past=past, intervals=intervals)
+    show_summary(usage, dimensions, measures=measures, sort=sort, top=top, past=past, intervals=intervals, prices=said)
 
 
 def _needed(by: Sequence[str], measures: Sequence[str]) -> list[str] | None:
@@ -154,17 +162,19 @@ def show_summary(
     top: int | None = None,
     past: "UsageFrame | None" = None,
     intervals: float | None = None,
+    prices: str = "",
 ) -> None:
     """Print the headline figures of `usage`, which has calls, and its breakdown by the dimensions `by`.
 
-    `past` has those calls and the ones before them that rolling measures look back at.
+    `past` has those calls and the ones before them that rolling measures look back at. `prices` says which calls got a
+    price from a price book.
     """
     from mofa_usage.cli.tables import breakdown_table, summary_panel
 
     shown, figures = console(), usage.summary()
     breakdown = _answer(usage if past is None else past, by, measures, sort, usage.start, intervals)
     answer, note = _rows(breakdown, top or _TOP, is_sorted=sort is not None)
-    shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz, shown.width))
+    shown.print(summary_panel(figures.row(0, named=True), figures.currencies, usage.tz, shown.width, prices))
     shown.print()
     given = {"droppable": ()} if measures else {}
     shown.print(breakdown_table(answer, width=shown.width, note=note, **given), soft_wrap=False)
@@ -179,6 +189,7 @@ def report(
         typer.Option("--days", min=1, help="The headline figures are for the last so many full days; 30, 7 or 1."),
     ] = None,
     overwrite: Overwrite = False,
+    prices: Prices = None,
 ) -> None:
     """Write an HTML report: one file that needs no network, for a screen, a phone and paper.
 
@@ -187,9 +198,12 @@ def report(
     [bold]mofa-usage report --url sqlite:usage.db[/bold]
 
     [bold]mofa-usage report may.html --start 2026-05 --tz Europe/Berlin --title "Usage in May" --overwrite[/bold]
+
+    [bold]mofa-usage report --url calls.parquet --prices list[/bold]
     """
     may_write(path, overwrite=overwrite)
     usage, which = load(calls)
+    usage, said = priced(usage, prices, which.start)
     from mofa_usage.report import write_report
 
     with console().status("Writing the report"):
@@ -197,6 +211,8 @@ def report(
     announce(path, " written, open it in a browser")
     if not len(usage):
         end_without_calls(calls, which)
+    if said:
+        announce("prices", f"  {said}")
 
 
 def notebook(

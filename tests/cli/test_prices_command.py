@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.shell import GOOD, HEADER, Shell, query
+from tests.cli.shell import GOOD, HEADER, Shell, figures, query
 
 
 @pytest.fixture
@@ -79,3 +79,41 @@ def test_an_import_prices_on_request(unpriced: Shell) -> None:
     priced = query(unpriced.folder / "usage.db", stored)
     assert [row[:2] for row in priced] == [("gpt-4", 0.0006), ("nobody-knows", None)]
     assert json.loads(priced[0][2])["price_source"].startswith("genai-prices")
+
+
+def test_a_summary_prices_on_request(unpriced: Shell) -> None:
+    unpriced.output("import", "calls.csv", "-u", "sqlite:usage.db")
+    asked = ("summary", "-u", "sqlite:usage.db", "--prices")
+    said = figures(unpriced.call(*asked, "list").stdout)
+    assert said["prices"].startswith("1 of the 2 calls without one got it from genai-prices ")
+    assert said["cost"].startswith("$0.0006 for 50.0% of the calls")
+    # An own price for what the list does not know: (10 * 0.10 + 5 * 2) / 1e6
+    (unpriced.folder / "prices.toml").write_text(
+        'currency = "USD"\n[[prices]]\nmodel = "nobody-*"\ninput = 0.10\noutput = 2\n'
+    )
+    done = unpriced.call(
+        *asked, "prices.toml", "--by", "model_name", "--measure", "cost", "--start", "2026-05", "--csv"
+    )
+    assert done.stdout.splitlines()[1:] == ["gpt-4,0.0006,USD", "nobody-knows,0.000011,USD"]
+    assert done.stderr.startswith("mofa-usage: note: 2 calls without one got it from prices.toml ")
+    assert query(unpriced.folder / "usage.db", "select sum(total_price) from entity_llm_api_call") == [(None,)]
+    assert unpriced.complaint(2, *asked, "missing.toml").startswith("price file missing.toml: ")
+
+
+def test_prices_that_change_nothing_are_said_to(unpriced: Shell) -> None:
+    (unpriced.folder / "calls.csv").write_text(f"{HEADER},total_price\n{GOOD},0.5\n")
+    unpriced.output("import", "calls.csv", "-u", "sqlite:usage.db")
+    priced = figures(unpriced.output("summary", "-u", "sqlite:usage.db", "--prices", "list"))
+    assert priced["prices"] == "every call had one already"
+    (unpriced.folder / "calls.csv").write_text(f"{HEADER}\n{GOOD.replace('gpt-4', 'nobody-knows')}\n")
+    unpriced.output("import", "calls.csv", "-u", "sqlite:other.db")
+    priced = figures(unpriced.call("summary", "-u", "sqlite:other.db", "--prices", "list").stdout)
+    assert priced["prices"].startswith("none for the 1 call without one in genai-prices ")
+
+
+def test_a_report_prices_on_request(unpriced: Shell) -> None:
+    unpriced.output("import", "calls.csv", "-u", "sqlite:usage.db")
+    done = unpriced.call("report", "-u", "sqlite:usage.db", "--prices", "list")
+    assert "prices  1 of the 2 calls without one got it from genai-prices " in done.stdout
+    page = (unpriced.folder / "report.html").read_text()
+    assert "50.0% of the 2 calls priced, 100% of these by a price book" in page
