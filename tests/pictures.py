@@ -184,12 +184,13 @@ def _table(studio: Studio) -> bytes:
 
 PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
     {
-        "overview": lambda studio: studio.report(1280, 860),
+        "overview": lambda studio: studio.report(1280, 1176),
         "agents": lambda studio: _image(studio.usage.cost(by=["agent_name"]).draw()),
         "change": _change,
         "completeness": _completeness,
         "clients": lambda studio: _image(studio.usage.breakdown(by=["day", "provider_name"], measures="calls").draw()),
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
+        "drivers": lambda studio: _image(studio.usage.slow_drivers(0.95).draw()),
         "efficiency": lambda studio: _image(studio.usage.cache_savings().draw()),
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
@@ -223,6 +224,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "tail": lambda studio: studio.terminal(
             "mofa-usage tail --url sqlite:usage.db --no-follow --last 12", columns=125
         ),
+        "waste": lambda studio: _image(studio.usage.waste(by="agent_name").draw(top=8)),
     }
 )
 """How each picture is made, by the name of its file in `mofa_usage/docs`."""

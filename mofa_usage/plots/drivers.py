@@ -71,7 +71,7 @@ def slow_drivers_of(frame: pl.DataFrame, *, top: int = 12, theme: look.Theme | N
     figure, groups, height = _listed(answer, rows, texts)
     for place, (group, row) in enumerate(zip(groups, rows, strict=True)):
         _bar(figure, place, row["slow_share"], look.ACCENT, _hover(answer, group, ["slow_share"], texts[place]))
-    marks = {"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": look.OTHER.color}}
+    marks = {"symbol": "line-ns", "size": 12, "line": {"width": 3, "color": look.OTHER.color}}
     figure.add_scatter(
         x=[row["call_share"] for row in rows], y=list(range(len(rows))), mode="markers", marker=marks,
         hoverinfo="skip", showlegend=False,
