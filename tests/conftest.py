@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mofa_usage.pricing import PriceBook
 from mofa_usage.schema import metadata
 from mofa_usage.stores import Store, connect
+from tests import spark
 from tests.leaks import opened
 from tests.object_store import ObjectStore
 from tests.object_store import object_store as running_object_store
@@ -218,6 +219,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"(postgres, mariadb, mysql); default: {','.join(BACKENDS)}",
     )
     parser.addoption("--proof", action="store_true", help="run the tests marked proof with all their trials")
+    parser.addoption("--spark", action="store_true", help="run the tests on a Spark cluster (tests/spark), with -n0")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -230,6 +232,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared_only: for backends whose database a second store can connect to")
     if config.getoption("--proof"):
         os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
+    if config.getoption("--spark") and not spark.is_installed():
+        raise pytest.UsageError("--spark needs pyspark: pip install -e '.[all,test,spark]'")
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
 
 
@@ -241,9 +245,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if absent := more.missing():
+    absent, config = more.missing(), terminalreporter.config
+    said = [f"The SDKs of {', '.join(absent)}: they are not installed; the extra `sdks` brings them."] if absent else []
+    said += [] if config.getoption("--spark") else ["Spark: `pytest -n0 --spark tests/spark`, with the extra `spark`."]
+    if said:
         terminalreporter.section("left out")
-        terminalreporter.line(f"The SDKs of {', '.join(absent)}: they are not installed; the extra `sdks` brings them.")
+    for line in said:
+        terminalreporter.line(line)
 
 
 _CHOSEN = pytest.StashKey[list[Backend]]()

@@ -1,17 +1,18 @@
 """Questions about calls: a frame of calls in, a small frame of numbers out.
 
-`breakdown` composes any measures and dimensions of `mofa_usage.measures`; the others are the breakdowns that
-everybody asks for. All of them run on Polars frames and on DuckDB relations with equal results: the definitions are
-written once, in the terms of Narwhals, and whatever engines would do differently (local time, division, rounding,
-nothing) is done here, on integers before they group and on the small frame after it.
+`breakdown` composes any measures and dimensions of `mofa_usage.measures`; the others are the breakdowns that everybody
+asks for. All of them run on Polars, DuckDB and Spark with equal results: the definitions are written once, in the terms
+of Narwhals, and whatever engines would do differently (local time, division, rounding, nothing) is done here, on
+integers before they group and on the small frame after it.
 
 - `intervals` says how sure a rate or percentile of so many calls is, in plain Python, and `ordered` picks the values
   of the calls that are the ends of those of percentiles.
-- `engine` opens frames, `predicates` filters them, `asking` checks what is asked, `buckets` turns time into integers,
-  `aggregates` says what the engine computes, `currencies` keeps money apart, `folding` makes what is not heaviest one
-  group, `levels` groups the calls and, for totals, the levels above (with `grouping_sets`), `grouping` puts these
-  together, `gaps` fills series, `shares` and `windows` compute measures made of others, `quantiles` the percentiles of
-  money, `questions` has the usual ones, `spread` counts calls by duration, cost or tokens.
+- `engine` opens frames (`spark_groups` has what only Spark does in its own way), `predicates` filters them, `asking`
+  checks what is asked, `buckets` turns time into integers, `aggregates` says what the engine computes, `currencies`
+  keeps money apart, `folding` makes what is not heaviest one group, `levels` groups the calls and, for totals, the
+  levels above (with `grouping_sets`), `grouping` puts these together, `gaps` fills series, `shares` and `windows`
+  compute measures made of others, `quantiles` the percentiles of money, `questions` has the usual ones, `spread` counts
+  calls by duration, cost or tokens.
 """
 
 from mofa_usage.errors import require

@@ -26,7 +26,7 @@ from mofa_usage.analysis.quantiles import Ranked, fraction, places
 from mofa_usage.analysis.quotients import quotients
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Aggregate, Bound, Condition, Dimension, Measure, Quotient, Ratio
-from mofa_usage.reading.columns import MONEY, NIL
+from mofa_usage.reading.columns import MONEY, NIL, bare
 
 __all__ = ["Plan", "key", "measured", "readable"]
 
@@ -48,11 +48,12 @@ _COMPARED: Mapping[str, Callable[[Any, Any], nw.Expr]] = MappingProxyType(
 class Plan:
     """The aggregates that some measures need, each under a column of its own in the engine's result.
 
-    `schema` is that of the frame of calls; the names of the columns of the result begin with `prefix`.
+    `calls` are what they are computed of; the names of the columns of the result begin with `prefix`.
     """
 
-    def __init__(self, measures: Iterable[Measure], schema: Mapping[str, Any], prefix: str = "a") -> None:
-        self._schema = schema
+    def __init__(self, measures: Iterable[Measure], calls: LazyCalls, prefix: str = "a") -> None:
+        self._calls = calls
+        self._schema = calls.schema
         self._prefix = prefix
         self._names: dict[Aggregate, str] = {}
         for measure in measures:
@@ -70,9 +71,9 @@ class Plan:
         quotients = dict.fromkeys(part.value for part in self._names if isinstance(part.value, Quotient))
         columns |= dict.fromkeys([WEIGHT] if WEIGHT in self._schema else [])
         return {
-            column: currency_of(self._schema) if column == "currency" else readable(column, self._schema[column])
+            _column(column): currency_of(self._schema) if column == "currency" else readable(column, self._calls)
             for column in columns
-        } | {_column(quotient): _quotient(quotient) for quotient in quotients}
+        } | {_column(quotient): _quotient(quotient, self._calls) for quotient in quotients}
 
     def ranked(self, selected: nw.LazyFrame[Any], keys: Iterable[str]) -> nw.LazyFrame[Any]:
         """Those columns with what the quantiles of money need beside them, for groups by `keys`."""
@@ -263,7 +264,7 @@ class Plan:
         """The value of a call that takes part in the aggregate, null for the others."""
         of = aggregate.value
         value = nw.lit(1) if of is None else nw.col(_column(of))
-        conditions = [_met(condition) for condition in aggregate.where]
+        conditions = [_met(condition, nw.col(_column(condition.column))) for condition in aggregate.where]
         if aggregate.function == "distinct" and isinstance(of, str) and self._schema[of] == nw.String:
             conditions.append(value != NIL)
         return nw.when(*conditions).then(value) if conditions else value
@@ -293,16 +294,17 @@ def _ends_of_rates(numerator: pl.Series, denominator: pl.Series, bound: Bound) -
     return pl.Series(ends, dtype=pl.Float64)
 
 
-def readable(column: str, dtype: Any) -> nw.Expr:
+def readable(column: str, calls: LazyCalls) -> nw.Expr:
     """A column in the type that it is counted in: integers as Int64, since the sum of smaller ones can wrap.
 
     Raises:
         UsageError: prices that are not exact.
     """
+    dtype = calls.schema[column]
     exact = isinstance(dtype, nw.Decimal) and dtype.scale <= MONEY.scale
     if not exact and (column == "total_price" or isinstance(dtype, nw.Decimal)):
         raise UsageError(f"column {column!r} is {dtype}; money must be a Decimal of at most 10 places")
-    expression = nw.col(column)
+    expression = calls.column(column)
     return expression.cast(nw.Int64) if dtype.is_integer() and dtype != nw.Int64 else expression
 
 
@@ -327,28 +329,29 @@ def _case(category: Dimension, calls: LazyCalls) -> nw.Expr:
 
 
 def _stated(column: str, calls: LazyCalls) -> nw.Expr:
-    return currency_of(calls.schema) if column == "currency" else nw.col(column)
+    return currency_of(calls.schema) if column == "currency" else calls.column(column)
 
 
 def _column(value: str | Quotient) -> str:
-    return value if isinstance(value, str) else f"({value.name})"  # apart from a column of that name
+    """What a value is called between the calls and their groups."""
+    return bare(value) if isinstance(value, str) else f"({value.name})"  # apart from a column of that name
 
 
-def _quotient(quotient: Quotient) -> nw.Expr:
-    above: nw.Expr = nw.col(quotient.numerator)
-    below: nw.Expr = nw.col(quotient.denominator)
+def _quotient(quotient: Quotient, calls: LazyCalls) -> nw.Expr:
+    above, below = calls.column(quotient.numerator), calls.column(quotient.denominator)
     if quotient.numerator_less is not None:
-        above = above - nw.col(quotient.numerator_less)
+        above = above - calls.column(quotient.numerator_less)
     if quotient.denominator_less:
         below = below - quotient.denominator_less
     divisor = below.cast(nw.Float64) / float(quotient.scale) if quotient.scale != 1 else below.cast(nw.Float64)
-    computed = nw.when(*(_met(condition) for condition in quotient.where)).then(above.cast(nw.Float64) / divisor)
-    return computed if quotient.recorded is None else nw.coalesce(nw.col(quotient.recorded), computed)
+    conditions = (_met(condition, calls.column(condition.column)) for condition in quotient.where)
+    computed = nw.when(*conditions).then(above.cast(nw.Float64) / divisor)
+    return computed if quotient.recorded is None else nw.coalesce(calls.column(quotient.recorded), computed)
 
 
-def _met(condition: Condition, column: nw.Expr | None = None) -> nw.Expr:
-    """Whether a call meets a condition on a column, by default the one that it names."""
-    return _COMPARED[condition.operator](nw.col(condition.column) if column is None else column, condition.value)
+def _met(condition: Condition, column: nw.Expr) -> nw.Expr:
+    """Whether a call meets a condition on a column."""
+    return _COMPARED[condition.operator](column, condition.value)
 
 
 def _values_of(quantile: Aggregate) -> Aggregate:

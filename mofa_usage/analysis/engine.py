@@ -1,11 +1,12 @@
 """The calls of an analysis, on whichever engine holds them.
 
-Narwhals speaks to Polars and DuckDB in one language, so that an analysis is written once. Where that language does not
-reach, engines differ by an entry in the table `_ENGINES`, and nowhere else:
+Narwhals speaks to Polars, DuckDB and Spark in one language, so that an analysis is written once. Where that language
+does not reach, engines differ by an entry in the table `_ENGINES`, and nowhere else:
 
 - the microseconds of an instant, without which local time would depend on the zone of somebody's DuckDB connection;
 - whether several quantiles of one column may be asked for at once, which saves an SQL engine a quarter of its time;
-- grouping the same calls by several sets of keys, and gathering the values of each group.
+- grouping the same calls by several sets of keys, and picking from the values of each group in order;
+- names, which Spark takes for ways into a struct.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,13 +21,15 @@ import narwhals as nw
 import polars as pl
 
 from mofa_usage.analysis.grouping_sets import Undivided, duckdb_sets, polars_sets
-from mofa_usage.analysis.ordered import duckdb_lists, polars_lists
+from mofa_usage.analysis.ordered import Picked, duckdb_picked, polars_picked
+from mofa_usage.analysis.spark_groups import spark_microseconds, spark_picked, spark_sets
 from mofa_usage.errors import UsageError
-from mofa_usage.reading.columns import CALL_SCHEMA
+from mofa_usage.reading.columns import CALL_SCHEMA, bare
+from mofa_usage.reading.spark import SparkFrame, is_spark
 
-__all__ = ["MOMENT", "WEIGHT", "LazyCalls", "Native", "collect", "grouping_sets", "lists", "open_calls"]
+__all__ = ["MOMENT", "WEIGHT", "LazyCalls", "Native", "collect", "grouping_sets", "open_calls", "picked"]
 
-Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation"
+Native: TypeAlias = "pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | SparkFrame"
 """What holds the calls: a frame or relation with the columns of `reading.columns.CALL_SCHEMA`, or some of them."""
 
 MOMENT = "create_time_us"
@@ -54,24 +57,29 @@ class Engine:
 
     `microseconds` adds columns to a native frame that count the microseconds since the epoch of others (new name ->
     column of instants). `quantile_lists`: Narwhals hands a list of quantiles through to it, and it returns a list.
-    `grouping_sets` groups a native frame by several sets of keys, see `mofa_usage.analysis.grouping_sets`; `lists`
-    gathers the values of each group, see `mofa_usage.analysis.ordered`.
+    `grouping_sets` groups a native frame by several sets of keys, see `mofa_usage.analysis.grouping_sets`; `picked`
+    picks from the values of each group in order, see `mofa_usage.analysis.ordered`. `called` says what a column of the
+    calls is called in the native frame.
     """
 
     microseconds: Callable[[Any, Mapping[str, str]], Any]
     quantile_lists: bool
     grouping_sets: Callable[[Any, Sequence[Sequence[str]], Undivided], list[pl.DataFrame]]
-    lists: Callable[[Any, Sequence[str], Sequence[str]], pl.DataFrame]
+    picked: Callable[[Any, Sequence[Sequence[str]], Sequence[str], Sequence[Picked]], list[pl.DataFrame]]
+    called: Callable[[str], str] = str
 
 
+_SPARK = Engine(spark_microseconds, quantile_lists=True, grouping_sets=spark_sets, picked=spark_picked, called=bare)
 _ENGINES: Mapping[nw.Implementation, Engine] = MappingProxyType(
     {
         nw.Implementation.POLARS: Engine(
-            _polars_microseconds, quantile_lists=False, grouping_sets=polars_sets, lists=polars_lists
+            _polars_microseconds, quantile_lists=False, grouping_sets=polars_sets, picked=polars_picked
         ),
         nw.Implementation.DUCKDB: Engine(
-            _duckdb_microseconds, quantile_lists=True, grouping_sets=duckdb_sets, lists=duckdb_lists
+            _duckdb_microseconds, quantile_lists=True, grouping_sets=duckdb_sets, picked=duckdb_picked
         ),
+        nw.Implementation.PYSPARK: _SPARK,
+        nw.Implementation.PYSPARK_CONNECT: _SPARK,
     }
 )
 
@@ -87,6 +95,10 @@ class LazyCalls:
     def quantile_lists(self) -> bool:
         """Whether the engine computes several quantiles at once."""
         return _ENGINES[self.frame.implementation].quantile_lists
+
+    def column(self, name: str) -> nw.Expr:
+        """A column of the calls as an expression."""
+        return nw.col(_ENGINES[self.frame.implementation].called(name))
 
     def require(self, columns: Iterable[str], reason: str) -> None:
         """Check that the frame has the columns.
@@ -107,7 +119,8 @@ class LazyCalls:
         }
         if not absent:
             return self
-        nulls = {column: nw.lit(None, dtype) for column, dtype in absent.items()}
+        called = _ENGINES[self.frame.implementation].called
+        nulls = {called(column): nw.lit(None, dtype) for column, dtype in absent.items()}
         return LazyCalls(self.frame.with_columns(**nulls), {**self.schema, **absent})
 
     def between(self, start: datetime | None, end: datetime | None) -> "LazyCalls":
@@ -137,16 +150,18 @@ class LazyCalls:
 
 
 def open_calls(native: Native) -> LazyCalls:
-    """The calls in a Polars frame, lazy frame or DuckDB relation.
+    """The calls in a Polars frame, lazy frame, DuckDB relation or Spark frame.
 
     Raises:
         UsageError: it is something else, or its times have no zone.
     """
     lazy = native.lazy() if isinstance(native, pl.DataFrame) else native
-    if not isinstance(lazy, pl.LazyFrame | duckdb.DuckDBPyRelation):
-        raise UsageError(f"cannot analyse a {type(native).__name__}; give a Polars frame or a DuckDB relation")
-    frame: nw.LazyFrame[Any] = nw.from_native(lazy)
-    schema = dict(frame.collect_schema())
+    if not is_spark(lazy) and not isinstance(lazy, pl.LazyFrame | duckdb.DuckDBPyRelation):
+        kind = type(native).__name__
+        raise UsageError(f"cannot analyse a {kind}; give a Polars frame, a DuckDB relation or a Spark frame")
+    frame: nw.LazyFrame[Any] = nw.from_native(lazy.toDF(*map(bare, lazy.columns)) if is_spark(lazy) else lazy)
+    names = lazy.columns if is_spark(lazy) else frame.collect_schema().names()
+    schema = dict(zip(names, frame.collect_schema().values(), strict=True))
     time = schema.get("create_time")
     if time is None:
         return LazyCalls(frame, schema)
@@ -171,9 +186,11 @@ def grouping_sets(frame: nw.LazyFrame[Any], sets: Sequence[Sequence[str]], asked
     return _ENGINES[frame.implementation].grouping_sets(frame.to_native(), sets, asked)
 
 
-def lists(frame: nw.LazyFrame[Any], keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
-    """The groups by the keys, with the values of each in lists: in any order, without nulls."""
-    return _ENGINES[frame.implementation].lists(frame.to_native(), keys, columns)
+def picked(
+    frame: nw.LazyFrame[Any], sets: Sequence[Sequence[str]], columns: Sequence[str], wanted: Sequence[Picked]
+) -> list[pl.DataFrame]:
+    """For each set of keys the groups, with what is wanted of their values in the columns; the first has all keys."""
+    return _ENGINES[frame.implementation].picked(frame.to_native(), sets, columns, wanted)
 
 
 def _with_microseconds(frame: nw.LazyFrame[Any], columns: Mapping[str, str]) -> nw.LazyFrame[Any]:

@@ -54,7 +54,7 @@ def breakdown(
     """Measures of the calls, by dimensions.
 
     Args:
-        native: a Polars frame or lazy frame, or a DuckDB relation, with those columns of
+        native: a Polars frame or lazy frame, a DuckDB relation or a frame of Spark, with those columns of
             `mofa_usage.reading.columns.CALL_SCHEMA` that the measures and dimensions need.
         by: names of `mofa_usage.measures.DIMENSIONS`, `labels.NAME`, `session.NAME`, further columns of the frame that
             hold text, whole numbers, flags or dates, and dimensions of your own. None: by model, where there is such a
@@ -214,7 +214,7 @@ def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock:
     wanted = complete.between(first.start, first.end)
     keys = keys_of(first, wanted, clock, fold)
     depths = max(map(_depths, together), key=len)
-    plan = Plan(measures, wanted.schema)
+    plan = Plan(measures, wanted)
     if any((one.ranked or one.totals) and one.measures[0].of_money for one in together):
         plan.add(_CALLS)
     if money:
@@ -253,7 +253,7 @@ def _apart(
         for measure in money
         for currency, column in money_columns(measure.name, currencies).items()
     }
-    plan = Plan(measures.values(), calls.schema, prefix="m")
+    plan = Plan(measures.values(), calls, prefix="m")
     apart = {}
     for depth, found in levels(calls, keys, plan, list(results)).items():
         if names := list(keys.names(depth)):

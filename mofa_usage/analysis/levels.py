@@ -15,9 +15,8 @@ import polars as pl
 from mofa_usage.analysis.aggregates import Plan, key
 from mofa_usage.analysis.asking import OTHER_MARK, Asked
 from mofa_usage.analysis.buckets import BUCKETS, Clock
-from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets, lists
+from mofa_usage.analysis.engine import LazyCalls, collect, grouping_sets, picked
 from mofa_usage.analysis.folding import Fold, Keys
-from mofa_usage.analysis.ordered import picked
 
 __all__ = ["keys_of", "labels", "levels"]
 
@@ -56,8 +55,8 @@ def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> d
         found = _several(selected, names, plan)
     values, wanted = plan.ordered()
     if wanted:
-        gathered = lists(selected.select(*names[0], **values), names[0], list(values))
-        found = _all_beside(found, picked(gathered, names, wanted), names)
+        ordered = picked(selected.select(*names[0], **values), names, list(values), wanted)
+        found = _all_beside(found, ordered, names)
     return dict(zip(depths, map(plan.unpacked, found), strict=True))
 
 

@@ -8,6 +8,7 @@ all engines. Of larger groups, those of the levels above, the lists are those of
 Whatever else is asked of the same values, their percentiles, is taken from the same lists.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from mofa_usage.analysis.grouping_sets import interpolated
 from mofa_usage.analysis.intervals import order_ranks
 from mofa_usage.measures import Bound
 
-__all__ = ["Picked", "duckdb_lists", "picked", "polars_lists"]
+__all__ = ["Picked", "duckdb_picked", "places_of", "polars_picked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,38 @@ class Picked:
     bound: Bound | None
 
 
-def duckdb_lists(relation: Any, keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+def duckdb_picked(
+    relation: Any, sets: Sequence[Sequence[str]], columns: Sequence[str], wanted: Sequence[Picked]
+) -> list[pl.DataFrame]:
+    """For each set of keys the groups and what is wanted of their values in the columns; the first set has all keys."""
+    return _picked(_duckdb_lists(relation, sets[0], columns), sets, wanted)
+
+
+def polars_picked(
+    frame: pl.LazyFrame, sets: Sequence[Sequence[str]], columns: Sequence[str], wanted: Sequence[Picked]
+) -> list[pl.DataFrame]:
+    """The same of a Polars frame."""
+    return _picked(_polars_lists(frame, sets[0], columns), sets, wanted)
+
+
+def places_of(one: Picked, number: int) -> tuple[int | None, int | None]:
+    """Between which places, from 0, of so many values in order it lies: an end is at one, or beyond all of them."""
+    if one.bound is not None:
+        rank = order_ranks(number, one.quantile, one.bound.level)[one.bound.is_upper]
+        at = None if rank is None else rank - 1
+        return at, at
+    place = (number - 1) * one.quantile
+    return math.floor(place), math.ceil(place)
+
+
+def _duckdb_lists(relation: Any, keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
     """The groups by the keys with their values in each column, in any order and without nulls; names are ours."""
     lists = (f"list({column}) FILTER ({column} IS NOT NULL) AS {column}" for column in columns)
     found: pl.DataFrame = relation.aggregate(", ".join([*keys, *lists]), ", ".join(keys)).pl()
     return found
 
 
-def polars_lists(frame: pl.LazyFrame, keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+def _polars_lists(frame: pl.LazyFrame, keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
     """The same of a Polars frame."""
     values = [pl.col(column).drop_nulls() for column in columns]
     if keys:
@@ -46,7 +71,7 @@ def polars_lists(frame: pl.LazyFrame, keys: Sequence[str], columns: Sequence[str
     return frame.select(one.implode() for one in values).collect()
 
 
-def picked(lists: pl.DataFrame, sets: Sequence[Sequence[str]], wanted: Sequence[Picked]) -> list[pl.DataFrame]:
+def _picked(lists: pl.DataFrame, sets: Sequence[Sequence[str]], wanted: Sequence[Picked]) -> list[pl.DataFrame]:
     """For each set of keys the groups and what is wanted of their values; the first set has the keys of the lists."""
     columns = list(dict.fromkeys(one.column for one in wanted))
     found = []
@@ -71,8 +96,7 @@ def _ranked(values: pl.Series, wanted: Sequence[Picked]) -> pl.DataFrame:
     for number in different:
         for one in wanted:
             if one.bound is not None:
-                rank = order_ranks(number, one.quantile, one.bound.level)[one.bound.is_upper]
-                ranks[one.name].append(None if rank is None else rank - 1)
+                ranks[one.name].append(places_of(one, number)[0])
     places = pl.DataFrame(
         {"n": different, **{_at(name): pl.Series(found, dtype=pl.Int64) for name, found in ranks.items()}}
     )

@@ -37,7 +37,18 @@ from mofa_usage.schema import Kind
 from mofa_usage.values import exact_price
 from mofa_usage.zones import Moment, instant
 
-__all__ = ["Equal", "Expression", "Predicate", "checked", "filtered_frame", "filtered_relation", "predicates", "within"]
+__all__ = [
+    "Equal",
+    "Expression",
+    "Predicate",
+    "checked",
+    "filtered_frame",
+    "filtered_relation",
+    "predicates",
+    "refusing",
+    "shown",
+    "within",
+]
 
 Expression: TypeAlias = nw.Expr | pl.Expr
 """An expression that is true of the calls that are meant; one of Polars needs them in memory."""
@@ -215,14 +226,14 @@ def checked(calls: duckdb.DuckDBPyRelation, predicate: Predicate) -> Predicate:
             "these calls are not in memory, so they cannot meet an expression of Polars; give SQL text or an "
             "expression of Narwhals, or load them first (usage.frame)"
         )
-    with _refusing(predicate):
+    with refusing(predicate):
         filtered_relation(calls, predicate)
         if isinstance(predicate, str):
             kinds = {*map(str, calls.project(duckdb.SQLExpression(predicate)).types)}
         else:
             kinds = {*map(str, nw.from_native(calls).select(predicate).collect_schema().values())}
     if kinds - {"BOOLEAN", "Boolean"}:
-        raise UsageError(f"{_shown(predicate)} is not true or false of a call: it is {', '.join(sorted(kinds))}")
+        raise UsageError(f"{shown(predicate)} is not true or false of a call: it is {', '.join(sorted(kinds))}")
     return predicate
 
 
@@ -239,31 +250,32 @@ def filtered_frame(
     if isinstance(predicate, str):
         calls = opened(frame.lazy())  # of which DuckDB asks for the columns that it needs only
         checked(calls, predicate)
-        with _refusing(predicate):
+        with refusing(predicate):
             # DuckDB keeps the order, so this is a mask.
             met = pl.DataFrame(pl.from_arrow(calls.project(duckdb.SQLExpression(predicate)).to_arrow_table()))
     else:
-        with _refusing(predicate):
+        with refusing(predicate):
             lazy: Any = frame.lazy() if isinstance(predicate, pl.Expr) else nw.from_native(frame.lazy())
             met = lazy.select(predicate).collect()
             met = met if isinstance(met, pl.DataFrame) else met.to_native()
     if set(met.schema.values()) != {pl.Boolean()} or met.height != frame.height:
         kinds = ", ".join(sorted({*map(str, met.schema.values())}))
-        raise UsageError(f"{_shown(predicate)} is not true or false of each call: it is {met.height} x {kinds}")
+        raise UsageError(f"{shown(predicate)} is not true or false of each call: it is {met.height} x {kinds}")
     return frame.filter(pl.all_horizontal(met))
 
 
-def _shown(predicate: Predicate) -> str:
+def shown(predicate: Predicate) -> str:
+    """What a predicate is called in a message."""
     return f"the filter {predicate!r}" if isinstance(predicate, str) else f"the filter {predicate}"
 
 
 @contextmanager
-def _refusing(predicate: Predicate) -> Iterator[None]:
+def refusing(predicate: Predicate) -> Iterator[None]:
     """What an engine raises as the refusal of a predicate, which is the user's own."""
     try:
         yield
     except Exception as error:
-        raise UsageError(f"{_shown(predicate)} cannot be met: {sentence(error)}") from error
+        raise UsageError(f"{shown(predicate)} cannot be met: {sentence(error)}") from error
 
 
 def _sql_equal(wanted: Equal, calls: duckdb.DuckDBPyRelation) -> duckdb.Expression:

@@ -91,7 +91,7 @@ def distribution(
     keys = {f"k{position}": key(dimension, calls) for position, dimension in enumerate(dimensions)}
     # All calls are in one class, or those of each currency, whose bins have nothing to do with each other.
     classes = currency_of(calls.schema) if money else nw.lit("")
-    value = readable(column, calls.schema[column])
+    value = readable(column, calls)
     chosen = calls.between(*time_range(start, end, zone(tz))).frame.select(**keys, apart=classes, value=value)
     chosen = chosen.filter(~nw.col("value").is_null())
     edges = _edges(chosen, bins, money=money)

@@ -107,7 +107,7 @@ class _Windows:
         columns: list[pl.Series] = []
         for names, compute in ((merged, self._merged), (apart, self._regrouped)):
             if names:
-                plan = Plan([measures[name] for name in names], self._calls.schema)
+                plan = Plan([measures[name] for name in names], self._calls)
                 plan.add(_CALLS)
                 on = [*self._groups, _AT]
                 found = self._rows.join(compute(plan), on=on, how="left", nulls_equal=True, maintain_order="left")

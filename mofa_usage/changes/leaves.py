@@ -126,7 +126,7 @@ def read_leaves(
 
     Every call is in one of the periods. `distinct` says about how many values each dimension has.
     """
-    keys, plan = keys_by(dimensions, calls, tz), Plan((), calls.schema)
+    keys, plan = keys_by(dimensions, calls, tz), Plan((), calls)
     plan.add(*parts.aggregates.values())
     times = [name for name in ("create_time",) if name in calls.schema]
     selected = calls.frame.select(**{**{name: nw.col(name) for name in times}, **plan.values(), **keys})

@@ -17,7 +17,8 @@ further columns `labels.NAME`, which belong to a source and not to every frame.
 How a value of any source becomes exact is in `exact.py`; `rows.py` does it with frames, `relation.py` with DuckDB.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +44,7 @@ __all__ = [
     "SESSION",
     "TIME",
     "CallColumn",
+    "bare",
     "call_column",
     "completion",
     "created_in",
@@ -242,8 +244,8 @@ def needed_columns(columns: Sequence[str], given: Collection[str]) -> list[str]:
 
 
 def status_in_words(value: str) -> str:
-    """The status that a word of somebody's frame or file says (`OK`, `Rate-Limited`, `500`), in the SQL that Polars and
-    DuckDB share; what says nothing stays as it is. Tables hold the five statuses and nothing else.
+    """The status that a word of somebody's frame or file says (`OK`, `Rate-Limited`, `500`), in the SQL that all
+    engines share; what says nothing stays as it is. Tables hold the five statuses and nothing else.
     """
     statuses = ", ".join(f"'{status}'" for status in ApiCallStatus)
     word = f"replace(replace(replace(lower({value}), '_', ''), '-', ''), ' ', '')"
@@ -254,12 +256,14 @@ def status_in_words(value: str) -> str:
     return f"CASE {' '.join(cases)} ELSE {value} END"
 
 
-def completion(name: str, known: Collection[str]) -> str:
-    """The column with what stands for its missing values, in the SQL that Polars and DuckDB share.
+def completion(name: str, known: Collection[str], quote: Callable[[str], str] | None = None) -> str:
+    """The column with what stands for its missing values, in the SQL that Polars, DuckDB and Spark share.
 
-    It is written in the exact columns, all that `needed_columns` says; `known` are those that the source has.
+    It is written in the exact columns, all that `needed_columns` says; `known` are those that the source has. `quote`
+    makes identifiers of names, by default `quoted`.
     """
-    value, column = quoted(name), call_column(name)
+    quote = quote or quoted
+    value, column = quote(name), call_column(name)
     missing = None if column is None else column.missing
     if name == "status":  # what we do not know is failed, and so is a null, which is in no list
         statuses = ", ".join(f"'{status}'" for status in ApiCallStatus)
@@ -277,9 +281,9 @@ def completion(name: str, known: Collection[str]) -> str:
         unknown = ", ".join(f"'{source}'" for source in _UNKNOWN_TOKENS[name])
         return f"CASE WHEN coalesce(token_source, '') NOT IN ({unknown}) THEN {value} END"
     if name == "agent_name" and "labels.agent" in known:
-        return f'coalesce({value}, "labels.agent")'
+        return f"coalesce({value}, {quote('labels.agent')})"
     if name == "provider_name" and "labels.provider" in known:
-        return f'coalesce("labels.provider", {value})'
+        return f"coalesce({quote('labels.provider')}, {value})"
     return value if missing is None or name == "currency" else f"coalesce({value}, '{missing}')"
 
 
@@ -287,6 +291,14 @@ def quoted(name: str) -> str:
     """A name as an identifier of SQL."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
+
+
+def bare(name: str) -> str:
+    """A name of nothing but small letters, digits, underscores, blanks, carets and semicolons, another for each name.
+
+    It needs no quotes on any engine, holds no way into a struct, and differs from others by more than its case.
+    """
+    return re.sub("[^a-z0-9_ ]", lambda found: f"^{ord(found[0]):x};", name)
 
 
 def literal(text: str) -> str:

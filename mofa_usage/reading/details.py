@@ -21,15 +21,15 @@ from mofa_usage.reading.columns import CallColumn, quoted
 from mofa_usage.schema import Kind
 from mofa_usage.values import read_json
 
-__all__ = ["NUMBERS", "naming", "sql_number", "sql_text_inside", "take_apart"]
+__all__ = ["NOTHING", "NUMBER", "NUMBERS", "naming", "sql_number", "sql_text_inside", "take_apart"]
 
 NUMBERS = (Kind.INTEGER, Kind.MONEY)
 """The kinds of values that are numbers in JSON."""
 
-_NUMBER = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
+NUMBER = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
 _FEW = 32  # rows that are decoded one by one where Polars cannot
 _PARTS = 32  # of a column that cannot be decoded at once
-_NOTHING = r'^\s*(?:null|false|-?0(?:\.0*)?|""|\[\s*\])\s*$'
+NOTHING = r'^\s*(?:null|false|-?0(?:\.0*)?|""|\[\s*\])\s*$'
 
 
 def naming(rows: pl.DataFrame, row: int) -> str:
@@ -135,7 +135,7 @@ class _Details:
     def _number(self, texts: pl.Series) -> pl.Series:
         frame = texts.to_frame("text")
         text = pl.col("text")
-        numbers = frame.select(pl.when(text.str.contains(_NUMBER)).then(text).cast(pl.Float64, strict=False))["text"]
+        numbers = frame.select(pl.when(text.str.contains(NUMBER)).then(text).cast(pl.Float64, strict=False))["text"]
         if numbers.null_count() > texts.null_count():
             row = (numbers.is_null() & texts.is_not_null()).arg_max() or 0
             what = f"{texts.name} is {texts[row][:40]!r} and no number"
@@ -145,7 +145,7 @@ class _Details:
 
 def _without_nothing(texts: pl.Series) -> pl.Series:
     frame = texts.to_frame("text")
-    return frame.select(pl.when(pl.col("text").str.contains(_NOTHING).not_()).then("text"))["text"]
+    return frame.select(pl.when(pl.col("text").str.contains(NOTHING).not_()).then("text"))["text"]
 
 
 def _as_text(value: Any) -> str | None:
@@ -170,7 +170,7 @@ def sql_text_inside(column: CallColumn, given: str, which: str) -> str:
         text = f"CAST({source} AS VARCHAR)"
     else:
         raise UsageError(f"the column {column.source} is {given}; details are read from JSON text")
-    nothing = f"regexp_matches({text}, '{_NOTHING}')"
+    nothing = f"regexp_matches({text}, '{NOTHING}')"
     value = f"json_extract_string({text}, {_pointer(column.key or '')})"
     refusal = _sql_refusal(column, which, "it is no JSON object")
     return (
@@ -184,7 +184,7 @@ def sql_number(column: CallColumn, which: str) -> str:
     text = quoted(column.name)
     refusal = _sql_refusal(column, which, f"{column.name} is no number")
     number = f"TRY_CAST({text} AS DOUBLE)"
-    is_number = f"regexp_matches({text}, '{_NUMBER}') AND {number} IS NOT NULL"
+    is_number = f"regexp_matches({text}, '{NUMBER}') AND {number} IS NOT NULL"
     return f"CASE WHEN {text} IS NULL THEN NULL WHEN {is_number} THEN {number} ELSE {refusal} END"
 
 

@@ -32,14 +32,14 @@ from mofa_usage.values import exact_price
 require("pyarrow", extra="analysis")
 import pyarrow as pa  # noqa: E402
 
-__all__ = ["STRICT", "Leeway", "Rule", "rule_of", "ten_places"]
+__all__ = ["STRICT", "TIME_TEXT", "Leeway", "Rule", "rule_of", "ten_places"]
 
 _SURE = 2**53  # from here on a float skips whole numbers
 _FEW_DIGITS = 100_000  # a float below has at most 15 digits when it has ten places, which it holds exactly
 _UUID = "^[0-9A-Fa-f-]{32,36}$"
 _CODE = "^[ \\t\\r\\n]*([A-Za-z]{3})[ \\t\\r\\n]*$"
 _HOUR = "(?:[01][0-9]|2[0-3])"
-_TIME_TEXT = (
+TIME_TEXT = (
     rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?"
     rf"(?:[Zz]|[+-]{_HOUR}(?::?[0-5][0-9])?)$"
 )
@@ -367,7 +367,7 @@ def _plain_times(texts: pl.Series) -> pl.Series | None:
 def _times_of_any_form(texts: pl.Series) -> pl.Series:
     plain = texts.str.contains(_PLAIN_TIME)
     if not plain.all():
-        upper = pl.when(pl.col("text").str.contains(_TIME_TEXT)).then(pl.col("text").str.to_uppercase())
+        upper = pl.when(pl.col("text").str.contains(TIME_TEXT)).then(pl.col("text").str.to_uppercase())
         whole = upper.str.replace("^(.{10}) ", "${1}T").str.replace("^(.{16})([Z+-])", "${1}:00${2}")
         written = whole.str.replace("([+-][0-9]{2})$", "${1}:00")
         texts = texts.to_frame("text").select(written)["text"]
@@ -390,7 +390,7 @@ def _sql_time(value: str, given: str, _: Leeway) -> str | None:
         return None
     time = f"TRY_CAST(upper({value}) AS TIMESTAMPTZ)"
     within = f"{time} BETWEEN TIMESTAMPTZ '{_FIRST}' AND TIMESTAMPTZ '{_LAST}'"
-    return f"CASE WHEN regexp_matches({value}, '{_TIME_TEXT}') AND {within} THEN {time} END"
+    return f"CASE WHEN regexp_matches({value}, '{TIME_TEXT}') AND {within} THEN {time} END"
 
 
 _TEXT = Rule("VARCHAR", "text", _text, _sql_text)

@@ -46,24 +46,34 @@ class Given:
     """What a source has.
 
     Attributes:
-        names: see `paths`.
+        names: every name of the source as SQL, as `paths` says.
         durations: the columns whose type says the unit.
         fits: whether a column of the frame (first) can be made of the type of a name of the source.
         sample: some rows of the names (first), at most `VOTERS`, in which one of the others (second) is above 0.
+        quote: how a column of the source is said.
     """
 
     names: Mapping[str, str]
     durations: Collection[str]
     fits: Callable[[str, str], bool]
     sample: Callable[[Sequence[str], Sequence[str]], list[dict[str, Any]]]
+    quote: Callable[[str], str] = quoted
+
+    def is_column(self, name: str) -> bool:
+        """Whether a name is that of a column, and no way into one."""
+        return self.names[name] == self.quote(name)
 
 
-def paths(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def paths(
+    columns: Mapping[str, Sequence[str]],
+    quote: Callable[[str], str] = quoted,
+    field_of: Callable[[str], str] = quoted,
+) -> dict[str, str]:
     """Every name of a source as SQL: its columns, and what is inside those that are structs (name -> fields)."""
     inside = {
-        f"{name}.{field}": f"{quoted(name)}.{quoted(field)}" for name, fields in columns.items() for field in fields
+        f"{name}.{field}": f"{quote(name)}.{field_of(field)}" for name, fields in columns.items() for field in fields
     }
-    return inside | {name: quoted(name) for name in columns}
+    return inside | {name: quote(name) for name in columns}
 
 
 def name_columns(given: Given, mapping: Mapping[str, str | None]) -> dict[str, str] | None:
@@ -77,7 +87,7 @@ def name_columns(given: Given, mapping: Mapping[str, str | None]) -> dict[str, s
         UsageError: the mapping names a column that is not there, or that no frame has.
     """
     names, mapped = given.names, _mapped(given.names, mapping)
-    own = {name for name in names if name not in mapped and name not in mapped.values() and _is_own(name, names)}
+    own = {name for name in names if name not in mapped and name not in mapped.values() and _is_own(name, given)}
     chosen = {column: name for column, name in mapped.items() if column not in _COUNTS}
     tokens = {column: name for column, name in mapped.items() if column in _COUNTS}
     counts, counted = _counts(given, own, tokens)
@@ -90,13 +100,14 @@ def name_columns(given: Given, mapping: Mapping[str, str | None]) -> dict[str, s
     if not mapping and found.keys() == own:
         return None
     used |= {*others.values()}
-    kept = {name: sql for name, sql in names.items() if name not in used and name not in mapped and sql == quoted(name)}
+    others_too = (name for name in names if name not in used and name not in mapped and given.is_column(name))
+    kept = {name: names[name] for name in others_too}
     return found | kept
 
 
-def _is_own(name: str, names: Mapping[str, str]) -> bool:
+def _is_own(name: str, given: Given) -> bool:
     """Whether a column of the source is called what a frame calls it."""
-    return call_column(name) is not None and names[name] == quoted(name)
+    return call_column(name) is not None and given.is_column(name)
 
 
 def _value(column: str, name: str, given: Given) -> str:

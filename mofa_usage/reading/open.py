@@ -19,6 +19,7 @@ from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
+from mofa_usage.reading.spark import SparkCalls, SparkFrame, is_spark
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import KNOWN_URLS, MEMORY_PATH, DatabaseUrl, backend_of, parse_url
 
@@ -37,9 +38,11 @@ class ArrowStream(Protocol):
         ...
 
 
-Source: TypeAlias = "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | ArrowStream"
-"""A database URL, an open store, a Parquet file, folder or pattern, a Polars frame, a DuckDB relation, or what gives
-Arrow data, like a frame of pandas."""
+Source: TypeAlias = (
+    "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | SparkFrame | ArrowStream"
+)
+"""A database URL, an open store, a Parquet file, folder or pattern, a Polars frame, a DuckDB relation, a Spark frame,
+or what gives Arrow data, like a frame of pandas."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -105,11 +108,13 @@ def open_source(
         return RelationCalls(lambda tz: source, leeway, named, borrowed=True)
     if isinstance(source, pl.DataFrame | pl.LazyFrame):
         return FrameCalls(source, leeway, named)
+    if is_spark(source):  # which gives Arrow data, too: all of it, here
+        return SparkCalls(source, leeway, named)
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
         return FrameCalls(frame_of_arrow(source), leeway, named)
     raise UsageError(
         f"a {type(source).__name__} is no source of calls; give a database URL, an open store, a Parquet path, "
-        "a frame of Polars or pandas, an Arrow table or a DuckDB relation"
+        "a frame of Polars, pandas or Spark, an Arrow table or a DuckDB relation"
     )
 
 

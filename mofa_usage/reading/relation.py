@@ -400,8 +400,13 @@ def as_calls(table: Any) -> pl.DataFrame:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """DuckDB's errors as ours."""
+    """The errors of DuckDB, and of Spark where it is in use, as ours."""
     try:
         yield
     except duckdb.Error as error:
         raise UsageError(f"DuckDB cannot read the calls: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("pyspark.errors"):
+            raise
+        said = str(error).partition("\n\nJVM stacktrace")[0].strip()
+        raise UsageError(f"Spark cannot read the calls: {said}") from error

@@ -8,7 +8,8 @@ usage.sql("SELECT model_name, count(*) AS calls FROM calls GROUP BY ALL")
 ```
 
 Databases, stores and Polars frames are read into memory when they are loaded. Parquet files and DuckDB relations are
-not: every question reads the columns that it needs, until somebody asks for the whole `frame`.
+not: every question reads the columns that it needs, until somebody asks for the whole `frame`. A frame of Spark is
+asked on its cluster, and only what is as small as an answer comes here.
 
 All of it is synchronous and starts no event loop, so that it works in a script, a notebook cell and inside a running
 loop alike; `load_usage_async` does not keep that loop waiting.
@@ -52,9 +53,11 @@ from mofa_usage.reading.labels import gather  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
 from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
 from mofa_usage.reading.selection import Selection  # noqa: E402
+from mofa_usage.reading.spark import SparkCalls  # noqa: E402
 from mofa_usage.repricing import Step  # noqa: E402
 from mofa_usage.usage.card import card  # noqa: E402
 from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation, Named  # noqa: E402
+from mofa_usage.usage.held_spark import HeldSpark  # noqa: E402
 from mofa_usage.usage.looks import Looks, NamesOfBoth  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
 from mofa_usage.usage.queries import answered, tables  # noqa: E402
@@ -82,8 +85,8 @@ def load_usage(
 
     Args:
         source: A database URL, an open store, a Parquet file, folder or pattern, a frame of Polars (also lazy) or
-            pandas, an Arrow table or what else gives Arrow data, or a DuckDB relation. A database is read by a
-            connection of our own, also that of a store.
+            pandas, an Arrow table or what else gives Arrow data, a DuckDB relation, or a frame of Spark. A database is
+            read by a connection of our own, also that of a store.
         filter: Only calls that meet it; both ends of its times are included. With its `limit` or `offset` the calls
             come newest first, else in no particular order.
         start: Only calls created at or after this: a datetime with a zone, a date, or ISO 8601 text. A date, and text
@@ -102,7 +105,7 @@ def load_usage(
             database takes longer than a second and a person is watching.
 
     Returns:
-        The calls; in memory (the result and one batch at most), or lazily for Parquet and DuckDB.
+        The calls; in memory (the result and one batch at most), or lazily for Parquet, DuckDB and Spark.
 
     Raises:
         UsageError: no such file, table, column or zone, a time without a zone, a column that cannot be cast exactly.
@@ -117,6 +120,10 @@ def load_usage(
         with told():
             calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question
         held: HeldCalls = HeldRelation(calls, selection)
+    elif isinstance(calls, SparkCalls):
+        with told():
+            calls.frame(selection)  # the same; what a worker finds in a row is refused when it comes to it
+        held = HeldSpark(calls, selection)
     else:
         batches = watched(calls.batches(selection), "Reading calls", partial(calls.count, selection), progress)
         held = HeldFrame(gather(batches) if columns is None else pl.concat(batches))
@@ -194,7 +201,11 @@ class UsageFrame(Reasons):
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
-        """The calls as a DuckDB relation, of a session of its own on the clock of `tz`."""
+        """The calls as a DuckDB relation, of a session of its own on the clock of `tz`.
+
+        Raises:
+            UsageError: they are on Spark, and `frame` has not brought them here.
+        """
         return self._held.relation(self.tz)
 
     @property
@@ -243,7 +254,7 @@ class UsageFrame(Reasons):
     def filter(self, *predicates: str | Expression, **equal: Any) -> "UsageFrame":
         """The calls that meet everything that is said of them; the zone, the period and the colours stay.
 
-        Calls of Parquet files and DuckDB relations stay lazy, too.
+        Calls of Parquet files, DuckDB relations and Spark stay lazy, too; on Spark no predicate is SQL text.
 
         Args:
             predicates: SQL text over the columns of the calls, as DuckDB reads it, on the clock of `tz` (on that of its

@@ -1,7 +1,7 @@
 """What a `UsageFrame` holds: the calls themselves, or a way to them.
 
-`HeldFrame` has the calls in memory, `HeldRelation` knows how DuckDB reads them. Both answer the same questions
-(`HeldCalls`), so that nothing above has to know which one it has; another engine is another class here.
+`HeldFrame` has the calls in memory, `HeldRelation` knows how DuckDB reads them, `held_spark.HeldSpark` how a cluster
+does. All answer the same questions (`HeldCalls`), so that nothing above has to know which one it has.
 
 Pickled, a `HeldFrame` is its frame. A `HeldRelation` of Parquet files is their paths and the selection, and opens them
 again where it is unpickled; one of a relation that somebody made cannot be opened elsewhere, so its calls are read and
@@ -29,7 +29,7 @@ from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, as_cal
 from mofa_usage.reading.selection import Selection
 from mofa_usage.repricing import Step
 
-__all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named"]
+__all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named", "names_in"]
 
 _ROW = "mofa_usage: row"
 _OTHER_CALLS = "SELECT 1 FROM information_schema.tables WHERE lower(table_name) = 'calls' LIMIT 1"
@@ -59,12 +59,16 @@ class HeldCalls(Named, Protocol):
         """How many calls there are."""
         ...
 
-    def native(self, tz: str) -> pl.DataFrame | duckdb.DuckDBPyRelation:
+    def native(self, tz: str) -> "analysis.Native":
         """The calls as an analysis reads them fastest."""
         ...
 
     def relation(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
-        """The calls as a relation that can be queried, with further tables; each comes with a cursor of its own."""
+        """The calls as a relation that can be queried, with further tables; each comes with a cursor of its own.
+
+        Raises:
+            UsageError: they are where no DuckDB is.
+        """
         ...
 
     @property
@@ -194,7 +198,7 @@ class HeldFrame:
 
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are counted now, because the frame may be gone when they are wanted."""
-        found = _names(self, dimension)
+        found = names_in(self, dimension)
         return lambda: found
 
 
@@ -300,14 +304,15 @@ class HeldRelation:
 
     def names(self, dimension: str | Dimension) -> Callable[[], pl.Series]:
         """See `HeldCalls`. They are looked for when they are wanted: that may read a whole column of many files."""
-        return partial(_names, self, dimension)
+        return partial(names_in, self, dimension)
 
 
 def _after(calls: duckdb.DuckDBPyRelation, step: Predicate | Step) -> duckdb.DuckDBPyRelation:
     return step.apply(calls) if isinstance(step, Step) else filtered_relation(calls, step)
 
 
-def _names(calls: HeldCalls, dimension: str | Dimension) -> pl.Series:
+def names_in(calls: HeldCalls, dimension: str | Dimension) -> pl.Series:
+    """The names in a dimension of calls, that with most calls first."""
     with told():
         counted = analysis.breakdown(calls.native("UTC"), dimension, "calls")
     return counted.to_series().drop_nulls().head(_MOST_NAMES).cast(pl.String)
