@@ -162,6 +162,31 @@ INVOICES = [
 ]  # fmt: skip
 
 
+DETAILS = (
+    *("cached_tokens", "cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "prompt_audio_tokens"),
+    *("reasoning_tokens", "completion_audio_tokens", "token_source", "served_model", "service_tier"),
+)
+
+
+@pytest.mark.proof
+@settings(max_examples=trials(4, 60), deadline=None)
+@given(
+    calls=st.lists(api_calls(), min_size=10, max_size=30),
+    gone=st.sets(st.sampled_from(DETAILS), min_size=1),
+    models=st.sets(st.sampled_from(MODELS), min_size=1, max_size=2),
+)
+def test_a_column_that_is_not_there_is_one_that_says_nothing(
+    calls: list[LLMApiCall], gone: set[str], models: set[str], book: PriceBook
+) -> None:
+    frame = frame_of(calls).filter(pl.col("model_name").is_in(models))  # of few models all rates may be short ones
+    database = duckdb.connect()
+    database.register("these", frame.with_columns(pl.lit(None, frame.schema[name]).alias(name) for name in gone))
+    database.register("without", frame.drop(gone))
+    null, absent = (by_id(with_parts(database.table(name), book)) for name in ("these", "without"))
+    for number, row in null.items():
+        assert absent[number] == {name: value for name, value in row.items() if name not in gone}
+
+
 def test_invoices_by_hand() -> None:
     """OpenAI, Anthropic and Google: US dollars per million tokens, from their price pages."""
     at = datetime(2026, 11, 20, 12, tzinfo=UTC)

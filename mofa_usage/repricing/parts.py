@@ -22,8 +22,9 @@ from mofa_usage.pricing.rates import PARTS
 from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.reading.relation import told
 from mofa_usage.repricing.charges import charged, own
-from mofa_usage.repricing.quoting import KIND, RATES, Answers, CallKind, Questions, ask, own_question
+from mofa_usage.repricing.quoting import DAY, KIND, RATES, UNSAID, Answers, CallKind, Questions, ask, own_question
 from mofa_usage.repricing.steps import asked, selected
+from mofa_usage.zones import utc
 
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
@@ -43,6 +44,8 @@ AsOf: TypeAlias = date | str
 """Of which day (UTC) prices are: of each call's own ("call"), of today ("now"), or of a date, also as ISO 8601 text."""
 
 PARTS_COLUMNS = (*(f"part_{name}" for name in PARTS), "part_total", "price_currency", "price_is_exact")
+_EARLIER = 1_000_000
+"""Days before 1970 that no call is of."""
 RATE_COLUMNS = tuple(f"rate_{name}" for name in RATES)
 
 
@@ -126,16 +129,21 @@ def ask_for(
     for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
         if name not in has:
             raise UsageError(f"prices need the column {name}, which was not loaded")
-    day = "CAST(create_time AT TIME ZONE 'UTC' AS DATE)" if on is None else "NULL"
-    kinds = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in _kind_columns(has).items())
-    sql = f"SELECT {kinds}, {day} AS day, count(*) FROM"
+    # What is null for all calls takes its time for each of them, and so does a clock that knows zones.
+    said = {name: sql for name, sql in _kind_columns(has).items() if sql != UNSAID}
+    kinds = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in said.items())
+    day = f"(epoch_us(create_time) + {_EARLIER * DAY}) // {DAY} - {_EARLIER}"  # which rounds down
+    sql = f"SELECT {kinds}, {day if on is None else 'CAST(NULL AS BIGINT)'} AS day, count(*) FROM"
     days: dict[CallKind, set[date]] = defaultdict(set)
     counts: dict[CallKind, int] = defaultdict(int)
     with told():
-        for *said, at, number in asked(calls, lambda these: f"{sql} {these} WHERE {which} GROUP BY ALL").fetchall():
-            if said[0] is not None and (on is not None or at is not None):
-                days[CallKind(*said)].add(at)
-                counts[CallKind(*said)] += number
+        for *values, at, number in asked(calls, lambda these: f"{sql} {these} WHERE {which} GROUP BY ALL").fetchall():
+            found = dict(zip(said, values, strict=True))
+            when = on if at is None else utc(at * DAY).date()
+            if found["asked"] is not None and when is not None:
+                kind = CallKind._make(found.get(name) for name in KIND.values())
+                days[kind].add(when)
+                counts[kind] += number
     answers = ask(book, dict(sorted(days.items(), key=lambda item: tuple(map(str, item[0])))), on, questions)
     for kind in sorted(answers.unknown, key=str) if counted else ():
         book.count_unknown(questions(kind, datetime.now(UTC))[0].asked, book.has_none, counts[kind])
@@ -152,7 +160,7 @@ def _kind_columns(has: Collection[str]) -> dict[str, str]:
         "speed": (f"{LABEL}speed",),
     }
     found = {name: next((one for one in places.get(name, (name,)) if one in has), None) for name in KIND}
-    return {KIND[name]: "CAST(NULL AS VARCHAR)" if column is None else quoted(column) for name, column in found.items()}
+    return {KIND[name]: UNSAID if column is None else quoted(column) for name, column in found.items()}
 
 
 def answered_sql(these: str, has: Collection[str], answers: Answers) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "GUESSABLE",
     "KIND",
     "RATES",
+    "UNSAID",
     "Answers",
     "CallKind",
     "Questions",
@@ -49,6 +50,9 @@ KIND: Mapping[str, str] = {
     "speed": "speed",
 }
 """What the price of a call depends on besides its day and its tokens, with its column in `periods`."""
+
+UNSAID = "CAST(NULL AS VARCHAR)"
+"""What calls say of something that they have no column for, as SQL."""
 
 CHARGED = (
     "input",
@@ -132,7 +136,10 @@ class Answers:
         scale, short_scale: how many decimal places the whole numbers of the rates stand for.
         highest: the highest of the whole numbers of `scale`.
         by_day: whether a call is priced as of its own day, not all as of one.
-        by_time: whether the time of day decides over a price.
+        by_time, by_size: whether the time of day, and the size of the prompt, decides over a price.
+        lacks_rates: whether some model has no rate at all for some kind of tokens.
+        tells_reasoning: whether reasoning has a rate of its own somewhere.
+        are_short: whether all rates are short enough for sums of 64 bits; then both scales are the same.
         priced, unknown: the kinds of calls with, and without a price, on some day at least.
     """
 
@@ -143,6 +150,10 @@ class Answers:
     highest: int
     by_day: bool
     by_time: bool
+    by_size: bool
+    lacks_rates: bool
+    tells_reasoning: bool
+    are_short: bool
     priced: frozenset[CallKind]
     unknown: frozenset[CallKind]
 
@@ -188,6 +199,10 @@ def ask(
         highest=max([1, *(int(row[f"long_{name}"]) for row in rows for name in CHARGED)]),
         by_day=on is None,
         by_time=any(row["to_time"] - row["from_time"] < DAY for row in periods),
+        by_size=len(rows) > len(quotes),
+        lacks_rates=any(row["lacks_rates"] for row in rows),
+        tells_reasoning=any(row["reasoning_has_own"] for row in rows),
+        are_short=all(row["is_short"] for row in rows),
         priced=frozenset(CallKind(*(row[name] for name in KIND.values())) for row in periods),
         unknown=frozenset(unknown),
     )
