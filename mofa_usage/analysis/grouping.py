@@ -21,6 +21,7 @@ import polars as pl
 
 from mofa_usage.analysis.aggregates import Plan, measured
 from mofa_usage.analysis.asking import OTHER_MARK, Asked, By, Measures, Question, checked
+from mofa_usage.analysis.buckets import Clock
 from mofa_usage.analysis.currencies import HIGHEST, LOWEST, PRICED, all_used, in_currency, lone, most_used
 from mofa_usage.analysis.engine import LazyCalls, Native, open_calls
 from mofa_usage.analysis.folding import Fold, Keys, fold, ranking
@@ -133,7 +134,11 @@ def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[
         sharing.setdefault(_alike(one, folds, clock), []).append(one)
     of_money = sum(any(one.money for one in together) for together in sharing.values())
     only = lone(calls) if of_money > 1 else None
-    scans = {alike: _scan(calls, together, alike[-1], clock, only) for alike, together in sharing.items()}
+    # One for each period, since a clock whose steps are wanted looks for the first and the last call.
+    clocks = {
+        (one.start, one.end): Clock(clock, calls.between(one.start, one.end), one.start, one.end) for one in asked
+    }
+    scans = {alike: _scan(calls, together, alike[-1], clocks[alike[1:3]], only) for alike, together in sharing.items()}
 
     def answer(one: Asked) -> Breakdown:
         found = _answer(one, scans[_alike(one, folds, clock)])
@@ -200,19 +205,19 @@ class Scan:
     currencies: tuple[str, ...]
 
 
-def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, clock: ZoneInfo, only: str | None) -> Scan:
+def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, times: Clock, only: str | None) -> Scan:
     """The engine's part of questions that have the same dimensions and times, and look back as far.
 
-    `only` is the one currency of all calls, if that is known already.
+    `times` is the clock of these times, `only` is the one currency of all calls, if that is known already.
     """
-    first = together[0]
+    first, clock = together[0], times.zone
     measures = list(dict.fromkeys(measure.base for one in together for measure in one.measures))
     money = list(dict.fromkeys(measure for one in together for measure in one.money))
     complete = calls.with_absent(column for measure in measures for column in measure.optional)
     priced = any("currency" in entry.needs for entry in first.dimensions)
     complete = complete.with_absent(["currency"] if priced else [])
     wanted = complete.between(first.start, first.end)
-    keys = keys_of(first, wanted, clock, fold)
+    keys = keys_of(first, wanted, times, fold)
     depths = max(map(_depths, together), key=len)
     plan = Plan(measures, wanted)
     if any((one.ranked or one.totals) and one.measures[0].of_money for one in together):

@@ -21,11 +21,10 @@ from mofa_usage.analysis.folding import Fold, Keys
 __all__ = ["keys_of", "labels", "levels"]
 
 
-def keys_of(asked: Asked, calls: LazyCalls, clock: ZoneInfo, fold: Fold | None) -> Keys:
+def keys_of(asked: Asked, calls: LazyCalls, clock: Clock, fold: Fold | None) -> Keys:
     """What the engine groups by: an expression for each dimension, under k0, k1, ..."""
-    times = Clock(clock, calls, asked.start, asked.end)
     expressions = {
-        f"k{position}": key(entry, calls) if entry.kind == "category" else BUCKETS[entry.name].key(times)
+        f"k{position}": key(entry, calls) if entry.kind == "category" else BUCKETS[entry.name].key(clock)
         for position, entry in enumerate(asked.dimensions)
     }
     return Keys(expressions, asked.dimensions, fold)

@@ -23,7 +23,7 @@ import polars.selectors as cs
 
 from mofa_usage.analysis.aggregates import Plan, measured
 from mofa_usage.analysis.asking import OTHER_MARK, Asked
-from mofa_usage.analysis.buckets import steps
+from mofa_usage.analysis.buckets import Clock, steps
 from mofa_usage.analysis.currencies import in_currency
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.analysis.folding import Fold
@@ -91,7 +91,7 @@ class _Windows:
         start = asked.start if buckets is None else _seen_from(asked, buckets, source.clock)
         fold = source.fold if source.fold is not None and source.fold.dimension in asked.dimensions else None
         self._buckets, self._clock, self._calls = buckets, source.clock, source.calls.between(start, asked.end)
-        self._keys = keys_of(replace(asked, start=start), self._calls, source.clock, fold)
+        self._keys = keys_of(asked, self._calls, Clock(source.clock, self._calls, start, asked.end), fold)
         self._names = self._keys.names(len(asked.dimensions))
         (self._time,) = (key for key, name in self._names.items() if name == time)
         self._groups = [key for key in self._names if key != self._time]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import duckdb
 
 from mofa_usage.analysis.asking import Asked
+from mofa_usage.analysis.buckets import Clock
 from mofa_usage.analysis.engine import open_calls
 from mofa_usage.analysis.levels import keys_of
 from mofa_usage.changes.periods import Periods
@@ -149,7 +150,7 @@ def _keyed(
     both = (periods.before, periods.after)
     start, end = min(period.start for period in both), max(period.end for period in both)
     asked = Asked(tuple(dimensions), (), start, end, None, "explain_change")
-    keys = keys_of(asked, opened, periods.before.tz, None).expressions
+    keys = keys_of(asked, opened, Clock(periods.before.tz, opened, start, end), None).expressions
     named = {f"group: {number}": expression for number, expression in enumerate(keys.values())}
     keyed = opened.frame.with_columns(**named) if named else opened.frame
     return keyed.to_native(), list(named)
