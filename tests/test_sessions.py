@@ -32,9 +32,14 @@ ONE, TWO = (f"0190aaaa-0000-7000-8000-00000000000{n}" for n in (1, 2))
 
 @st.composite
 def chats(draw: st.DrawFn) -> list[Row]:
-    """Calls of few sessions at few times, with prices below zero; prompts are short, since their sums are compared."""
+    """Calls of few sessions at few times, some of them alone, with prices below zero; prompts are short, since their
+    sums are compared.
+    """
     rows = draw(calls(st.integers(0, 5).map(lambda n: START + timedelta(hours=n)), max_size=14))
-    for row in rows:
+    alone = draw(st.booleans())
+    for n, row in enumerate(rows):
+        if alone and n % 3:
+            row["chat_session_id"] = f"0190bbbb-0000-7000-8000-{n:012}"
         row["prompt_tokens"] = draw(st.none() | st.integers(0, 50))
         if row["total_price"] is not None and draw(st.booleans()):
             row["total_price"] = -row["total_price"]
@@ -214,6 +219,20 @@ def test_the_period_and_the_top() -> None:
     assert of(rows, top=1).dearest["chat_session_id"].to_list() == [TWO]
     assert of(rows, top=1).summary["sessions"].to_list() == [2]
     assert of(rows, start=START + timedelta(minutes=1)).dearest["cost"].to_list() == [Decimal(2)]
+
+
+def test_sessions_of_one_call_are_not_sorted_into_turns() -> None:
+    alone = [chat(f"0190bbbb-0000-7000-8000-{n:012}", (10 * n, "1"))[0] for n in range(4)]
+    alone[3]["retried"] = "true"
+    turns = of([*alone, *chat(ONE, (10, "1"), (25, "3"))]).turns
+    expected = [(1, 5, 5, Decimal(5), 10, None), (2, 1, 1, Decimal(3), 25, 15)]
+    assert turns.select("turn", "sessions", "calls", "cost", "turn_prompt_mean", "turn_growth").rows() == expected
+
+
+def test_nothing_is_left_in_the_session_of_the_calls() -> None:
+    calls = relation(polars_frame(chat(ONE, (10, "1"), (20, "2"))))
+    assert sessions(calls).summary["sessions"].to_list() == [1]
+    assert calls.query("asked", "SELECT table_name FROM duckdb_tables()").fetchall() == []
 
 
 def test_sentences() -> None:

@@ -5,17 +5,22 @@ requests, in the order of time; an attempt that was tried again belongs to the t
 where none does, to one more turn. Calls of the same microsecond come in the order of their numbers, so that the answer
 does not depend on the order of rows.
 
+So that ten million calls take seconds, they are grouped by session once, into a table of the few numbers that are asked
+of all sessions; the rest is read of those alone that are shown. They are sorted into turns once, by ids hashed to 64
+bits: that two of ten million sessions are taken for one, of which only the numbers of their turns are told, has a
+chance of three in a million. Where most sessions are a single call, nothing of those is sorted.
+
 Money is in a column for each currency, `cost_0` that with most priced calls; where nothing is priced there is
 no other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
 
-import duckdb
 import polars as pl
 
+from mofa_usage.efficiency.staging import Stage
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import NIL, created_in, literal
 from mofa_usage.values import DEFAULT_CURRENCY
@@ -34,76 +39,109 @@ _TYPES: Mapping[str, str] = {
 }
 """What is read of a call where it is there; else nobody knows it."""
 
-_PER_SESSION = """
-    SELECT chat_session_id, min(create_time) AS first_call, max(create_time) AS last_call,
-        max(epoch_us(create_time) // 1000 + coalesce(latency_ms, 0)) - min(epoch_us(create_time) // 1000)
-            AS session_duration,
+_COUNTED = """
+    SELECT CASE WHEN {price} IS NOT NULL THEN {currency} END AS currency, count(*) AS calls, count({retried}) AS again
+    FROM {calls} WHERE {where} GROUP BY 1
+"""
+
+_DURATION = """
+    max(epoch_us(create_time) // 1000 + coalesce(latency_ms, 0)) - min(epoch_us(create_time) // 1000)
+        AS session_duration
+"""
+
+_SESSIONS = """
+    SELECT chat_session_id, {costs}, CAST(count(*) AS INTEGER) AS calls,
+        CAST(count(*) FILTER (NOT again) AS INTEGER) AS turns, {duration},
+        CAST(count(total_price) AS INTEGER) AS priced_calls, CAST(count(*) FILTER (lost) AS INTEGER) AS error_count,
+        max(prompt_tokens) FILTER (NOT again) AS prompt
+    FROM calls GROUP BY chat_session_id
+"""
+"""What is asked of all sessions; the prompt is that of one that is a single call."""
+
+_SIZES = """
+    SELECT CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls, count(*) FILTER (calls = 1) AS alone,
+        count(*) FILTER (priced_calls > 0) AS priced
+    FROM {sessions}
+"""
+
+_SHOWN = """
+    SELECT chat_session_id, min(create_time) AS first_call, max(create_time) AS last_call, {duration},
         count(*) FILTER (NOT again) AS turns, count(*) AS calls, count(*) FILTER (lost) AS error_count,
         {costs}, count(total_price) AS priced_calls, count(total_price) / count(*) AS coverage,
         CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
         CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
         CAST(sum(total_tokens) AS BIGINT) AS total_tokens
-    FROM calls GROUP BY chat_session_id
+    FROM shown GROUP BY chat_session_id
 """
 
 _IN_TURNS = """
     SELECT *,
         1 + count(*) FILTER (NOT again) OVER so_far AS turn,
-        last_value(CASE WHEN NOT again THEN coalesce(prompt_tokens, -1) END IGNORE NULLS) OVER so_far AS before
+        last_value(CASE WHEN NOT again THEN coalesce(prompt_tokens, -1) END IGNORE NULLS) OVER so_far AS before,
+        coalesce(last_value(again) OVER so_far, false) AS after_attempt
     FROM {source}
     WINDOW so_far AS (
-        PARTITION BY chat_session_id ORDER BY create_time, again DESC, prompt_tokens, {columns}
+        PARTITION BY {session} ORDER BY create_time, again DESC, prompt_tokens, {columns}
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 """
 
-_PER_TURN = """
-    SELECT turn, count(*) AS calls, {costs}, max(prompt_tokens) FILTER (NOT again) AS prompt,
-        max(before) FILTER (NOT again) AS before
-    FROM ({turns}) AS turns GROUP BY chat_session_id, turn
+# Of a turn of several calls each has a row, which bears the session; they are added up afterwards.
+_TURNS = """
+    SELECT CAST(turn AS INTEGER) AS turn, CAST(1 AS INTEGER) AS calls, {columns},
+        CASE WHEN NOT again THEN prompt_tokens END AS prompt,
+        CASE WHEN NOT again AND before >= 0 THEN prompt_tokens - before END AS growth,
+        CASE WHEN again OR after_attempt THEN session END AS session
+    FROM ({turns}) AS turns
 """
 
-_TURN = "SELECT turn, 1 AS calls, {columns}, prompt_tokens AS prompt, before FROM ({turns}) AS turns"
-"""The same where no attempt was tried again: each call is a turn."""
+_ALONE = """
+    UNION ALL SELECT 1, 1, {columns}, prompt, NULL, NULL FROM {sessions} WHERE calls = 1
+"""
 
-_TURNS = """
-    SELECT turn, count(*) AS sessions, CAST(sum(calls) AS BIGINT) AS calls, {medians},
+_ADDED = """
+    INSERT INTO {turns}
+    SELECT turn, count(*), {costs}, max(prompt), max(growth), NULL
+    FROM {turns} WHERE session IS NOT NULL GROUP BY session, turn
+"""
+
+_BY_TURN = """
+    SELECT CAST(turn AS BIGINT) AS turn, count(*) AS sessions, CAST(sum(calls) AS BIGINT) AS calls, {medians},
         sum(prompt) / count(prompt) AS turn_prompt_mean, quantile_cont(prompt, 0.5) AS turn_prompt_p50,
-        sum(prompt - before) FILTER (before >= 0) / count(prompt) FILTER (before >= 0) AS turn_growth
-    FROM ({per_turn}) AS per_turn GROUP BY turn ORDER BY turn
+        sum(growth) / count(growth) AS turn_growth
+    FROM {turns} WHERE session IS NULL GROUP BY turn ORDER BY turn
+"""
+
+# DuckDB takes a quantile at the rank n * q, rounded up, in whole numbers; the second is thus the next one where n is
+# even, up to a thousand million sessions.
+_MEDIANS = """
+    sum({cost}) AS {cost}, count({cost}) AS {cost}_count,
+    quantile_disc({cost}, [0.5, 0.500000001]) AS {cost}_middle
 """
 
 _DEAREST = """
-    , shown AS MATERIALIZED ({sessions} ORDER BY {order} {limit}),
+    , shown AS MATERIALIZED (SELECT * FROM calls {which}),
     growth AS (
         SELECT chat_session_id,
             (arg_max(prompt_tokens, turn) - arg_min(prompt_tokens, turn)) / nullif(max(turn) - min(turn), 0)
                 AS context_growth
         FROM ({turns}) AS turns WHERE NOT again AND prompt_tokens IS NOT NULL GROUP BY chat_session_id
     )
-    SELECT * FROM shown LEFT JOIN growth USING (chat_session_id) ORDER BY {order}
+    SELECT * FROM ({shown}) AS shown LEFT JOIN growth USING (chat_session_id) ORDER BY {order}
 """
 
 _SUMMARY = """
-    , sessions AS ({sessions})
     SELECT count(*) AS sessions, CAST(sum(calls) AS BIGINT) AS calls, CAST(sum(turns) AS BIGINT) AS requests,
         CAST(sum(error_count) AS BIGINT) AS error_count, CAST(sum(priced_calls) AS BIGINT) AS priced_calls,
-        quantile_cont(turns, 0.5) AS session_turns_p50, max(turns) AS session_turns_max,
+        quantile_cont(turns, 0.5) AS session_turns_p50, CAST(max(turns) AS BIGINT) AS session_turns_max,
         quantile_cont(session_duration, 0.5) AS session_duration_p50, {spreads}
-    FROM sessions
+    FROM {sessions}
 """
 
+# Of the amounts below zero, since a bin of a histogram contains its upper edge, and ours the lower one.
 _SPREAD = """
     sum({cost}) AS {cost}, count({cost}) AS {cost}_count, max({cost}) AS {cost}_max,
-    list({cost} ORDER BY {cost}) FILTER ({cost} IS NOT NULL) AS {cost}_sorted
-"""
-
-_BINS = """
-    , sessions AS ({sessions}),
-    edges AS (SELECT CAST(unnest([{edges}]) AS DECIMAL(38, 10)) AS cost_from)
-    SELECT cost_from, count(*) AS sessions
-    FROM (SELECT {cost} AS cost FROM sessions WHERE {cost} IS NOT NULL) AS known
-    ASOF LEFT JOIN edges ON cost >= cost_from GROUP BY cost_from ORDER BY cost_from NULLS FIRST
+    map_values(histogram(-{cost}, [{edges}])) AS {cost}_bins
 """
 
 
@@ -117,69 +155,87 @@ class Conversations:
         UsageError: the calls have no `chat_session_id` or no `create_time`.
     """
 
-    def __init__(self, calls: duckdb.DuckDBPyRelation, start: datetime | None, end: datetime | None) -> None:
+    def __init__(self, stage: Stage, start: datetime | None, end: datetime | None) -> None:
         for name, why in (("chat_session_id", "tells sessions apart"), ("create_time", "orders their calls")):
-            if name not in calls.columns:
+            if name not in stage.columns:
                 raise UsageError(f"the frame has no column {name!r}, which {why}")
-        self._calls = calls
-        self._read = {name: name if name in calls.columns else f"CAST(NULL AS {kind})" for name, kind in _TYPES.items()}
-        self._where = " AND ".join((f"CAST(chat_session_id AS VARCHAR) <> '{NIL}'", *created_in(start, end)))
+        self._stage = stage
+        self._read = {name: name if name in stage.columns else f"CAST(NULL AS {kind})" for name, kind in _TYPES.items()}
+        within = created_in(start, end)
+        self._where = " AND ".join((f"CAST(chat_session_id AS VARCHAR) <> '{NIL}'", *within))
         self._currency = f"coalesce({self._read['currency']}, '{DEFAULT_CURRENCY}')"
-        counted = self._answer(
-            f"SELECT CASE WHEN {self._read['total_price']} IS NOT NULL THEN {self._currency} END AS currency,"  # noqa: S608
-            f" count(*) AS calls, count({self._read['retried']}) AS again"
-            f' FROM "calls of sessions" WHERE {self._where} GROUP BY 1'
-        )
+        # Ids are much to read, and where all calls are of one currency it need not be asked which have a session.
+        counted = self._counted(" AND ".join(within) or "true")
+        self._has_attempts = bool(counted["again"].sum())
+        if counted["currency"].drop_nulls().len() > 1:
+            counted = self._counted(self._where)
         priced = counted.drop_nulls("currency").sort("calls", "currency", descending=[True, False])
         self.currencies = tuple(priced["currency"])
-        self._has_attempts = bool(counted["again"].sum())
-
-    @property
-    def costs(self) -> list[str]:
-        """The columns of money."""
-        return [f"cost_{number}" for number in range(max(len(self.currencies), 1))]
+        self.costs = [f"cost_{number}" for number in range(max(len(self.currencies), 1))]
+        self._summed = ", ".join(f"sum({cost}) AS {cost}" for cost in self.costs)
+        self._sessions = stage.keep(self._calls + _SESSIONS.format(costs=self._summed, duration=_DURATION))
+        sizes = stage.answer(_SIZES.format(sessions=self._sessions))
+        if not sizes["priced"][0]:
+            self.currencies = ()
+        self._are_mostly_alone = sizes["alone"][0] > sizes["calls"][0] / 2
 
     def dearest(self, top: int | None) -> pl.DataFrame:
         """A row for each session, the dearest first, then those with most calls."""
         order = ", ".join((*(f"{cost} DESC NULLS LAST" for cost in self.costs), "calls DESC", "chat_session_id"))
-        limit = "" if top is None else f"LIMIT {top}"
-        turns = self._in_turns("calls SEMI JOIN shown USING (chat_session_id)")
-        return self._asked(_DEAREST.format(sessions=self._sessions, order=order, limit=limit, turns=turns))
+        first = f"SELECT chat_session_id FROM {self._sessions} ORDER BY {order} LIMIT {top}"  # noqa: S608
+        which = "" if top is None else f"SEMI JOIN ({first}) AS dearest USING (chat_session_id)"
+        turns = self._in_turns("shown", "chat_session_id")
+        shown = _SHOWN.format(costs=self._summed, duration=_DURATION)
+        return self._stage.answer(self._calls + _DEAREST.format(which=which, turns=turns, shown=shown, order=order))
 
     def turns(self) -> pl.DataFrame:
         """A row for each number of a turn; of the cost the sum, of how many sessions it is, and both its medians."""
-        form = _PER_TURN if self._has_attempts else _TURN
-        costs, columns = self._summed, ", ".join(self.costs)
-        per_turn = form.format(turns=self._in_turns("calls"), costs=costs, columns=columns)
-        medians = ", ".join(
-            f"sum({cost}) AS {cost}, count({cost}) AS {cost}_count, quantile_disc({cost}, 0.5) AS {cost}_low,"
-            f" -quantile_disc(-{cost}, 0.5) AS {cost}_high"
-            for cost in self.costs
+        columns, medians = ", ".join(self.costs), ", ".join(_MEDIANS.format(cost=cost) for cost in self.costs)
+        source, rest = "calls", ""
+        if self._are_mostly_alone:
+            several = f"SELECT chat_session_id FROM {self._sessions} WHERE calls > 1"  # noqa: S608
+            source = f"calls SEMI JOIN ({several}) AS several USING (chat_session_id)"
+            rest = _ALONE.format(columns=columns, sessions=self._sessions)
+        hashed = f"(SELECT * EXCLUDE chat_session_id, hash(chat_session_id) AS session FROM {source}) AS calls"  # noqa: S608
+        turns = self._stage.keep(
+            self._calls + _TURNS.format(columns=columns, turns=self._in_turns(hashed, "session")) + rest
         )
-        return self._asked(_TURNS.format(per_turn=per_turn, medians=medians))
+        if self._has_attempts:
+            self._stage.run(_ADDED.format(turns=turns, costs=self._summed))
+        return self._stage.answer(_BY_TURN.format(turns=turns, medians=medians))
 
-    def summary(self) -> pl.DataFrame:
-        """One row about all sessions; of the cost the sum, how many sessions have one, the largest, and all sorted."""
-        spreads = ", ".join(_SPREAD.format(cost=cost) for cost in self.costs)
-        return self._asked(_SUMMARY.format(sessions=self._sessions, spreads=spreads))
+    def summary(self, edges: Sequence[Decimal]) -> pl.DataFrame:
+        """One row about all sessions.
 
-    def bins(self, cost: str, edges: str) -> pl.DataFrame:
-        """How many sessions cost from each of the edges up to the next; null: less than the first."""
-        return self._asked(_BINS.format(sessions=self._sessions, cost=cost, edges=edges))
+        Of the cost the sum, how many sessions have one, the largest, and a list of how many cost from each of the
+        edges on up to the next; they are ascending.
+        """
+        below = ", ".join(f"CAST(-{edge:f} AS DECIMAL(38, 10))" for edge in reversed(edges))
+        spreads = ", ".join(_SPREAD.format(cost=cost, edges=below) for cost in self.costs)
+        found = self._stage.answer(_SUMMARY.format(sessions=self._sessions, spreads=spreads))
+        return found.with_columns(
+            pl.col(f"{cost}_bins").list.slice(0, len(edges)).list.reverse() for cost in self.costs
+        )
+
+    def at(self, cost: str, places: Sequence[int], of: int) -> list[Decimal]:
+        """What those of the `of` sessions that have a cost, in its order, cost at some places from 0."""
+        # Halfway between two ranks, no rounding of floats leads to another one.
+        quantiles = ", ".join(f"CAST({(place + 0.5) / of!r} AS DOUBLE)" for place in places)
+        found = self._stage.answer(f"SELECT quantile_disc({cost}, [{quantiles}]) AS amounts FROM {self._sessions}")  # noqa: S608
+        amounts: pl.Series = found["amounts"][0]
+        return amounts.to_list()
+
+    def _in_turns(self, source: str, session: str) -> str:
+        return _IN_TURNS.format(source=source, session=session, columns=", ".join(self.costs))
+
+    def _counted(self, where: str) -> pl.DataFrame:
+        """The currencies of the priced calls that meet a condition, and null of the others, with how many these are."""
+        of = {"price": self._read["total_price"], "currency": self._currency, "retried": self._read["retried"]}
+        return self._stage.answer(_COUNTED.format(**of, calls=self._stage.calls, where=where))
 
     @property
-    def _summed(self) -> str:
-        return ", ".join(f"sum({cost}) AS {cost}" for cost in self.costs)
-
-    @property
-    def _sessions(self) -> str:
-        return _PER_SESSION.format(costs=self._summed)
-
-    def _in_turns(self, source: str) -> str:
-        return _IN_TURNS.format(source=source, columns=", ".join(self.costs))
-
-    def _asked(self, query: str) -> pl.DataFrame:
-        """The answer to the rest of a query, over the calls of sessions."""
+    def _calls(self) -> str:
+        """The beginning of a query: the calls of sessions, as `calls`."""
         read, price = self._read, self._read["total_price"]
         columns = {name: read[name] for name in _TYPES if name.endswith(("_tokens", "_price", "_ms"))}
         columns |= {
@@ -193,11 +249,7 @@ class Conversations:
                 for cost, code in zip(self.costs, self.currencies, strict=True)
             }
         selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
-        return self._answer(
+        return (
             "WITH calls AS (SELECT CAST(chat_session_id AS VARCHAR) AS chat_session_id, create_time,"  # noqa: S608
-            f' {selected} FROM "calls of sessions" WHERE {self._where}) {query}'
+            f" {selected} FROM {self._stage.calls} WHERE {self._where}) "
         )
-
-    def _answer(self, query: str) -> pl.DataFrame:
-        answer: Any = self._calls.query("calls of sessions", query)
-        return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))

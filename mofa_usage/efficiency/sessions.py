@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import duckdb
@@ -19,6 +20,7 @@ from mofa_usage.analysis.quantiles import between
 from mofa_usage.analysis.quotients import quotients
 from mofa_usage.analysis.result import one_of
 from mofa_usage.efficiency.conversations import Conversations
+from mofa_usage.efficiency.staging import staged
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, Dimension, MeasureColumn, Roles, measure, money_columns
 from mofa_usage.reading.columns import MONEY
@@ -133,14 +135,10 @@ def sessions(
     """
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
         raise UsageError(f"top = {top!r}; it says how many sessions to show, at least 1, or None for all")
-    asked = Conversations(calls, *time_range(start, end, zone(tz)))
-    dearest = asked.dearest(top).with_columns(pl.col("first_call", "last_call").dt.convert_time_zone(tz))
-    if messages is not None:
-        counts = count_messages(messages)
-        dearest = dearest.join(counts, on="chat_session_id", how="left", maintain_order="left")
-        dearest = dearest.with_columns(pl.col(COUNTS).fill_null(0))
-    known = Answers(asked)
-    return Sessions(known.dearest(dearest), known.turns(), known.costs(), known.summary())
+    with staged(calls) as stage:
+        known = Answers(Conversations(stage, *time_range(start, end, zone(tz))))
+        counts = None if messages is None else count_messages(messages)
+        return Sessions(known.dearest(top, tz, counts), known.turns(), known.costs(), known.summary())
 
 
 @dataclass(frozen=True)
@@ -149,8 +147,12 @@ class Answers:
 
     asked: Conversations
 
-    def dearest(self, found: pl.DataFrame) -> Breakdown:
-        """A row for each session."""
+    def dearest(self, top: int | None, tz: str, messages: pl.DataFrame | None) -> Breakdown:
+        """A row for each session, with its numbers of messages where they are given."""
+        found = self.asked.dearest(top).with_columns(pl.col("first_call", "last_call").dt.convert_time_zone(tz))
+        if messages is not None:
+            found = found.join(messages, on="chat_session_id", how="left", maintain_order="left")
+            found = found.with_columns(pl.col(COUNTS).fill_null(0))
         shown = found.select(
             "chat_session_id", "first_call", "last_call", "session_duration", "turns", "calls", "error_count",
             *self._money("cost", found.select(self.asked.costs)),
@@ -166,21 +168,20 @@ class Answers:
             "turn", "sessions", "calls",
             *self._money("cost", found.select(costs)),
             *self._money("turn_cost_mean", self._means(found)),
-            *self._money("turn_cost_p50", (_middles(found[f"{cost}_low"], found[f"{cost}_high"]) for cost in costs)),
+            *self._money("turn_cost_p50", (_middles(found[f"{cost}_middle"]) for cost in costs)),
             "turn_prompt_mean", "turn_prompt_p50", "turn_growth",
         )  # fmt: skip
         return self._answer(shown, {"turn": TURN}, "turns")
 
     def summary(self) -> Breakdown:
         """One row about all sessions."""
-        found, costs = self.asked.summary(), self.asked.costs
-        in_order = [found[f"{cost}_sorted"][0] for cost in costs]
+        found, costs = self._summary, self.asked.costs
         shown = found.select(
             "sessions", "calls", "requests", "error_count",
             *self._money("cost", found.select(costs)),
             *self._money("session_cost_mean", self._means(found)),
-            *self._money("session_cost_p50", (_percentile(amounts, 50) for amounts in in_order)),
-            *self._money("session_cost_p95", (_percentile(amounts, 95) for amounts in in_order)),
+            *self._money("session_cost_p50", self._percentiles(50)),
+            *self._money("session_cost_p95", self._percentiles(95)),
             *self._money("session_cost_max", found.select(f"{cost}_max" for cost in costs)),
             "priced_calls", "session_turns_p50", "session_turns_max", "session_duration_p50",
         )  # fmt: skip
@@ -194,15 +195,30 @@ class Answers:
         return Breakdown.of(frame, Roles({"currency": DIMENSIONS["currency"]}, held, (), "session_costs"))
 
     def _bins(self, code: str, cost: str) -> pl.DataFrame:
-        found = dict(self.asked.bins(cost, ", ".join(f"{edge:f}" for edge in _EDGES)).iter_rows())
-        nothing = [(code, None, _EDGES[0], found[None])] if None in found else []
-        places = [place for place, edge in enumerate(_EDGES) if edge in found]
+        found = self._summary[f"{cost}_bins"][0].to_list()
+        below = self._summary[f"{cost}_count"][0] - sum(found)
+        nothing = [(code, None, _EDGES[0], below)] if below else []
+        places = [place for place, number in enumerate(found) if number]
         ends = [*_EDGES[1:], None]
         rows = [
-            (code, _EDGES[place], ends[place], found.get(_EDGES[place], 0))
+            (code, _EDGES[place], ends[place], found[place])
             for place in range(min(places, default=0), max(places, default=-1) + 1)
         ]
         return pl.DataFrame([*nothing, *rows], schema=_BINS, orient="row")
+
+    @cached_property
+    def _summary(self) -> pl.DataFrame:
+        return self.asked.summary(_EDGES)
+
+    def _percentiles(self, percent: int) -> Iterator[pl.Series]:
+        """What sessions cost in each currency, with linear interpolation."""
+        for cost in self.asked.costs:
+            known, amount = self._summary[f"{cost}_count"][0], None
+            if known:
+                place = (known - 1) * percent // 100
+                low, high = self.asked.at(cost, [place, min(place + 1, known - 1)], known)
+                amount = between(low, high, known, Fraction(percent, 100))
+            yield pl.Series([amount], dtype=MONEY)
 
     def _means(self, found: pl.DataFrame) -> Iterator[pl.Series]:
         """The sums of money over how many they are of."""
@@ -233,17 +249,8 @@ class Answers:
         return Breakdown.of(shown, Roles(dimensions, held, currencies, question))
 
 
-def _middles(lows: pl.Series, highs: pl.Series) -> pl.Series:
-    """What is in the middle between two amounts."""
-    pairs = zip(lows, highs, strict=True)
+def _middles(pairs: pl.Series) -> pl.Series:
+    """What is in the middle between the two amounts of each pair."""
     return pl.Series(
-        [None if low is None else between(low, high, 2, Fraction(1, 2)) for low, high in pairs], dtype=MONEY
+        [None if pair is None else between(pair[0], pair[1], 2, Fraction(1, 2)) for pair in pairs], dtype=MONEY
     )
-
-
-def _percentile(amounts: pl.Series | None, percent: int) -> pl.Series:
-    """With linear interpolation, of amounts in order."""
-    if amounts is None or not len(amounts):
-        return pl.Series([None], dtype=MONEY)
-    low, *above = amounts[(len(amounts) - 1) * percent // 100 :].head(2)
-    return pl.Series([between(low, above[0] if above else None, len(amounts), Fraction(percent, 100))], dtype=MONEY)
