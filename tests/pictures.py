@@ -221,6 +221,13 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
             "mofa-usage summary --url sqlite:usage.db --by model_name", columns=120
         ),
         "table": _table,
+        "what_if": lambda studio: _image(
+            studio.usage.what_if(
+                {"claude-sonnet-4": "claude-haiku-4-5", "gemini-2.5-pro": "gemini-2.5-flash", "gpt-4.1": "gpt-4.1-mini"}
+            )
+            .against_recorded()
+            .draw()
+        ),
         "tail": lambda studio: studio.terminal(
             "mofa-usage tail --url sqlite:usage.db --no-follow --last 12", columns=125
         ),

@@ -47,7 +47,7 @@ mofa_usage.errors.UsageError: no measure is called 'latncy_p95'; near it: latenc
 """
 
 from mofa_usage.measures.answers import ANSWERS
-from mofa_usage.measures.bounds import low_and_high, with_bounds
+from mofa_usage.measures.bounds import is_beyond_chance, low_and_high, with_bounds
 from mofa_usage.measures.catalogue import MEASURES, MeasureName
 from mofa_usage.measures.columns import measure_of_column, money_columns
 from mofa_usage.measures.derived import cumulative, measure, rolling, share
@@ -101,6 +101,7 @@ __all__ = [
     "TimeBucket",
     "cumulative",
     "dimension",
+    "is_beyond_chance",
     "low_and_high",
     "measure",
     "measure_of_column",

@@ -13,11 +13,12 @@ from mofa_usage.measures.completeness import COMPLETENESS
 from mofa_usage.measures.drivers import DRIVERS
 from mofa_usage.measures.efficiency import EFFICIENCY
 from mofa_usage.measures.formulas import Measure
+from mofa_usage.measures.repricing import AGAINST
 from mofa_usage.measures.service import SERVICE
 
 __all__ = ["ANSWERS"]
 
-_ANSWERS: tuple[Measure, ...] = (*CHANGE, *COMPLETENESS, *DRIVERS, *EFFICIENCY, *RECONCILED, *SERVICE)
+_ANSWERS: tuple[Measure, ...] = (*AGAINST, *CHANGE, *COMPLETENESS, *DRIVERS, *EFFICIENCY, *RECONCILED, *SERVICE)
 
 ANSWERS: Mapping[str, Measure] = MappingProxyType({entry.name: entry for entry in _ANSWERS})
 """By name, the measures that only a question of its own has."""

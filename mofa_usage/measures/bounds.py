@@ -14,11 +14,12 @@ these very calls, such as coverage.
 ('latency_p95_low', 'latency_p95_high')
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mofa_usage.measures.formulas import Aggregate, Bound, Formula, Measure, Ratio, Reckoned, Rolling
 
-__all__ = ["bound_of", "level_of", "low_and_high", "named_bound", "with_bounds"]
+__all__ = ["bound_of", "is_beyond_chance", "level_of", "low_and_high", "named_bound", "with_bounds"]
 
 _ENDS = ("low", "high")
 _KNOWLEDGE = frozenset({"coverage", "token_coverage"})
@@ -28,6 +29,26 @@ _KNOWLEDGE = frozenset({"coverage", "token_coverage"})
 def low_and_high(name: str) -> tuple[str, str]:
     """The names of the ends of the interval of a measure of that name."""
     return f"{name}_low", f"{name}_high"
+
+
+def is_beyond_chance(values: Mapping[str, float | None]) -> bool | None:
+    """Whether something changed by more than chance makes it; None where nothing says how much that is.
+
+    `values` has the ends of the interval of the change (`change_low`, `change_high`), or those of both sides
+    (`before_low`, ..., `after_high`), which then must not meet.
+    """
+    low, high = values["change_low"], values["change_high"]
+    if low is not None and high is not None:
+        return low > 0 or high < 0
+    before, after = ([values[end] for end in low_and_high(side)] for side in ("before", "after"))
+    if before == [None, None] or after == [None, None]:
+        return None
+    return _is_below(before[1], after[0]) or _is_below(after[1], before[0])
+
+
+def _is_below(end: float | None, start: float | None) -> bool:
+    """Whether one interval ends before the other starts; an end that nobody knows is nowhere."""
+    return end is not None and start is not None and end < start
 
 
 def with_bounds(measure: Measure, level: float) -> tuple[Measure, ...]:

@@ -16,6 +16,8 @@ columns say it.
 | `distribution`, or `bin_start` and `bin_end` | | `latency_distribution` |
 | one measure | `over_time` | `by_dimension` |
 | several measures | `measures_over_time` | `measures_by`; without dimensions `headlines` |
+| `against_recorded` | `recorded_and_other` | `recorded_and_other` |
+| `.beside` of `explain_change` | | `before_and_after` |
 | `explain_change` | | `waterfall`; `changes_by` has its parts by group |
 
 Two of the time's dimensions that make a grid, such as `hour_of_day` and `weekday` or `day` and `hour_of_day`, are a
@@ -40,11 +42,13 @@ import polars as pl
 
 from mofa_usage import theme as look
 from mofa_usage.errors import UsageError
+from mofa_usage.plots.against import recorded_and_other
 from mofa_usage.plots.answers import Answer, Styles, read
 from mofa_usage.plots.beside import measures_by
 from mofa_usage.plots.bins import histogram
 from mofa_usage.plots.caches import cache_savings_by
 from mofa_usage.plots.change import changes_by, waterfall
+from mofa_usage.plots.compared import before_and_after, is_compared
 from mofa_usage.plots.completeness import coverage_by, gaps_over_time
 from mofa_usage.plots.drivers import drivers_of, slow_drivers_of
 from mofa_usage.plots.failures import failures_by
@@ -67,6 +71,7 @@ from mofa_usage.plots.sessions import session_costs, turns
 from mofa_usage.plots.waste import waste_by
 
 __all__ = [
+    "before_and_after",
     "billed_and_recorded",
     "by_dimension",
     "cache_savings_by",
@@ -86,6 +91,7 @@ __all__ = [
     "measures_by",
     "measures_over_time",
     "over_time",
+    "recorded_and_other",
     "service_burn",
     "service_by",
     "session_costs",
@@ -252,6 +258,7 @@ def _timed(answer: Answer) -> bool:
 
 KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
+        "before_and_after": before_and_after,
         "billed_and_recorded": billed_and_recorded,
         "by_dimension": by_dimension,
         "changes_by": changes_by,
@@ -270,6 +277,7 @@ KINDS: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
         "measures_by": measures_by,
         "measures_over_time": measures_over_time,
         "over_time": over_time,
+        "recorded_and_other": recorded_and_other,
         "session_costs": session_costs,
         "service_burn": service_burn,
         "service_by": service_by,
@@ -306,7 +314,7 @@ def draw(
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no figure {kind!r}; there are: {', '.join(KINDS)}")
-    drawing = KINDS[kind] if kind else _fitting(read(frame), options)
+    drawing = KINDS[kind] if kind else _fitting(frame, options)
     taken = signature(drawing).parameters
     known = [name for name in DrawOptions.__annotations__ if name in taken]
     for name in options:
@@ -319,6 +327,7 @@ def draw(
 
 _OWN: Mapping[str, Callable[..., go.Figure]] = MappingProxyType(
     {
+        "against_recorded": recorded_and_other,
         "drivers": drivers_of,
         "slow_drivers": slow_drivers_of,
         "reconcile": billed_and_recorded,
@@ -349,8 +358,11 @@ _FIGURES: Mapping[str, tuple[Callable[[Collection[str]], bool], Callable[..., go
 """Of each question: whether measures and families of these names are about it, its figures with and without time."""
 
 
-def _fitting(answer: Answer, options: DrawOptions) -> Callable[..., go.Figure]:
+def _fitting(frame: pl.DataFrame, options: DrawOptions) -> Callable[..., go.Figure]:
     """The figure of what was asked, or of what the columns look like."""
+    if is_compared(frame):
+        return before_and_after
+    answer = read(frame)
     if answer.question in _OWN:
         return _OWN[answer.question]
     if "bin_start" in answer.columns:

@@ -33,13 +33,16 @@ class Priced:
 
     def columns(self, has: Collection[str]) -> tuple[str, ...]:
         """See `Step`."""
-        return (*MONEY_COLUMNS, "price_source", *(before(has) if self.recompute else ()))
+        own = [name for name in ("priced_as",) if name in has]
+        return (*MONEY_COLUMNS, "price_source", *own, *(before(has) if self.recompute else ()))
 
     def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """See `Step`."""
         has = calls.columns
         is_new = "true" if self.recompute or "total_price" not in has else "total_price IS NULL"
         columns = priced_columns(has, is_new) | (before(has) if self.recompute else {})
+        if "priced_as" in has:  # what gets a price here gets that of its own model
+            columns["priced_as"] = f"CASE WHEN NOT ({is_new}) THEN priced_as END"
         return asked(calls, lambda these: selected(answered_sql(these, has, self.answers), has, columns))
 
 

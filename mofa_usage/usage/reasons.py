@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mofa_usage.measures import Measure
     from mofa_usage.pricing import PriceBook
     from mofa_usage.repricing import AsOf, Factor, Step
+    from mofa_usage.repricing.against import AgainstOptions
     from mofa_usage.service import ServiceLevel, ServiceOptions
     from mofa_usage.usage.held import HeldCalls
     from mofa_usage.zones import Moment
@@ -77,9 +78,9 @@ class Reasons:
         """The calls of some models at the price of others on their days: `usage.what_if({"gpt-4o": "gpt-4o-mini"})`.
 
         They stay calls of their own model (`model_name`); `priced_as` names the other, `price_source` says how sure
-        the price is, and `recorded_price` is what each call had before. Calls of models that are not named stay as they
-        are. Tier, batch and cached tokens count as they would for the other model; what it would have answered nobody
-        knows.
+        the price is, and `recorded_price` is what each call had before: `against_recorded` compares both. Calls of
+        models that are not named stay as they are. Tier, batch and cached tokens count as they would for the other
+        model; what it would have answered nobody knows.
 
         Args:
             models: the other model by the one that was asked for.
@@ -116,6 +117,16 @@ class Reasons:
         with told():
             step = repricing.conversions(self._held.relation(self.tz), currency, rates, tz=self.tz)
         return self._with_money(step)
+
+    def against_recorded(self, by: "By | None" = None, **options: "Unpack[AgainstOptions]") -> "Breakdown":
+        """What calls with other money would have cost beside what was recorded: how much less, or more.
+
+        `usage.what_if({"gpt-4o": "gpt-4o-mini"}).against_recorded()`: see `mofa_usage.repricing.against_recorded`.
+        """
+        with told():
+            answer = repricing.against_recorded(self._held.relation(self.tz), by, tz=self.tz, **options)
+        self._style(answer, by)
+        return answer
 
     def explain_change(
         self, before: "Pair", after: "Pair", by: "By" = "model_name", **options: "Unpack[ChangeOptions]"

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import polars as pl
 
 from mofa_usage.analysis.sentences import sessions
+from mofa_usage.analysis.sentences.against import against_recorded
 from mofa_usage.analysis.sentences.beside import measures_beside
 from mofa_usage.analysis.sentences.caches import cache_savings
 from mofa_usage.analysis.sentences.change import explain_change
@@ -31,6 +32,7 @@ _TELLERS: Mapping[str, Callable[[Told], Iterator[str]]] = MappingProxyType(
     {
         **USUAL,
         **SERVICE,
+        "against_recorded": against_recorded,
         "explain_change": explain_change,
         "measures_beside": measures_beside,
         "drivers": drivers,
@@ -52,6 +54,7 @@ _OF_NOTHING: Mapping[str, str] = MappingProxyType(
     {
         **OF_NOTHING,
         **dict.fromkeys(("session_costs", "sessions", "turns"), "There are no sessions."),
+        "against_recorded": "No call has another price.",
         "burn": "How fast the budget burns is not known: there are no calls in its windows.",
         "reconcile": "No day and no model of the bill could be compared.",
         "reconcile_findings": "The bill agrees with what was recorded.",
