@@ -21,11 +21,14 @@ import polars as pl
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown, By, PeriodOptions, breakdown
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import ANSWERS, MEASURES
+from mofa_usage.measures import ANSWERS, MEASURES, Dimension
 from mofa_usage.reading.columns import quoted
 from mofa_usage.zones import Moment
 
-__all__ = ["AgainstOptions", "against_recorded"]
+__all__ = ["PRICED_AS", "AgainstOptions", "against_recorded"]
+
+PRICED_AS = Dimension("priced_as", "Priced as", "category", "The model at whose price a call is.")
+"""The dimension of the other models."""
 
 _MEASURES = (
     *(ANSWERS[name] for name in ("recorded_cost", "other_cost", "other_change", "other_change_rate")),
@@ -103,7 +106,7 @@ def against_recorded(
         )
     is_elsewhere = "priced_as" in has
     if by is None:
-        by = [name for name in ("model_name", "priced_as") if name in has]
+        by = [*(["model_name"] if "model_name" in has else []), *([PRICED_AS] if is_elsewhere else [])]
     compared: Any = calls.query(
         "calls with two prices", _statement(has, "priced_as IS NOT NULL" if is_elsewhere else "true")
     )
