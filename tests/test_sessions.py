@@ -232,7 +232,8 @@ def test_sessions_of_one_call_are_not_sorted_into_turns() -> None:
 def test_nothing_is_left_in_the_session_of_the_calls() -> None:
     calls = relation(polars_frame(chat(ONE, (10, "1"), (20, "2"))))
     assert sessions(calls).summary["sessions"].to_list() == [1]
-    assert calls.query("asked", "SELECT table_name FROM duckdb_tables()").fetchall() == []
+    left: Any = calls.query("asked", "SELECT table_name FROM duckdb_tables()")
+    assert left.fetchall() == []
 
 
 def test_sentences() -> None:
