@@ -326,7 +326,7 @@ def test_there_are_never_more_leaves_than_allowed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_codes_of_many_dimensions_are_more_than_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_WIDEST", 20)
+    monkeypatch.setattr("mofa_usage.changes.codes._WIDEST", 20)
     rows = [*_many(400, 0), *_many(400, 31), *_many(100, 31, model_name="it's", **{"labels.feature": "se\0arch"})]
     answer = _asked(rows, "cost")
     assert answer.row(0)[:3] in (("it's", None, None), ("it's", "se\0arch", None), (None, "se\0arch", None))

@@ -123,6 +123,15 @@ class LazyCalls:
         nulls = {called(column): nw.lit(None, dtype) for column, dtype in absent.items()}
         return LazyCalls(self.frame.with_columns(**nulls), {**self.schema, **absent})
 
+    def with_columns(self, columns: Mapping[str, nw.Expr]) -> "LazyCalls":
+        """The calls with further columns, by name."""
+        if not columns:
+            return self
+        called = _ENGINES[self.frame.implementation].called
+        frame = self.frame.with_columns(**{called(name): expression for name, expression in columns.items()})
+        added = list(frame.collect_schema().values())[-len(columns) :]
+        return LazyCalls(frame, {**self.schema, **dict(zip(columns, added, strict=True))})
+
     def between(self, start: datetime | None, end: datetime | None) -> "LazyCalls":
         """The calls created in [start, end)."""
         frame, zone = self.frame, self._literal_zone()

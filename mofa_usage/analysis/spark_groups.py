@@ -7,14 +7,14 @@ the ranks that are wanted, which follow from how many values a group has.
 Frames are those of `engine.open_calls`, whose columns have `bare` names.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.ordered import Picked, places_of
-from mofa_usage.errors import require
+from mofa_usage.reading.spark import of_sql
 
 __all__ = ["spark_microseconds", "spark_picked", "spark_sets"]
 
@@ -26,15 +26,15 @@ def spark_microseconds(frame: Any, columns: Mapping[str, str]) -> Any:
 
 def spark_sets(frame: Any, sets: Sequence[Sequence[str]], asked: Undivided) -> list[pl.DataFrame]:
     """The groups by each set of keys. The first one has all keys, the others the first of them; names are ours."""
-    expression = _expressions(frame)
     quantiles = (
-        expression(f"percentile({column}, array({', '.join(f'{float(one)!r}D' for one in wanted)}))").alias(column)
+        of_sql(frame, f"percentile({column}, array({', '.join(f'{float(one)!r}D' for one in wanted)}))").alias(column)
         for column, wanted in asked.quantiles.items()
     )
     distinct = (
-        expression(f"count(DISTINCT {column}) + max(int({column} IS NULL))").alias(column) for column in asked.distinct
+        of_sql(frame, f"count(DISTINCT {column}) + max(int({column} IS NULL))").alias(column)
+        for column in asked.distinct
     )
-    without = expression("grouping_id()").alias("without")
+    without = of_sql(frame, "grouping_id()").alias("without")
     grouped = frame.rollup(*sets[0]).agg(without, *quantiles, *distinct)
     # As on DuckDB the number has a bit for each key that a row is not grouped by, the last key being the lowest one.
     bits = [2 ** (len(sets[0]) - len(names)) - 1 for names in sets]
@@ -116,13 +116,6 @@ def _between(one: Picked, number: int, low: Any, high: Any) -> Any:
         return low
     place = (number - 1) * one.quantile
     return float(low) if low == high else float(low) + (float(high) - float(low)) * (place - int(place))
-
-
-def _expressions(frame: Any) -> Callable[[str], Any]:
-    """What makes a column of SQL, of the session that the frame is of."""
-    is_connect = ".connect." in type(frame).__module__
-    module = require("pyspark.sql.connect.functions" if is_connect else "pyspark.sql.functions", extra="spark")
-    return module.expr  # type: ignore[no-any-return]
 
 
 def _collected(frame: Any) -> pl.DataFrame:

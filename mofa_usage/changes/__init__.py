@@ -1,7 +1,7 @@
 """Why numbers changed: a change taken apart exactly, and the slices of calls that explain most of it.
 
 - `periods` has the two periods that are compared, for every question about a change.
-- `explain_change` takes a change of cost apart: `gathering` sums the calls up in one pass of DuckDB, `cells` puts the
+- `explain_change` takes a change of cost apart: `gathering` sums the calls up in one pass, `cells` puts the
   sums into cells that are alike, `factors` takes each cell apart exactly, `change` adds up and rounds, `table` makes
   the answer, `calendar` tells what other weekdays make of it, `beside` compares the other measures.
 - `drivers` and `slow_drivers` (`slow`) find slices of calls: `dimensions` says by what, `leaves` counts the calls once,
@@ -10,9 +10,8 @@
 
 from typing import Any, TypedDict
 
-import duckdb
-
 from mofa_usage.analysis import Breakdown, By
+from mofa_usage.analysis.sums import Queried
 from mofa_usage.changes.beside import measures_beside
 from mofa_usage.changes.change import cost_change
 from mofa_usage.changes.dimensions import SliceOptions
@@ -62,7 +61,7 @@ class ChangeOptions(TypedDict, total=False):
 
 
 def explain_change(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     before: Pair,
     after: Pair,
     by: By = "model_name",
@@ -74,8 +73,8 @@ def explain_change(
     """Why the cost changed from one period to another: its change taken apart into five factors, exactly.
 
     Args:
-        calls: A relation with columns of `mofa_usage.reading.columns.CALL_SCHEMA`: `create_time` and `total_price` at
-            least; what else is missing cannot explain anything.
+        calls: A relation of DuckDB or a frame of Spark with columns of `mofa_usage.reading.columns.CALL_SCHEMA`:
+            `create_time` and `total_price` at least; what else is missing cannot explain anything.
         before: Start and end of the one period: datetimes with a zone, or dates and ISO 8601 text on the clock of `tz`.
             The end is not in it.
         after: The same of the other. Periods may differ in length and overlap; the sentence says so.

@@ -9,10 +9,9 @@ success and of a thousand tokens have none: what was paid is no sample.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import duckdb
 import polars as pl
 
-from mofa_usage.analysis import Breakdown, Question, breakdowns
+from mofa_usage.analysis import Breakdown, Native, Question, breakdowns
 from mofa_usage.analysis.intervals import newcombe
 from mofa_usage.changes.periods import Periods
 from mofa_usage.measures import Dimension, Measure, Roles, measure, money_columns
@@ -39,7 +38,7 @@ _DIMENSION = Dimension("measure", description="A measure of the calls of both pe
 _COLUMNS = tuple(f"{column}{end}" for column in ("before", "after", "change") for end in ("", "_low", "_high"))
 
 
-def measures_beside(calls: duckdb.DuckDBPyRelation, compared: Periods, *, level: float = 0.95) -> Breakdown:
+def measures_beside(calls: Native, compared: Periods, *, level: float = 0.95) -> Breakdown:
     """The usual measures of the calls of both periods, as far as the calls have the columns.
 
     Returns:

@@ -8,12 +8,11 @@ largest part. So the parts of every row add up to its change, and the rows to th
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
-import duckdb
-
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown
 from mofa_usage.analysis.asking import By, found
 from mofa_usage.analysis.engine import open_calls
+from mofa_usage.analysis.sums import Queried
 from mofa_usage.changes.calendar import calendar_calls, weekday_remark
 from mofa_usage.changes.cells import Pair, counted
 from mofa_usage.changes.factors import FACTORS, Number, parts
@@ -26,7 +25,7 @@ __all__ = ["cost_change"]
 
 
 def cost_change(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     compared: Periods,
     by: By = "model_name",
     *,

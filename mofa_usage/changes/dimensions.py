@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
-
-import duckdb
+from typing import Any, TypedDict
 
 from mofa_usage.analysis.asking import By, found
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.changes.leaves import keys_by
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import LABEL_COLUMNS, Dimension
+from mofa_usage.reading.spark import is_spark
 
 __all__ = ["SliceOptions", "Sliced", "sliced_by"]
 
@@ -92,7 +91,11 @@ def _usual(calls: LazyCalls) -> tuple[Dimension, ...]:
 def _look(dimensions: Sequence[Dimension], calls: LazyCalls, tz: str) -> tuple[list[int], list[bool]]:
     """About how many values each dimension has, and whether it is missing from some calls."""
     keys = keys_by(dimensions, calls, tz)
-    counts = [f"approx_count_distinct({name}), count(*) > count({name})" for name in keys]
-    relation: duckdb.DuckDBPyRelation = calls.frame.select(**keys).to_native()
-    ((*row,),) = relation.aggregate(", ".join(counts)).fetchall()
-    return row[::2], row[1::2]
+    looks = ((f"approx_count_distinct({name})", f"count(*) > count({name})") for name in keys)
+    asked = [sql for pair in looks for sql in pair]
+    keyed: Any = calls.frame.select(**keys).to_native()
+    if is_spark(keyed):
+        (row,) = keyed.selectExpr(*asked).collect()
+    else:
+        (row,) = keyed.aggregate(", ".join(asked)).fetchall()
+    return list(row[::2]), list(row[1::2])

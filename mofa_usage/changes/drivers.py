@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-import duckdb
 import narwhals as nw
 import polars as pl
 
@@ -19,6 +18,7 @@ from mofa_usage.analysis.currencies import currency_of, used
 from mofa_usage.analysis.engine import LazyCalls, collect, open_calls
 from mofa_usage.analysis.quotients import quotient
 from mofa_usage.analysis.result import Breakdown
+from mofa_usage.analysis.sums import Queried, where
 from mofa_usage.changes.dimensions import sliced_by
 from mofa_usage.changes.leaves import Leaves, Parts, read_leaves
 from mofa_usage.changes.periods import Pair, Periods, periods
@@ -45,7 +45,7 @@ __all__ = ["drivers"]
 
 
 def drivers(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     measure: str | Measure,
     before: Pair,
     after: Pair,
@@ -126,10 +126,10 @@ class _Asked:
     """How many calls are priced in another currency, which are not among the calls."""
 
 
-def _opened(calls: duckdb.DuckDBPyRelation, measure: str | Measure, compared: Periods, tz: str) -> _Asked:
+def _opened(calls: Queried, measure: str | Measure, compared: Periods, tz: str) -> _Asked:
     if "create_time" not in calls.columns:
         raise UsageError("the calls have no column 'create_time', which tells the two periods apart")
-    opened = open_calls(calls.filter(compared.sql))
+    opened = open_calls(where(calls, compared.sql))
     (asked,) = checked(Question((), measure), opened, zone(tz)).measures
     for part in asked.aggregates or (None,):
         if asked.base is not asked or part is None or part.function not in ("count", "sum"):

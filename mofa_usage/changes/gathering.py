@@ -1,4 +1,4 @@
-"""The calls of two periods summed up in one pass of DuckDB: what a change is computed from.
+"""The calls of two periods summed up in one pass of DuckDB, or of Spark: what a change is computed from.
 
 Calls that are alike become one `Group`: of the same values of the dimensions, of one model and service tier, their
 tokens known or not, and each kind of their tokens at one price on the day of the call, which a price book says. So
@@ -18,8 +18,9 @@ import duckdb
 
 from mofa_usage.analysis.asking import Asked
 from mofa_usage.analysis.buckets import Clock
-from mofa_usage.analysis.engine import open_calls
+from mofa_usage.analysis.engine import LazyCalls, open_calls
 from mofa_usage.analysis.levels import keys_of
+from mofa_usage.analysis.sums import Queried, summed, where
 from mofa_usage.changes.periods import Periods
 from mofa_usage.errors import MissingExtraError
 from mofa_usage.measures import DIMENSIONS, Dimension
@@ -102,7 +103,7 @@ class Gathered:
 
 
 def gathered(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     dimensions: Sequence[Dimension],
     periods: Periods,
     *,
@@ -113,7 +114,7 @@ def gathered(
     of_day = _told_by_day(periods)
     is_asked = by_weekday or not periods.are_of_like_weekdays
     weekday = [DIMENSIONS["weekday"]] if is_asked and not of_day else []
-    keyed, names = _keyed(calls.filter(periods.sql), (*dimensions, *weekday), periods)
+    keyed, names = _keyed(where(calls, periods.sql), (*dimensions, *weekday), periods)
     if weekday:
         of_day = {"weekday": f"{quoted(names[-1])} // {DAY}"}
     days = _Days(keyed, names, periods, of_day)
@@ -142,9 +143,7 @@ def _fetched(table: duckdb.DuckDBPyRelation, sql: str) -> list[tuple[Any, ...]]:
     return list(answer.fetchall())
 
 
-def _keyed(
-    calls: duckdb.DuckDBPyRelation, dimensions: Sequence[Dimension], periods: Periods
-) -> tuple[duckdb.DuckDBPyRelation, list[str]]:
+def _keyed(calls: Queried, dimensions: Sequence[Dimension], periods: Periods) -> tuple[LazyCalls, list[str]]:
     """The calls with a column for the key of each dimension."""
     opened = open_calls(calls).with_absent(["currency"])
     both = (periods.before, periods.after)
@@ -152,8 +151,7 @@ def _keyed(
     asked = Asked(tuple(dimensions), (), start, end, None, "explain_change")
     keys = keys_of(asked, opened, Clock(periods.before.tz, opened, start, end), None).expressions
     named = {f"group: {number}": expression for number, expression in enumerate(keys.values())}
-    keyed = opened.frame.with_columns(**named) if named else opened.frame
-    return keyed.to_native(), list(named)
+    return opened.with_columns(named), list(named)
 
 
 # Days of calls that are alike -----------------------------------------------------------------------------------------
@@ -166,7 +164,7 @@ class _Days:
     `of_day` is what the day or the keys say, as SQL of the sums: see `_told_by_day`.
     """
 
-    calls: duckdb.DuckDBPyRelation
+    calls: LazyCalls
     keys: Sequence[str]
     periods: Periods
     of_day: Mapping[str, str]
@@ -177,13 +175,13 @@ class _Days:
         Prompts of more than each of the `sizes` are apart from smaller ones, and so is what is called from each of the
         `times` on (microseconds since midnight). What is grouped by are the columns as they are: that is quick.
         """
-        has = self.calls.columns
+        has = self.calls.schema
         clock = f"epoch_us(create_time) % {DAY}"
         apart = [*(f"prompt_tokens > {size}" for size in sizes), *(f"{clock} >= {time}" for time in times)]
         needed = [name if name in has else None for name in ("prompt_tokens", "completion_tokens")]
         said = [name if name in has else None for name in ("input_price", "output_price")]
         sides = {"is_before": self.periods.before.sql, "is_after": self.periods.after.sql}
-        columns = {
+        groups = {
             **{name: quoted(name) for name in (*self.keys, *(name for name in _PRICED_BY if name in has))},
             **({} if "is_before" in self.of_day else sides),
             "currency": "currency",
@@ -191,17 +189,15 @@ class _Days:
             "is_counted": _known("total_price", *needed),
             "says_parts": _known("total_price", *needed, *said),
             **{f"day: {place}": sql for place, sql in enumerate((f"epoch_us(create_time) // {DAY}", *apart))},
+        }
+        sums = {
             "create_time": "max(create_time)",
             "least_prompt": f"min({needed[0] or 'NULL'})",
             "prompt_tokens": f"CAST(max({needed[0] or 'NULL'}) AS BIGINT)",
             "completion_tokens": f"CAST(max({needed[1] or 'NULL'}) AS BIGINT)",
             **dict(zip(_SUMS, _sums(has), strict=True)),
         }
-        listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
-        told = ", ".join(("*", *(f"{sql} AS {name}" for name, sql in self.of_day.items())))
-        sums = f"SELECT {listed} FROM {quoted(_TABLE)} GROUP BY ALL"  # noqa: S608
-        answer: Any = self.calls.query(_TABLE, f"SELECT {told} FROM ({sums})")  # noqa: S608
-        return answer.to_arrow_table()
+        return summed(self.calls, groups, sums, self.of_day)
 
 
 def _told_by_day(periods: Periods) -> dict[str, str]:
@@ -250,7 +246,7 @@ def _rated(
     table: duckdb.DuckDBPyRelation, days: _Days, book: PriceBook | None, own: duckdb.DuckDBPyConnection
 ) -> duckdb.DuckDBPyRelation:
     """The table of the days, which is on a connection of our own, with the rates of the book where there is one."""
-    has = days.calls.columns
+    has = days.calls.schema
     if not {"model_name", "prompt_tokens", "completion_tokens"} <= set(has):
         return table
     try:

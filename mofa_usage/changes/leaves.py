@@ -24,8 +24,11 @@ import polars as pl
 from mofa_usage.analysis.aggregates import Plan, key
 from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.engine import LazyCalls
+from mofa_usage.changes.codes import MISSING, REST, chunks, coded, of_periods
+from mofa_usage.changes.spark_leaves import SparkReading
 from mofa_usage.measures import Aggregate, Dimension, Measure, Ratio
 from mofa_usage.reading.columns import literal
+from mofa_usage.reading.spark import is_spark
 from mofa_usage.zones import zone
 
 __all__ = ["MISSING", "REST", "Leaves", "Parts", "keys_by", "read_leaves"]
@@ -37,12 +40,6 @@ _KEPT = (100, 50, 25, 10)
 """So many values of a dimension are kept; fewer where there would be too many leaves."""
 
 _VIEW = "calls_with_keys"  # to SQL; there may be a table called calls
-
-_WIDEST = 2**62
-"""Below it a number of several codes has 64 bits."""
-
-MISSING, REST = 0, 1
-"""The codes of no value, and of all values that are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +68,16 @@ class Parts:
         found = dict(zip(self.names, (self.numerator, self.denominator or self.numerator), strict=False))
         apart = {f"met_{name}": part for name, part in found.items() if part.function == "sum" and part.where}
         return found | {name: Aggregate("count", where=part.where) for name, part in apart.items()}
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """The numbers of a leaf as SQL that DuckDB and Spark share, but for the names of types."""
+        found = {"calls": "count(*)"}
+        for name in self.aggregates:
+            is_count = name.startswith("met_")
+            found |= {name: f"count({name})"} if is_count else {name: f"sum({name})", f"known_{name}": f"count({name})"}
+        # A call without one of the two adds nothing.
+        return found | {both: f"sum({both[0]}::DOUBLE * {both[1]}::DOUBLE)" for both in self.squares}
 
     @property
     def squares(self) -> tuple[str, ...]:
@@ -131,17 +138,19 @@ def read_leaves(
     times = [name for name in ("create_time",) if name in calls.schema]
     selected = calls.frame.select(**{**{name: nw.col(name) for name in times}, **plan.values(), **keys})
     amounts = {name: plan.amount(part) for name, part in parts.aggregates.items()}
-    reading = _Reading(selected.select(*times, *keys, **amounts).to_native(), parts, tuple(periods))
+    keyed: Any = selected.select(*times, *keys, **amounts).to_native()
+    reading = (SparkReading if is_spark(keyed) else _Reading)(keyed, parts.sums, tuple(periods))
     few = reading.values([place for place, number in enumerate(distinct) if number <= _KEPT[0]])
     frame, found = pl.DataFrame(), {}
+    rows = (2 ** len(periods) - 1) * MOST_LEAVES + 1
     for most in _KEPT:
         kept = {place: reading.heaviest(place, most) for place, number in enumerate(distinct) if number > most}
         found = few | kept
-        frame = reading.leaves([found[place] for place in range(len(keys))], kept)
+        frame = reading.leaves([found[place] for place in range(len(keys))], kept, rows)
         if most == _KEPT[-1] or not _are_too_many(frame):
             break
     values = ((None, None, *_names(entry, found[place], tz)) for place, entry in enumerate(dimensions))
-    return Leaves(_coded(frame, [len(found[place]) for place in range(len(keys))]), tuple(values), parts, len(periods))
+    return Leaves(coded(frame, [len(found[place]) for place in range(len(keys))]), tuple(values), parts, len(periods))
 
 
 def _names(entry: Dimension, keys: Sequence[Any], tz: str) -> Sequence[Any]:
@@ -161,7 +170,7 @@ class _Reading:
     """How the leaves are asked for."""
 
     calls: duckdb.DuckDBPyRelation
-    parts: Parts
+    sums: Mapping[str, str]
     periods: tuple[str, ...]
 
     def values(self, places: Sequence[int]) -> dict[int, list[Any]]:
@@ -186,20 +195,18 @@ class _Reading:
         ).fetchall()
         return sorted(value for (value,) in rows)
 
-    def leaves(self, values: Sequence[Sequence[Any]], kept: Collection[int]) -> pl.DataFrame:
+    def leaves(self, values: Sequence[Sequence[Any]], kept: Collection[int], most: int) -> pl.DataFrame:
         """The leaves as `group0`, ..., numbers of their codes, with what `Leaves` says of each period.
 
-        Of the dimensions that are `kept` calls may have other values than these. If there are too many leaves, some
-        are missing.
+        Of the dimensions that are `kept` calls may have other values than these. There are `most` rows at most.
         """
         groups = {f"group{number}": sql for number, sql in enumerate(_groups(values, kept))}
         named = ", ".join(f"{sql} AS {name}" for name, sql in groups.items())
         inside = " + ".join(f"{2**number} * ({sql})::INT" for number, sql in enumerate(self.periods))
-        sums = ", ".join(f"{sql} AS {name}" for name, sql in self._sums().items())
+        sums = ", ".join(f"{sql} AS {name}" for name, sql in self.sums.items())
         joins = " ".join(f"LEFT JOIN {_coding(place, values[place])}" for place in kept)
-        most = (2 ** len(self.periods) - 1) * MOST_LEAVES + 1
         answer = self._asked(
-            f"SELECT {', '.join((*groups, 'inside', *self._of_periods()))}"  # noqa: S608
+            f"SELECT {', '.join((*groups, 'inside', *of_periods(self.sums, len(self.periods))))}"  # noqa: S608
             f" FROM (SELECT {named}, {inside} AS inside, {sums} FROM {_VIEW} {joins} GROUP BY ALL) LIMIT {most}"
         )
         return pl.DataFrame(pl.from_arrow(answer.to_arrow_table()))
@@ -207,41 +214,14 @@ class _Reading:
     def _asked(self, sql: str) -> Any:
         return self.calls.query(_VIEW, sql)
 
-    def _sums(self) -> dict[str, str]:
-        found = {"calls": "count(*)"}
-        for name in self.parts.aggregates:
-            is_count = name.startswith("met_")
-            found |= {name: f"count({name})"} if is_count else {name: f"sum({name})", f"known_{name}": f"count({name})"}
-        # A call without one of the two adds nothing.
-        return found | {both: f"sum({both[0]}::DOUBLE * {both[1]}::DOUBLE)" for both in self.parts.squares}
-
-    def _of_periods(self) -> Iterator[str]:
-        """The sums of each period: those of calls that are in it."""
-        for number in range(len(self.periods)):
-            for name in self._sums():
-                yield f"CASE WHEN inside & {2**number} > 0 THEN coalesce({name}, 0) ELSE 0 END AS {name}{number}"
-
 
 def _groups(values: Sequence[Sequence[Any]], kept: Collection[int]) -> Iterator[str]:
-    """As few numbers as say all codes of a call, as SQL; see `_coded`."""
-    for places in _chunks(list(map(len, values))):
+    """As few numbers as say all codes of a call, as SQL; see `codes.coded`."""
+    for places in chunks(list(map(len, values))):
         sql = "0::BIGINT"
         for place in places:
             sql = f"({sql}) * {len(values[place]) + 2} + {_code(place, values[place], is_kept=place in kept)}"
         yield sql
-
-
-def _chunks(lengths: Sequence[int]) -> list[list[int]]:
-    """The places of dimensions of which so many values are told apart, those together that one number can say."""
-    chunks: list[list[int]] = [[]]
-    width = 1
-    for place, length in enumerate(lengths):
-        if width * (length + 2) > _WIDEST:
-            chunks.append([])
-            width = 1
-        chunks[-1].append(place)
-        width *= length + 2
-    return chunks
 
 
 def _code(place: int, values: Sequence[Any], *, is_kept: bool) -> str:
@@ -259,16 +239,3 @@ def _coding(place: int, values: Sequence[Any]) -> str:
 
 def _list(values: Sequence[Any]) -> str:
     return f"[{', '.join(literal(value) if isinstance(value, str) else str(value) for value in values)}]"
-
-
-def _coded(rows: pl.DataFrame, lengths: Sequence[int]) -> pl.DataFrame:
-    """The leaves with a code for each dimension, of which so many values are told apart; in order."""
-    codes: dict[str, pl.Expr] = {}
-    for number, places in enumerate(_chunks(lengths)):
-        left = pl.col(f"group{number}")
-        for place in reversed(places):
-            codes[f"k{place}"] = (left % (lengths[place] + 2)).cast(pl.UInt32)
-            left = left // (lengths[place] + 2)
-    ordered = rows.sort("^group[0-9]+$", "inside")
-    named = [codes[f"k{place}"].alias(f"k{place}") for place in range(len(lengths))]
-    return ordered.select(*named, pl.exclude("^group[0-9]+$", "inside"))

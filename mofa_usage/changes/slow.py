@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-import duckdb
 import narwhals as nw
 import polars as pl
 
@@ -16,6 +15,7 @@ from mofa_usage.analysis.engine import LazyCalls, open_calls
 from mofa_usage.analysis.grouping import breakdown
 from mofa_usage.analysis.intervals import wilson
 from mofa_usage.analysis.result import Breakdown
+from mofa_usage.analysis.sums import Queried
 from mofa_usage.changes.dimensions import sliced_by
 from mofa_usage.changes.leaves import Leaves, Parts, read_leaves
 from mofa_usage.changes.rows import slice_columns, totalled
@@ -30,7 +30,7 @@ _LEVEL = 0.95
 
 
 def slow_drivers(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     quantile: float = 0.99,
     *,
     dimensions: By | None = None,

@@ -7,6 +7,7 @@ whose times can match. The types are those of `CALL_SCHEMA` in DuckDB's words, a
 Files that `export_parquet` wrote say so in their metadata and are read as they are.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ Tables: TypeAlias = Mapping[str, Any]
 NO_TABLES: Tables = MappingProxyType({})
 
 _ROUNDED = "rounded prices"
+_REFUSAL = re.compile(r"\[USER_RAISED_EXCEPTION\] (.*?) SQLSTATE", re.DOTALL)  # what SQL of ours said to Spark
 
 
 class RelationCalls:
@@ -408,5 +410,6 @@ def told() -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith("pyspark.errors"):
             raise
+        ours = _REFUSAL.search(str(error))
         said = str(error).partition("\n\nJVM stacktrace")[0].strip()
-        raise UsageError(f"Spark cannot read the calls: {said}") from error
+        raise UsageError(ours[1] if ours else f"Spark cannot read the calls: {said}") from error

@@ -40,7 +40,7 @@ from mofa_usage.reading.spark_values import exact, field_name, moment, named, te
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
 
-__all__ = ["SparkCalls", "SparkFrame", "is_spark"]
+__all__ = ["SparkCalls", "SparkFrame", "is_spark", "of_sql"]
 
 _ROUNDED = "rounded prices"
 
@@ -66,6 +66,10 @@ class SparkFrame(Protocol):
         """The rows that meet a condition."""
         ...
 
+    def groupBy(self, *cols: Any) -> Any:  # noqa: N802 (Spark's name)
+        """The rows in groups."""
+        ...
+
     def toDF(self, *cols: Any) -> Any:  # noqa: N802 (Spark's name)
         """The frame with other names for its columns."""
         ...
@@ -75,6 +79,12 @@ def is_spark(source: object) -> TypeGuard[SparkFrame]:
     """Whether something is a frame of Spark; that is known without loading it."""
     own = any(kind.__module__.startswith("pyspark.sql.") for kind in type(source).__mro__)
     return own and hasattr(source, "selectExpr") and hasattr(source, "toDF")
+
+
+def of_sql(frame: SparkFrame, sql: str) -> Any:
+    """A column of SQL, of the kind of session that the frame is of."""
+    is_connect = ".connect." in type(frame).__module__
+    return require("pyspark.sql.connect.functions" if is_connect else "pyspark.sql.functions", extra="spark").expr(sql)
 
 
 class SparkCalls:

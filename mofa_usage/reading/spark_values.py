@@ -193,7 +193,9 @@ def _time(value: str, given: str, _: Leeway) -> str | None:
         return value
     if not given.startswith(_TEXTS):
         return None
-    time = f"try_cast(upper({value}) AS timestamp)"
+    whole = f"regexp_replace(upper({value}), '^(.{{16}})([Z+-])', '$1:00$2')"  # without seconds
+    written = f"regexp_replace({whole}, '([+-][0-9]{{2}}):?([0-9]{{2}})?$', '$1:$2')"
+    time = f"try_cast(regexp_replace({written}, ':$', ':00') AS timestamp)"
     return f"CASE WHEN {value} rlike {text_literal(TIME_TEXT)} THEN {time} END"
 
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-import duckdb
-
 from mofa_usage.analysis import Breakdown, By
 from mofa_usage.analysis.result import one_of
+from mofa_usage.analysis.sums import Queried
 from mofa_usage.measures import TimeBucket
 from mofa_usage.service.courses import course, extent
 from mofa_usage.service.levels import burn, level
@@ -82,7 +81,7 @@ class ServiceLevel:
 
 
 def service_level(
-    calls: duckdb.DuckDBPyRelation,
+    calls: Queried,
     by: By | None = None,
     *,
     latency_ms: float | None = None,

@@ -12,10 +12,13 @@ import duckdb
 import polars as pl
 
 from mofa_usage.analysis import Breakdown, breakdown
+from mofa_usage.analysis.engine import open_calls
+from mofa_usage.analysis.sums import Queried, summed
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles, TimeBucket
 from mofa_usage.reading.relation import told
 from mofa_usage.service.concurrency import in_flight
+from mofa_usage.service.spark_concurrency import in_flight_on_spark
 from mofa_usage.zones import SECOND, instant, microseconds, utc, zone
 
 __all__ = ["course", "extent"]
@@ -43,7 +46,7 @@ class Extent:
         return next((every for every, most in _LONGEST.items() if self.last - self.first <= most), "month")
 
 
-def extent(calls: duckdb.DuckDBPyRelation) -> Extent | None:
+def extent(calls: Queried) -> Extent | None:
     """When the first and the last call began; None without calls.
 
     Raises:
@@ -52,11 +55,11 @@ def extent(calls: duckdb.DuckDBPyRelation) -> Extent | None:
     if "create_time" not in calls.columns:
         raise UsageError("the frame has no column 'create_time', which says when calls began")
     with told():
-        first, last = calls.aggregate("epoch_us(min(create_time)), epoch_us(max(create_time))").fetchall()[0]
-    return None if first is None else Extent(utc(first), utc(last))
+        ends = open_calls(calls).extent()
+    return None if ends is None else Extent(*map(utc, ends))
 
 
-def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: TimeBucket | None, tz: str) -> Breakdown:
+def course(calls: Queried, within: Extent | None, every: TimeBucket | None, tz: str) -> Breakdown:
     """Concurrency and throughput by time, buckets without calls too; `totals` has the whole.
 
     A bucket counts the calls, and the tokens of the calls, that began in it; its rates are of its whole length, so
@@ -79,7 +82,10 @@ def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: TimeBuc
     span = within.last - within.first if within is not None else timedelta(0)
     whole = whole.with_columns(seconds=pl.lit(span / timedelta(seconds=1) or None, pl.Float64))
     if "latency_calls" in counts:
-        found = in_flight(calls, edges)
+        if isinstance(calls, duckdb.DuckDBPyRelation):
+            found = in_flight(calls, edges)
+        else:
+            found = in_flight_on_spark(calls, counted[bucket], edges, bucket, tz)
         frame = frame.with_columns(
             in_flight_max=pl.Series(found.most, dtype=pl.Int64),
             in_flight_mean=pl.Series(map(truediv, found.spent, lengths), dtype=pl.Float64),
@@ -93,7 +99,7 @@ def course(calls: duckdb.DuckDBPyRelation, within: Extent | None, every: TimeBuc
     return answer
 
 
-def _mean(calls: duckdb.DuckDBPyRelation, within: Extent | None) -> float | None:
+def _mean(calls: Queried, within: Extent | None) -> float | None:
     """The mean number of calls in flight from the first call to the last."""
     if within is None:
         return None
@@ -101,13 +107,13 @@ def _mean(calls: duckdb.DuckDBPyRelation, within: Extent | None) -> float | None
     if first == last:
         return None
     begin = "epoch_us(create_time)"
-    spent = f"sum(least(CAST(latency_ms AS BIGINT) * 1000, {last} - {begin})) FILTER (latency_ms > 0)"
+    lasting = f"CASE WHEN latency_ms > 0 THEN least(CAST(latency_ms AS BIGINT) * 1000, {last} - {begin}) END"
     with told():
-        rows = calls.aggregate(spent).fetchall()
-    return int(rows[0][0] or 0) / (last - first)
+        (spent,) = summed(open_calls(calls), {}, {"spent": f"sum({lasting})"})["spent"].to_pylist()
+    return int(spent or 0) / (last - first)
 
 
-def _is_there(measure: str, calls: duckdb.DuckDBPyRelation) -> bool:
+def _is_there(measure: str, calls: Queried) -> bool:
     return set(MEASURES[measure].needs) <= set(calls.columns)
 
 

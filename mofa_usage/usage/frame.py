@@ -23,7 +23,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mofa_usage.errors import require
+from mofa_usage.errors import UsageError, require
 from mofa_usage.measures import Dimension
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment, time_range, zone
@@ -56,7 +56,7 @@ from mofa_usage.reading.selection import Selection  # noqa: E402
 from mofa_usage.reading.spark import SparkCalls  # noqa: E402
 from mofa_usage.repricing import Step  # noqa: E402
 from mofa_usage.usage.card import card  # noqa: E402
-from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation, Named  # noqa: E402
+from mofa_usage.usage.held import HeldCalls, HeldFrame, HeldRelation, Named, needs_them_here  # noqa: E402
 from mofa_usage.usage.held_spark import HeldSpark  # noqa: E402
 from mofa_usage.usage.looks import Looks, NamesOfBoth  # noqa: E402
 from mofa_usage.usage.options import DistributionOptions, LoadOptions  # noqa: E402
@@ -297,6 +297,8 @@ class UsageFrame(Reasons):
 
         Dates among them are on the clock of this usage.
         """
+        if self._held.elsewhere is not None:
+            raise UsageError(needs_them_here("export_parquet", self._held.elsewhere))
         options.setdefault("tz", self.tz)
         return export_parquet(self._held.native(self.tz), path, **options)
 

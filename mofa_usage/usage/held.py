@@ -21,6 +21,7 @@ import polars as pl
 
 from mofa_usage import analysis
 from mofa_usage.analysis.predicates import Predicate, checked, filtered_frame, filtered_relation, within
+from mofa_usage.analysis.sums import Queried
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import Dimension
 from mofa_usage.reading.columns import quoted
@@ -29,7 +30,7 @@ from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, as_cal
 from mofa_usage.reading.selection import Selection
 from mofa_usage.repricing import Step
 
-__all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named", "names_in"]
+__all__ = ["HeldCalls", "HeldFrame", "HeldRelation", "Named", "names_in", "needs_them_here"]
 
 _ROW = "mofa_usage: row"
 _OTHER_CALLS = "SELECT 1 FROM information_schema.tables WHERE lower(table_name) = 'calls' LIMIT 1"
@@ -67,8 +68,17 @@ class HeldCalls(Named, Protocol):
         """The calls as a relation that can be queried, with further tables; each comes with a cursor of its own.
 
         Raises:
-            UsageError: they are where no DuckDB is.
+            UsageError: they are `elsewhere`.
         """
+        ...
+
+    def queried(self, tz: str) -> Queried:
+        """The calls as SQL of ours can be asked of them where they are."""
+        ...
+
+    @property
+    def elsewhere(self) -> str | None:
+        """Where they are, if DuckDB cannot be asked of them."""
         ...
 
     @property
@@ -155,6 +165,15 @@ class HeldFrame:
         for called, table in {**beside, name: frame}.items():
             cursor.register(called, table)
         return cursor.table(quoted(name))
+
+    def queried(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`."""
+        return self.relation(tz)
+
+    @property
+    def elsewhere(self) -> None:
+        """See `HeldCalls`."""
+        return None
 
     @property
     def are_hidden(self) -> bool:
@@ -255,6 +274,15 @@ class HeldRelation:
         calls = self._calls.relation(self._selection, self._clock or tz, beside)
         return reduce(_after, self._then, calls)
 
+    def queried(self, tz: str) -> duckdb.DuckDBPyRelation:
+        """See `HeldCalls`."""
+        return self.relation(tz)
+
+    @property
+    def elsewhere(self) -> None:
+        """See `HeldCalls`."""
+        return None
+
     @property
     def are_hidden(self) -> bool:
         """See `HeldCalls`. A relation has no name of its own in its session, and a table of somebody's may have it."""
@@ -309,6 +337,14 @@ class HeldRelation:
 
 def _after(calls: duckdb.DuckDBPyRelation, step: Predicate | Step) -> duckdb.DuckDBPyRelation:
     return step.apply(calls) if isinstance(step, Step) else filtered_relation(calls, step)
+
+
+def needs_them_here(question: str, place: str) -> str:
+    """Why a question is refused of calls elsewhere, and the way out."""
+    return (
+        f"{question} needs the calls on this machine, and they are on {place}. Ask it of a part that fits: "
+        'part = usage.between("2026-05-01", "2026-05-02"); part.frame reads these calls, and part keeps them'
+    )
 
 
 def names_in(calls: HeldCalls, dimension: str | Dimension) -> pl.Series:

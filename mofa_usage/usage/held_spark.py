@@ -1,7 +1,8 @@
 """The calls of a usage on a Spark cluster.
 
-Breakdowns, and what is made of them, are computed there. SQL and the questions that DuckDB answers need the calls on
-this machine, and are refused, because there may be more of them than it can hold: who wants them brings a part here.
+Breakdowns and what is made of them, explanations and service levels are computed there. SQL and the questions that only
+DuckDB answers need the calls on this machine, and are refused, because there may be more of them than it can hold: who
+wants them brings a part here.
 
 A Spark session belongs to its process; pickled, the calls are read and become a `HeldFrame`.
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import narwhals as nw
@@ -25,14 +26,9 @@ from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark import SparkCalls
 from mofa_usage.reading.spark_values import moment, named, text_literal
 from mofa_usage.repricing import Step
-from mofa_usage.usage.held import HeldFrame, names_in
+from mofa_usage.usage.held import HeldFrame, names_in, needs_them_here
 
 __all__ = ["HeldSpark"]
-
-_HERE = (
-    "These calls are on a Spark cluster, where {} cannot be answered. Ask it of a part of them on this machine: "
-    'part = usage.between("2026-05-01", "2026-05-02"); part.frame reads them, and part keeps them'
-)
 
 
 class HeldSpark:
@@ -64,25 +60,37 @@ class HeldSpark:
 
     def native(self, tz: str) -> Any:
         """See `HeldCalls`: a Spark frame."""
-        frame = self._calls.frame(self._selection)
-        names = frame.columns
-        calls = frame.toDF(*map(bare, names))
+        return self._native
+
+    @cached_property
+    def _native(self) -> Any:
+        calls = self._selected
+        names, types = calls.columns, {field.name: field.dataType.simpleString() for field in calls.schema.fields}
+        calls = calls.toDF(*map(bare, names))
         for predicate in self._met:
-            calls = _filtered(calls, predicate, self._types)
+            calls = _filtered(calls, predicate, types)
         return calls.toDF(*names)
 
-    @property
-    def _types(self) -> dict[str, str]:
-        frame = self._calls.frame(self._selection)
-        return {field.name: field.dataType.simpleString() for field in frame.schema.fields}
+    @cached_property
+    def _selected(self) -> Any:
+        return self._calls.frame(self._selection)
 
     def relation(self, tz: str, beside: Tables = NO_TABLES) -> NoReturn:
         """See `HeldCalls`.
 
         Raises:
-            UsageError: always; it names the way out.
+            UsageError: always.
         """
-        raise UsageError(_HERE.format("this question"))
+        raise UsageError(needs_them_here("SQL of DuckDB", self.elsewhere))
+
+    def queried(self, tz: str) -> Any:
+        """See `HeldCalls`: a Spark frame."""
+        return self._native
+
+    @property
+    def elsewhere(self) -> str:
+        """See `HeldCalls`."""
+        return "a Spark cluster"
 
     @property
     def are_hidden(self) -> bool:
@@ -100,7 +108,7 @@ class HeldSpark:
     @property
     def schema(self) -> Mapping[str, Any]:
         """See `HeldCalls`."""
-        found: Mapping[str, Any] = nw.from_native(self._calls.frame(self._selection)).collect_schema()
+        found: Mapping[str, Any] = nw.from_native(self._selected).collect_schema()
         return found
 
     def filter(self, predicates: Sequence[Predicate], tz: str) -> "HeldSpark":
@@ -125,9 +133,9 @@ class HeldSpark:
         """See `HeldCalls`.
 
         Raises:
-            UsageError: always; it names the way out.
+            UsageError: always.
         """
-        raise UsageError(_HERE.format("what other prices make"))
+        raise UsageError(needs_them_here("other money", self.elsewhere))
 
     def loaded(self) -> HeldFrame:
         """See `HeldCalls`. All of them come to this machine."""

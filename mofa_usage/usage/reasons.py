@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mofa_usage import audit, changes, efficiency, repricing, service
 from mofa_usage.audit.bills import BillSource, Reconciliation, reconcile
+from mofa_usage.errors import UsageError
 from mofa_usage.reading.relation import told
+from mofa_usage.usage.held import needs_them_here
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
     from mofa_usage.analysis import Breakdown, By
     from mofa_usage.audit import Budget, Completeness, CompletenessOptions, Limit
     from mofa_usage.changes import Change, ChangeOptions, SliceOptions
@@ -44,6 +48,16 @@ class Reasons:
         """These calls with other money."""
         raise NotImplementedError
 
+    def _here(self, question: str, tz: str | None = None) -> "DuckDBPyRelation":
+        """The calls for a question that only DuckDB answers.
+
+        Raises:
+            UsageError: they are where it is not; the message names the question and the way out.
+        """
+        if self._held.elsewhere is not None:
+            raise UsageError(needs_them_here(question, self._held.elsewhere))
+        return self._held.relation(tz or self.tz)
+
     def with_prices(self, book: "PriceBook | None" = None, *, as_of: "AsOf" = "call", recompute: bool = False) -> Self:
         """The calls with the prices of a price book, by default the list prices: those that have none, or all.
 
@@ -65,7 +79,7 @@ class Reasons:
             MissingExtraError: the extra `pricing` is not installed, and no book is given.
         """
         with told():
-            step = repricing.prices(self._held.relation(self.tz), book, as_of=as_of, recompute=recompute)
+            step = repricing.prices(self._here("with_prices"), book, as_of=as_of, recompute=recompute)
         return self._with_money(step)
 
     def what_if(
@@ -95,7 +109,7 @@ class Reasons:
             MissingExtraError: the extra `pricing` is not installed, and no book is given.
         """
         with told():
-            step = repricing.other_models(self._held.relation(self.tz), models, book, token_factor=token_factor)
+            step = repricing.other_models(self._here("what_if"), models, book, token_factor=token_factor)
         return self._with_money(step)
 
     def in_currency(self, currency: str, rates: Any) -> Self:
@@ -115,7 +129,7 @@ class Reasons:
                 column that is needed was not loaded.
         """
         with told():
-            step = repricing.conversions(self._held.relation(self.tz), currency, rates, tz=self.tz)
+            step = repricing.conversions(self._here("in_currency"), currency, rates, tz=self.tz)
         return self._with_money(step)
 
     def against_recorded(self, by: "By | None" = None, **options: "Unpack[AgainstOptions]") -> "Breakdown":
@@ -133,7 +147,7 @@ class Reasons:
     ) -> "Change":
         """Why the cost changed from one period to another: see `mofa_usage.changes.explain_change`."""
         with told():
-            answer = changes.explain_change(self._held.relation(self.tz), before, after, by, tz=self.tz, **options)
+            answer = changes.explain_change(self._held.queried(self.tz), before, after, by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
 
@@ -145,36 +159,36 @@ class Reasons:
         `usage.drivers("cost", ("2026-04-01", "2026-05-01"), ("2026-05-01", "2026-06-01"))`
         """
         with told():
-            return changes.drivers(self._held.relation(self.tz), measure, before, after, tz=self.tz, **options)
+            return changes.drivers(self._held.queried(self.tz), measure, before, after, tz=self.tz, **options)
 
     def slow_drivers(self, quantile: float = 0.99, **options: "Unpack[SliceOptions]") -> "Breakdown":
         """The slices that have most of the slowest calls: see `mofa_usage.changes.slow_drivers`."""
         with told():
-            return changes.slow_drivers(self._held.relation(self.tz), quantile, tz=self.tz, **options)
+            return changes.slow_drivers(self._held.queried(self.tz), quantile, tz=self.tz, **options)
 
     def waste(self, by: "By | None" = None, **options: "Unpack[WasteOptions]") -> "Breakdown":
         """What was paid for nothing, by kind: see `mofa_usage.efficiency.waste`."""
         with told():
-            answer = efficiency.waste(self._held.relation(self.tz), by, tz=self.tz, **options)
+            answer = efficiency.waste(self._here("waste"), by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
 
     def cache_savings(self, by: "By | None" = None, **options: "Unpack[CacheOptions]") -> "Breakdown":
         """What prompt caches saved and could have saved: see `mofa_usage.efficiency.cache_savings`."""
         with told():
-            answer = efficiency.cache_savings(self._held.relation(self.tz), by, tz=self.tz, **options)
+            answer = efficiency.cache_savings(self._here("cache_savings"), by, tz=self.tz, **options)
         self._style(answer, by)
         return answer
 
     def sessions(self, **options: "Unpack[SessionOptions]") -> "Sessions":
         """What conversations cost, and how their turns grow: see `mofa_usage.efficiency.sessions`."""
         with told():
-            return efficiency.sessions(self._held.relation(self.tz), tz=self.tz, **options)
+            return efficiency.sessions(self._here("sessions"), tz=self.tz, **options)
 
     def service_level(self, by: "By | None" = None, **options: "Unpack[ServiceOptions]") -> "ServiceLevel":
         """How many calls were within limits, error budgets, calls in flight: see `mofa_usage.service.service_level`."""
         with told():
-            answer = service.service_level(self._held.relation(self.tz), by, tz=self.tz, **options)
+            answer = service.service_level(self._held.queried(self.tz), by, tz=self.tz, **options)
         self._style(answer.level, by)
         return answer
 
@@ -182,7 +196,7 @@ class Reasons:
         """What is missing, what is there twice, and what cannot be: see `mofa_usage.audit.completeness`."""
         options.setdefault("end", self.end)
         with told():
-            answer = audit.completeness(self._held.relation(self.tz), tz=self.tz, **options)
+            answer = audit.completeness(self._here("completeness"), tz=self.tz, **options)
         self._style(answer.coverage, None)
         return answer
 
@@ -196,7 +210,7 @@ class Reasons:
             UsageError: no such file, or a file that is no report of usage or costs; the message names it.
         """
         with told():
-            found = reconcile(self._held.relation("UTC"), bill, start=self.start, end=self.end)
+            found = reconcile(self._here("reconcile", "UTC"), bill, start=self.start, end=self.end)
         self._style(found.comparison, ["model_name"])
         return found
 
