@@ -19,12 +19,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from html import escape
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 
+import polars as pl
 from playwright.sync_api import Browser
 from plotly.graph_objects import Figure
 from rich.console import Console
@@ -158,6 +159,22 @@ def _recipes(studio: Studio) -> bytes:
     return studio.table(table, "load_usage('sqlite:usage.db').sql(FOCUS).tail(6)", width=1100)
 
 
+def _export(studio: Studio) -> bytes:
+    """Calls are imported that are older than the window that was exported."""
+    end = studio.usage.frame["create_time"].max()
+    assert isinstance(end, datetime)
+    late = studio.usage.frame.tail(3).with_columns(pl.col("id").str.reverse(), create_time=end - timedelta(days=9))
+    late.write_csv(studio.folder / "late.csv")
+    export = "mofa-usage export lake --incremental --url sqlite:usage.db"
+    return studio.terminal(
+        f"{export} --end {end - timedelta(days=7):%Y-%m-%d}",
+        export,
+        "mofa-usage import late.csv --url sqlite:usage.db",
+        "mofa-usage verify-export lake --url sqlite:usage.db",
+        columns=125,
+    )
+
+
 def _completeness(studio: Studio) -> bytes:
     """A week whose bills say more than was recorded."""
     folder = studio.folder / "audited"
@@ -192,6 +209,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "cost": lambda studio: _image(studio.usage.cost(by=["day", "model_name"]).draw()),
         "drivers": lambda studio: _image(studio.usage.slow_drivers(0.95).draw()),
         "efficiency": lambda studio: _image(studio.usage.cache_savings().draw()),
+        "export": _export,
         "frameworks": lambda studio: _image(studio.usage.cost(by=["week", "agent_name"]).draw()),
         "import": _import,
         "import_logs": _import_logs,

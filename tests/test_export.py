@@ -20,7 +20,7 @@ import pytest
 
 from mofa_usage import QueryFilter, UsageError, export_parquet, load_usage
 from mofa_usage.errors import SerializationError
-from mofa_usage.exporting import export
+from mofa_usage.exporting.files import CallFiles, Partitions
 from mofa_usage.reading.drivers import sqlite as sqlite_reader
 from mofa_usage.stores import Store
 from tests.calls import DETAILS, MONEY, TIME, expected_row, rows_by_id
@@ -188,7 +188,7 @@ def test_a_day_that_comes_again_has_a_second_file(tmp_path: Path) -> None:
     moments = ["2010-11-07T02:29:59", "2010-11-07T02:30:30", "2010-11-07T02:31:30", "2010-11-07T03:30:00"]
     times = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
     frame = pl.DataFrame({"create_time": times}, schema={"create_time": TIME})
-    with export._Files(tmp_path, export._Partitions("day", "America/St_Johns"), 10, frame.schema) as files:
+    with CallFiles(tmp_path, Partitions("day", "America/St_Johns"), 10, frame.schema) as files:
         for row in range(4):
             files.write(frame.slice(row, 1))
     assert files.names == [
@@ -314,13 +314,13 @@ def test_bad_options_are_named(tmp_path: Path) -> None:
 
 EXPORT = """
 import sys, time
-from mofa_usage.exporting import export
-write = export._Files.write
+from mofa_usage.exporting import export, files
+write = files.CallFiles.write
 def slowly(self, rows):
     write(self, rows)
     print("writing", flush=True)
     time.sleep(0.05)
-export._Files.write = slowly
+files.CallFiles.write = slowly
 export.export_parquet(sys.argv[1], sys.argv[2], partition_by=sys.argv[3] or None, overwrite=True, row_group_size=100)
 print("done", flush=True)
 """

@@ -24,7 +24,7 @@ from tests.samples import call
         ("sqlite:a.db", "sqlite"),
         ("sqlite::memory:", "sqlite"),
         ("memory:", "memory"),
-        *((other, None) for other in ("s3://bucket/a.parquet", "oracle://h/d", "https://h/a.parquet", "file:///a")),
+        *((other, None) for other in ("gs://bucket/a.parquet", "oracle://h/d", "https://h/a.parquet", "file:///a")),
         *((path, None) for path in ("", "memory", "sqlite", "a.parquet", "/a/b", r"C:\a.parquet", "my:file", "x+y:z")),
     ],
 )
@@ -32,7 +32,7 @@ def test_what_a_database_url_is(text: str, named: str | None) -> None:
     assert backend_of(text) == named
 
 
-@pytest.mark.parametrize("place", ["s3://bucket/a.parquet", "gs://b/*.parquet", "https://u:hunter2@h/a", "oracle://h"])
+@pytest.mark.parametrize("place", ["gs://bucket/a.parquet", "gs://b/*.parquet", "https://u:hunter2@h/a", "oracle://h"])
 def test_another_kind_of_place_is_no_database(place: str) -> None:
     with pytest.raises(UsageError, match="is neither a path nor a database URL; a database URL begins with") as caught:
         load_usage(place)

@@ -86,6 +86,7 @@ _COMMANDS = (
     views.report,
     prices.prices,
     export.export,
+    export.verify_export,
     metrics.metrics,
     views.notebook,
     data.migrate,
@@ -94,7 +95,9 @@ _COMMANDS = (
     tail.tail,
 )
 for _command in _COMMANDS:
-    app.command(_command.__name__.rstrip("_"), help=_help(_command.__doc__ or ""))(unbundled(_command))
+    app.command(_command.__name__.rstrip("_").replace("_", "-"), help=_help(_command.__doc__ or ""))(
+        unbundled(_command)
+    )
 
 app.add_typer(outbox.app)
 

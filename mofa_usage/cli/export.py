@@ -1,4 +1,4 @@
-"""The command `export`: calls out of a database into a file."""
+"""The commands `export`, calls out of a database into files, and `verify_export`, whether these are whole."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,29 +8,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mofa_usage.cli.choosing import Chosen, chosen, nothing
-from mofa_usage.cli.options import Calls, Overwrite, database_url
-from mofa_usage.cli.output import announce, complain, may_write
-from mofa_usage.cli.periods import period
+from mofa_usage.cli.options import Calls, Overwrite, Printed, Url, database_url, pairs_of
+from mofa_usage.cli.output import announce, complain, console, may_write, print_record
+from mofa_usage.cli.periods import age, period
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import zone
 
 if TYPE_CHECKING:
     from mofa_usage.reading.open import Source
 
-__all__ = ["export"]
+__all__ = ["export", "verify_export"]
 
 _PARQUET = (".parquet", ".pq")
+
+StorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        help="Of the object store, such as aws_region=eu-central-1. Repeat. Keys are better in the environment.",
+    ),
+]
 
 
 def export(
     calls: Calls,
     path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="calls.parquet, calls.csv, or with --partition-by the folder to write."),
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="calls.parquet, calls.csv, or with --partition-by or --incremental the folder to write; with "
+            "--incremental also s3://bucket/folder.",
+        ),
     ],
     partition_by: Annotated[
         str | None, typer.Option("--partition-by", metavar="month|day", help="Write a folder with a file for each.")
     ] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Write what is new since the last time, with a manifest.")
+    ] = False,
+    hold_back: Annotated[
+        str | None,
+        typer.Option("--hold-back", metavar="AGE", help="Until how long ago: 1h unless given. Later calls come next."),
+    ] = None,
+    storage_option: StorageOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write calls to a file, oldest first: Parquet (exact types, compressed), or CSV where the name ends so.
@@ -43,8 +64,22 @@ def export(
 
     [bold]mofa-usage export may.csv --start 2026-05 --agent "Support bot" --tz Europe/Berlin[/bold]
 
+    With --incremental each run writes the calls since the last one into a folder of its own, which a manifest
+    describes: nothing twice, nothing missing. --start and --end name another window.
+
     [bold]mofa-usage export calls --partition-by month --start 2026-01-01[/bold]
+
+    [bold]mofa-usage export s3://bucket/calls --incremental[/bold]
     """
+    if incremental:
+        _export_window(calls, path, partition_by, hold_back, storage_option, overwrite=overwrite)
+        return
+    if hold_back is not None or storage_option or path.startswith("s3://"):
+        raise UsageError("object stores, --storage-option and --hold-back are for --incremental")
+    _export_file(calls, Path(path), partition_by, overwrite=overwrite)
+
+
+def _export_file(calls: Calls, path: Path, partition_by: str | None, *, overwrite: bool) -> None:
     from mofa_usage.exporting import export_csv, export_parquet
 
     source, is_csv = database_url(calls.url), path.suffix.lower() == ".csv"
@@ -76,6 +111,70 @@ def export(
             )
     numbers = (_count(written.rows, "call"), _count(len(written.files), "file"))
     announce(path, f": {' in '.join(numbers)}, {written.bytes / 1e6:,.2f} MB")
+
+
+def _export_window(
+    calls: Calls,
+    path: str,
+    partition_by: str | None,
+    hold_back: str | None,
+    storage_option: list[str] | None,
+    *,
+    overwrite: bool,
+) -> None:
+    from mofa_usage.exporting import HOLD_BACK, export_window
+
+    which = chosen(calls, *period(calls.start, calls.end, zone(calls.tz)))
+    if which.is_more:
+        raise UsageError("--incremental takes no condition that its database cannot be asked for; export all calls")
+    partition: Any = partition_by
+    written = export_window(
+        database_url(calls.url),
+        path,
+        start=which.start,
+        end=which.end,
+        tz=calls.tz,
+        filter=which.query,
+        hold_back=HOLD_BACK if hold_back is None else age("--hold-back", hold_back),
+        partition_by=partition,
+        overwrite=overwrite,
+        storage_options=pairs_of("--storage-option", storage_option, "NAME"),
+    )
+    if written is None:
+        console().print("nothing to export yet: no time has passed since the last window, but what is held back")
+        return
+    numbers = (_count(written.rows, "call"), _count(len(written.files), "file"))
+    announce(written.name, f": {' in '.join(numbers)}, {written.size / 1e6:,.2f} MB, from {written.window}")
+
+
+def verify_export(
+    printed: Printed,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The folder or s3://... that --incremental wrote to.")],
+    url: Url = None,
+    storage_option: StorageOption = None,
+) -> None:
+    """Compare an incremental export with its manifests: that all files are there and unchanged, and their exact sums.
+
+    With --url the calls that are in the database now are compared, too: that shows what arrived later, with a time in a
+    window that was exported before. The exit code is 1 where something is wrong.
+
+    [bold]mofa-usage verify-export calls --url sqlite:usage.db[/bold]
+    """
+    from mofa_usage.exporting import verify_export as verify
+    from mofa_usage.wording import visible
+
+    found = verify(path, url, storage_options=pairs_of("--storage-option", storage_option, "NAME"))
+    rows, windows = sum(one.rows for one in found.windows), len(found.windows)
+    if printed.for_programs:
+        flaws = [vars(flaw) for flaw in found.flaws]
+        print_record({"equal": found.equal, "windows": windows, "rows": rows, "flaws": flaws}, printed)
+    else:
+        for flaw in found.flaws:
+            console().print(f"{flaw.kind}: {visible(flaw.said)}", markup=False, soft_wrap=True)
+        said = "all as exported" if found.equal else f"{_count(len(found.flaws), 'flaw')}"
+        console().print(f"{_count(windows, 'window')}, {_count(rows, 'call')}: {said}")
+    if not found.equal:
+        raise typer.Exit(1)
 
 
 @contextmanager

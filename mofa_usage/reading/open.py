@@ -17,6 +17,8 @@ from mofa_usage.reading.database import FLAVOURS, DatabaseCalls, SqlFlavour
 from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader, SqliteFile
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
+from mofa_usage.reading.object_files import open_objects
+from mofa_usage.reading.object_stores import StorageOptions, is_object_url
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark import SparkCalls, SparkFrame, is_spark
@@ -41,8 +43,8 @@ class ArrowStream(Protocol):
 Source: TypeAlias = (
     "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | SparkFrame | ArrowStream"
 )
-"""A database URL, an open store, a Parquet file, folder or pattern, a Polars frame, a DuckDB relation, a Spark frame,
-or what gives Arrow data, like a frame of pandas."""
+"""A database URL, an open store, a Parquet file, folder or pattern, the URL of those in an object store, a Polars
+frame, a DuckDB relation, a Spark frame, or what gives Arrow data, like a frame of pandas."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -76,7 +78,11 @@ class Calls(Protocol):
 
 
 def open_source(
-    source: Source, mapping: Mapping[str, str | None] | None = None, *, round_prices: bool = False
+    source: Source,
+    mapping: Mapping[str, str | None] | None = None,
+    *,
+    round_prices: bool = False,
+    storage_options: StorageOptions | None = None,
 ) -> Calls:
     """The calls in a source.
 
@@ -84,19 +90,25 @@ def open_source(
         source: where they are.
         mapping: field -> column, where the column's name does not tell; a database's tables need none.
         round_prices: round prices of more than ten places; those of a database, which may be doubles, always are.
+        storage_options: of an object store.
 
     Raises:
         StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
         UsageError: something that holds no calls, or is no source.
     """
     leeway, named = Leeway(round_prices=round_prices), mapping or {}
+    if storage_options and not is_object_url(source):
+        raise UsageError("storage options are for the URL of an object store: s3://bucket/folder")
     if named and (isinstance(source, Store) or (isinstance(source, str) and backend_of(source))):
         raise UsageError("mapping is for files and frames; the columns of a database's tables are known")
     if isinstance(source, str) and backend_of(source):
         return DatabaseCalls(*database_of(source))
+    if is_object_url(source):
+        return open_objects(str(source), leeway, named, storage_options)
     if isinstance(source, str) and (place := _ELSEWHERE.match(source)):
         raise UsageError(
-            f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with {KNOWN_URLS}"
+            f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with "
+            f"{KNOWN_URLS}; that of an object store with s3://"
         )
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):

@@ -52,6 +52,7 @@ __all__ = [
     "Tables",
     "as_calls",
     "clocked_cursor",
+    "columns_of_ours",
     "open_parquet",
     "parquet_files",
     "told",
@@ -323,6 +324,13 @@ def parquet_files(path: str | Path) -> list[Path]:
     if not found:
         raise UsageError(f"no Parquet file is at {path}")
     return [Path(file) for (file,) in found]
+
+
+def columns_of_ours(metadata: Sequence[Mapping[bytes, bytes]]) -> tuple[bool, tuple[str, ...]]:
+    """Whether files with this metadata are all ours, and which of their columns are left out: see `_not_in_all`."""
+    said = [found.get(VERSION_KEY.encode(), b"").decode() for found in metadata]
+    is_ours = all(version in _VERSIONS for version in said)
+    return is_ours, _not_in_all(set(said)) if is_ours else ()
 
 
 def _not_in_all(versions: Collection[str]) -> tuple[str, ...]:

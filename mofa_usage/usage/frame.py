@@ -50,6 +50,7 @@ from mofa_usage.exporting import ExportOptions, ExportSummary, export_parquet  #
 from mofa_usage.measures.spelling import near  # noqa: E402
 from mofa_usage.progress import watched  # noqa: E402
 from mofa_usage.reading.labels import gather  # noqa: E402
+from mofa_usage.reading.object_stores import StorageOptions  # noqa: E402
 from mofa_usage.reading.open import Source, open_source  # noqa: E402
 from mofa_usage.reading.relation import RelationCalls, told  # noqa: E402
 from mofa_usage.reading.selection import Selection  # noqa: E402
@@ -79,14 +80,16 @@ def load_usage(
     columns: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     round_prices: bool = False,
+    storage_options: StorageOptions | None = None,
     progress: bool | None = None,
 ) -> "UsageFrame":
     """The calls of a source.
 
     Args:
-        source: A database URL, an open store, a Parquet file, folder or pattern, a frame of Polars (also lazy) or
-            pandas, an Arrow table or what else gives Arrow data, a DuckDB relation, or a frame of Spark. A database is
-            read by a connection of our own, also that of a store.
+        source: A database URL, an open store, a Parquet file, folder or pattern, the URL of those in an object store
+            (`s3://bucket/folder`), a frame of Polars (also lazy) or pandas, an Arrow table or what else gives Arrow
+            data, a DuckDB relation, or a frame of Spark. A database is read by a connection of our own, also that of a
+            store.
         filter: Only calls that meet it; both ends of its times are included. With its `limit` or `offset` the calls
             come newest first, else in no particular order.
         start: Only calls created at or after this: a datetime with a zone, a date, or ISO 8601 text. A date, and text
@@ -101,6 +104,8 @@ def load_usage(
             are, and are dimensions.
         round_prices: Round prices of a file or frame that have more than ten decimal places, half to even, instead of
             refusing them. `UsageFrame.rounded_prices` counts them.
+        storage_options: Of an object store, as deltalake takes them (`aws_region`, `aws_endpoint_url`, ...); the rest
+            is found as AWS's own tools find it.
         progress: True shows a progress bar on standard error, False does not; by default one appears when reading a
             database takes longer than a second and a person is watching.
 
@@ -115,7 +120,7 @@ def load_usage(
         MissingExtraError: the extra `analysis` is not installed.
     """
     selection = Selection.of(filter, start, end, tz, columns)
-    calls = open_source(source, mapping, round_prices=round_prices)
+    calls = open_source(source, mapping, round_prices=round_prices, storage_options=storage_options)
     if isinstance(calls, RelationCalls):
         with told():
             calls.relation(selection)  # what is not there or cannot be cast is refused now, not at the first question

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from mofa_usage.analysis import DistributionOf, PeriodOptions
+from mofa_usage.reading.object_stores import StorageOptions
 from mofa_usage.zones import Moment
 
 __all__ = ["DistributionOptions", "LoadOptions"]
@@ -18,6 +19,7 @@ class LoadOptions(TypedDict, total=False):
     columns: Sequence[str] | None
     mapping: Mapping[str, str | None] | None
     round_prices: bool
+    storage_options: StorageOptions | None
     progress: bool | None
 
 
