@@ -40,7 +40,7 @@ from mofa_usage.analysis.quotients import quotients
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, MEASURES, Dimension
 from mofa_usage.pricing import PriceBook
-from mofa_usage.reading.columns import NIL, created_in, quoted
+from mofa_usage.reading.columns import LABEL, NIL, created_in, quoted
 from mofa_usage.repricing.charges import own
 from mofa_usage.repricing.parts import RATE_COLUMNS, AsOf, answered_sql, as_of_day, ask_for
 from mofa_usage.repricing.quoting import Answers
@@ -65,11 +65,20 @@ _MEASURES = (
 """The columns of the answer."""
 
 _MILLION = 1_000_000
+_WRITES = ("cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 _ABSENT = {
     **dict.fromkeys(("chat_session_id", "agent_id", "user_id"), "VARCHAR"),
-    **dict.fromkeys(("cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"), "BIGINT"),
+    **dict.fromkeys(_WRITES, "BIGINT"),
 }
 """Columns of the calls without which less is known."""
+
+_SAID_BY = {
+    "served": ("served_model",),
+    "provider": (f"{LABEL}provider", "provider_name"),
+    "service_tier": ("service_tier",),
+    "speed": (f"{LABEL}speed",),
+}
+"""The columns in which calls may say what their price depends on, by the names of `CallKind`."""
 
 _OWN = (
     "moment", "same", "sent", "read_after", "unread_5m", "unread_1h", "written_5m_tokens", "written_1h_tokens",
@@ -85,7 +94,7 @@ _SUMMED = (
 """The tokens of calls that are added up."""
 
 _WRITTEN = """
-    SELECT {kept}, epoch_us(create_time) AS moment, hash(model_name, {scope}) AS same,
+    SELECT {kept}, epoch_us(create_time) AS moment, hash(model_name, {session}, {others}) AS same,
         {written} - coalesce({long}, 0) AS written_5m_tokens,
         CASE WHEN {written} IS NOT NULL THEN coalesce({long}, 0) END AS written_1h_tokens
     FROM "calls with caches"
@@ -95,16 +104,19 @@ _WRITTEN = """
 _AROUND = """
     SELECT *,
         max(prompt_tokens) OVER (alike ORDER BY moment RANGE BETWEEN 300000000 PRECEDING AND 1 PRECEDING) AS sent,
-        min(CASE WHEN cached_tokens > 0 THEN moment END)
-            OVER (alike ORDER BY moment RANGE BETWEEN 1 FOLLOWING AND 3600000000 FOLLOWING) - moment AS read_after
+        {read_after} AS read_after
     FROM ({calls}) AS calls
     WINDOW alike AS (PARTITION BY same)
+"""
+_READ_AFTER = """
+        first_value(CASE WHEN cached_tokens > 0 THEN moment END IGNORE NULLS)
+            OVER (alike ORDER BY moment RANGE BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) - moment
 """
 
 _LOST = """
     SELECT * EXCLUDE (moment, same, sent, read_after),
         CASE WHEN read_after <= 300000000 THEN 0 * written_5m_tokens ELSE written_5m_tokens END AS unread_5m,
-        CASE WHEN read_after IS NOT NULL THEN 0 * written_1h_tokens ELSE written_1h_tokens END AS unread_1h,
+        CASE WHEN read_after <= 3600000000 THEN 0 * written_1h_tokens ELSE written_1h_tokens END AS unread_1h,
         CASE WHEN cached_tokens IS NOT NULL AND prompt_tokens IS NOT NULL
             THEN greatest(least(prompt_tokens, coalesce(sent, 0)) - cached_tokens, 0) END AS missed_tokens,
         CASE WHEN cached_tokens > 0 OR written_5m_tokens + written_1h_tokens > 0 THEN 1 END AS uses_cache
@@ -184,7 +196,7 @@ def cache_savings(
     first, last = time_range(start, end, zone(tz))
     # What has no rates is said by `rate_coverage`; nobody asked what it costs.
     answers = ask_for(calls, book or PriceBook.default(), as_of_day(as_of), counted=False)
-    around: Any = calls.query("calls with caches", _around(calls.columns))
+    around: Any = calls.query("calls with caches", _around(calls.columns, _has_writes(calls)))
     rated = asked(around, lambda these: _rated(these, around.columns, answers))
     dimensions = found(by, open_calls(rated))
     valued = asked(rated, lambda these: _valued(_alike(these, rated, dimensions, first, last)))
@@ -192,8 +204,20 @@ def cache_savings(
     return _divided(breakdown(small, dimensions, _MEASURES, tz=tz, top=top))
 
 
-def _around(columns: Collection[str]) -> str:
-    """The calls with what they wrote to a cache, and what of it and of their prompt was lost, as SQL."""
+def _has_writes(calls: duckdb.DuckDBPyRelation) -> bool:
+    """Whether it is known of any call that it wrote something to a cache."""
+    wrote = [f"{name} > 0" for name in _WRITES if name in calls.columns]
+    if not wrote:
+        return False
+    found = asked(calls, lambda these: f"SELECT count(*) FILTER ({' OR '.join(wrote)}) FROM {these}").fetchall()  # noqa: S608
+    return bool(found[0][0])
+
+
+def _around(columns: Collection[str], has_writes: bool) -> str:
+    """The calls with what they wrote to a cache, and what of it and of their prompt was lost, as SQL.
+
+    Where nothing was written, nobody looks for who read it.
+    """
     read = {name: name if name in columns else f"CAST(NULL AS {kind})" for name, kind in _ABSENT.items()}
     every, short, long = (read[f"cache_write_{name}tokens"] for name in ("", "5m_", "1h_"))
     parts = f"coalesce({short}, 0) + coalesce({long}, 0)"
@@ -203,21 +227,33 @@ def _around(columns: Collection[str]) -> str:
     )
     calls = _WRITTEN.format(
         kept=", ".join(quoted(name) for name in columns if name not in _OWN),
-        scope=f"CASE WHEN {session} <> '{NIL}' THEN {session} ELSE {agent} || {user} END",
+        session=session,
+        others=f"CASE WHEN {session} = '{NIL}' THEN hash({agent}, {user}) END",
         written=f"CASE WHEN {told} THEN greatest(coalesce({every}, 0), {parts}) END",
         long=long,
     )
-    return _LOST.format(calls=_AROUND.format(calls=calls))
+    read_after = _READ_AFTER if has_writes else "CAST(NULL AS BIGINT)"
+    return _LOST.format(calls=_AROUND.format(calls=calls, read_after=read_after))
 
 
 def _rated(these: str, has: Collection[str], answers: Answers) -> str:
-    """The calls of `_around` with the rates of a book for them, as SQL."""
+    """The calls of `_around` with the rates of a book for them, as SQL.
+
+    What no call says of itself is not looked at, since it would be sorted with each of them.
+    """
+    kinds = answers.priced | answers.unknown
+    unsaid = {
+        column
+        for name, columns in _SAID_BY.items()
+        if not any(getattr(kind, name) for kind in kinds)
+        for column in columns
+    }
     return _RATED.format(
         columns=", ".join(map(quoted, has)),
         rates=", ".join(f"{own(f'r {name}')} AS {name}" for name in RATE_COLUMNS),
         currency=own("r currency"),
         rate_input=own("r rate_input"),
-        calls=answered_sql(these, has, answers),
+        calls=answered_sql(these, [name for name in has if name not in unsaid], answers),
     )
 
 
