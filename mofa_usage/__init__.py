@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         from_env,
     )
     from mofa_usage.usage import UsageFrame, load_usage, load_usage_async
+    from mofa_usage.warehouse import Warehouse
 
 __version__ = "0.1.0"
 
@@ -109,6 +110,7 @@ _HOMES = {
     "ToolResultContent": "mofa_usage.records",
     "UsageFrame": "mofa_usage.usage",
     "UsageStatistics": "mofa_usage.records",
+    "Warehouse": "mofa_usage.warehouse",
     "backfill_prices": "mofa_usage.stores",
     "connect": "mofa_usage.stores",
     "export_parquet": "mofa_usage.exporting",
@@ -167,6 +169,7 @@ __all__ = [
     "UsageError",
     "UsageFrame",
     "UsageStatistics",
+    "Warehouse",
     "backfill_prices",
     "connect",
     "export_parquet",

@@ -1,4 +1,4 @@
-"""Where calls can come from: a database, an open store, Parquet files, somebody's frame or relation.
+"""Where calls can come from: a database, an open store, Parquet files, a warehouse, somebody's frame or relation.
 
 `open_source` makes `Calls` of any of them: the same three questions, whatever answers them. A database is read by a
 connection of our own, also that of a store, whose pool stays free; the read path is synchronous and works in a script,
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mofa_usage.errors import StoreConnectionError, UsageError, require
 from mofa_usage.reading.database import FLAVOURS, DatabaseCalls, SqlFlavour
+from mofa_usage.reading.delta import is_warehouse, open_warehouse
 from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader, SqliteFile
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
@@ -43,8 +44,8 @@ class ArrowStream(Protocol):
 Source: TypeAlias = (
     "str | Path | Store | pl.DataFrame | pl.LazyFrame | duckdb.DuckDBPyRelation | SparkFrame | ArrowStream"
 )
-"""A database URL, an open store, a Parquet file, folder or pattern, the URL of those in an object store, a Polars
-frame, a DuckDB relation, a Spark frame, or what gives Arrow data, like a frame of pandas."""
+"""A database URL, an open store, a Parquet file, folder or pattern, the URL of those in an object store, the folder of
+a warehouse, a frame of Polars or Spark, a DuckDB relation, or what gives Arrow data, like a frame of pandas."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -113,6 +114,8 @@ def open_source(
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
+        if is_warehouse(source):
+            return _warehouse(source, named)
         return open_parquet(source, leeway, named)
     if isinstance(source, Store):
         return _open_store(source)
@@ -128,6 +131,12 @@ def open_source(
         f"a {type(source).__name__} is no source of calls; give a database URL, an open store, a Parquet path, "
         "a frame of Polars, pandas or Spark, an Arrow table or a DuckDB relation"
     )
+
+
+def _warehouse(path: str | Path, mapping: Mapping[str, str | None]) -> Calls:
+    if mapping:
+        raise UsageError(f"{path} is a warehouse, whose columns are known; mapping is for files and frames")
+    return open_warehouse(str(Path(path).absolute()), {})
 
 
 class _Capsule:

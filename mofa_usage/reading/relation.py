@@ -53,6 +53,7 @@ __all__ = [
     "as_calls",
     "clocked_cursor",
     "columns_of_ours",
+    "newer_columns",
     "open_parquet",
     "parquet_files",
     "told",
@@ -146,20 +147,21 @@ class RelationCalls:
         Files can be read with further tables `beside` them, of which a query over the relation may speak.
         """
         columns = self.columns(selection)
-        needed = needed_columns(list(dict.fromkeys((*columns, *selection.conditions))), self._types)
+        asked = list(dict.fromkeys((*columns, *selection.conditions)))
+        made = needed_columns([name for name in asked if not self._is_ours(name)], self._types)
+        needed = list(dict.fromkeys((*asked, *made)))
         if "id" in self._types and any(map(self._is_inside, needed)):
             needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
         calls = self._calls(tz, beside)
         for step in (self._taken_apart, self._numbers, self._exact, self._said):
             calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
         known = [name for name in needed if origin(name, self._types)]
-        wanted = dict.fromkeys((*columns, *selection.conditions))
-        calls = calls.project(", ".join(f"{self._complete(name, known)} AS {quoted(name)}" for name in wanted))
+        calls = calls.project(", ".join(f"{self._complete(name, known)} AS {quoted(name)}" for name in asked))
         for condition in _conditions(selection):
             calls = calls.filter(condition)
         if selection.ordered:
             calls = calls.order("create_time DESC, id DESC").limit(_limit(selection), selection.offset)
-        return calls if list(wanted) == list(columns) else calls.project(", ".join(map(quoted, columns)))
+        return calls if asked == list(columns) else calls.project(", ".join(map(quoted, columns)))
 
     def count(self, selection: Selection) -> int | None:
         """How many calls are selected; None if the relation is borrowed."""
@@ -335,9 +337,15 @@ def columns_of_ours(metadata: Sequence[Mapping[bytes, bytes]]) -> tuple[bool, tu
 
 def _not_in_all(versions: Collection[str]) -> tuple[str, ...]:
     """The columns that only the newer ones among files of ours have; in the older ones they are inside JSON."""
-    oldest = min(map(_VERSIONS.index, versions), default=0)
-    newer = [version for version in versions if _VERSIONS.index(version) > oldest]
-    return tuple(name for version in newer for name in _NEW_COLUMNS[version])
+    oldest = min(versions, key=_VERSIONS.index, default=SCHEMA_VERSION)
+    newest = max(versions, key=_VERSIONS.index, default=SCHEMA_VERSION)
+    return tuple(name for name in newer_columns(oldest) if name not in newer_columns(newest))
+
+
+def newer_columns(version: str) -> tuple[str, ...]:
+    """The columns that came after a version of ours: where it is older, they are inside JSON."""
+    later = _VERSIONS[_VERSIONS.index(version) + 1 :] if version in _VERSIONS else ()
+    return tuple(name for one in later for name in _NEW_COLUMNS[one])
 
 
 _MICROSECONDS = {"ns": "// 1000", "us": "", "ms": "* 1000", "s": "* 1000000"}

@@ -1,0 +1,230 @@
+"""One Delta table of a warehouse as a writer sees it: read its state, find rows in it, commit changes.
+
+**A commit is everything or nothing**: rows and the position of the source that they came from are one file of the log,
+which appears at once. So whoever is killed leaves the table as one of his commits made it, and a reader never sees half
+of one.
+
+**A commit is made of the state that was read, or not at all.** deltalake would look whether two commits can follow one
+another, and lets pass what doubles rows: a sync that replaces a file which a compaction has just put into another one.
+So it gets one attempt, at the version behind the one that was read. Who is not the first to write that version gets
+`Conflict`, looks at the table again and makes his change of what is there now. On one machine a lock keeps two syncs
+apart besides; on an object store this alone does.
+
+Positions are kept in the commit's own metadata, those of all sources in each, so that the last sync's commit has them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.errors import UsageError, require
+from mofa_usage.reading.delta import (
+    DataFile,
+    StorageOptions,
+    TableFiles,
+    columns_version,
+    delta_table,
+    delta_told,
+    described,
+    is_local,
+    place_of,
+)
+from mofa_usage.reading.relation import SCHEMA_VERSION
+from mofa_usage.warehouse.files import filesystem, gathered, removed, rewritten, written
+from mofa_usage.warehouse.sources.changes import Position, TableName
+from mofa_usage.warehouse.tables import MONTH
+
+require("pyarrow", extra="analysis")
+import pyarrow as pa  # noqa: E402
+
+__all__ = ["DONE", "SYNCED", "Change", "Conflict", "Mirror"]
+
+SYNCED, DONE = "mofa_usage.sync", "mofa_usage.done"
+"""The keys of a commit's metadata: what a sync changed, and what else was done."""
+_POSITIONS = "mofa_usage.positions"
+_STATISTICS = "id,create_time,update_time"
+_RECENT = 50  # commits among which the last sync's is looked for first
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows for new files, and for each file that is written anew the ids that go and the rows that come instead.
+
+    All rows have the columns of the table, and those that it is to get.
+    """
+
+    rows: pl.DataFrame
+    files: Mapping[DataFile, tuple[pl.Series, pl.DataFrame]]
+
+
+class Conflict(Exception):  # noqa: N818 (no error: it is what two writers have)
+    """Somebody else committed meanwhile; the table was loaded again."""
+
+
+class Mirror:
+    """A table of a warehouse for one who writes it; there may be none yet."""
+
+    def __init__(self, root: str, name: TableName, options: StorageOptions) -> None:
+        self.name = name
+        self._root = root
+        self._options = dict(options)
+        self._deltalake: Any = require("deltalake", extra="warehouse")
+        self._exceptions: Any = require("deltalake.exceptions", extra="warehouse")
+        self._folder = filesystem(place_of(root, name), options, local=is_local(root))
+        self.reload()
+
+    def reload(self) -> None:
+        """Look at the table as it is now."""
+        self._table: Any = delta_table(self._root, self.name, self._options)
+        self._columns: dict[str, pl.DataType] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._readable: TableFiles | None = None
+        self._positions: dict[str, Position] | None = None
+
+    @property
+    def table(self) -> Any:
+        """deltalake's table.
+
+        Raises:
+            UsageError: there is none yet.
+        """
+        if self._table is None:
+            raise UsageError(f"the warehouse {self._root} has no table {self.name} yet")
+        return self._table
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a table."""
+        return self._table is not None
+
+    @property
+    def version(self) -> int:
+        """The version of the table; -1 while there is none."""
+        return -1 if self._table is None else int(self._table.version())
+
+    @property
+    def columns_version(self) -> str:
+        """The version of its columns."""
+        return columns_version(self.table) if self.exists else SCHEMA_VERSION
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The files that the table is."""
+        return list(self.readable.files) if self.exists else []
+
+    @property
+    def readable(self) -> TableFiles:
+        """The files as DuckDB reads them."""
+        if self._readable is None:
+            self._readable = TableFiles.of(self.table, local=is_local(self._root))
+        return self._readable
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The columns with their types, `month` among them."""
+        if self._columns is None:
+            arrow = pa.schema(self._table.schema().to_arrow(as_large_types=True)) if self.exists else pa.schema([])
+            self._columns = dict(pl.DataFrame(arrow.empty_table()).schema)
+        return self._columns
+
+    def positions(self) -> dict[str, Position]:
+        """How far each source was read, by its name."""
+        if self._positions is None:
+            self._positions = self._find_positions() if self.exists else {}
+        return self._positions
+
+    def _find_positions(self) -> dict[str, Position]:
+        for limit in (1, _RECENT, None):
+            for commit in self._table.history(limit):
+                if _POSITIONS in commit:
+                    found: dict[str, Position] = commit[_POSITIONS]
+                    return found
+        return {}
+
+    def create(self, rows: pl.DataFrame) -> None:
+        """Make the table for such rows, unless somebody has just done so."""
+        with delta_told(f"make the table {self.name} of the warehouse {self._root}"):
+            self._deltalake.DeltaTable.create(
+                place_of(self._root, self.name),
+                schema=_arrow(rows),
+                mode="ignore",
+                partition_by=[MONTH],
+                name=f"mofa_usage {self.name}",
+                description=described(),
+                configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
+                storage_options=self._options,
+            )
+        self.reload()
+
+    def commit(self, change: Change, positions: Mapping[str, Position], told: Mapping[str, Any]) -> None:
+        """Make a change and keep positions, both or neither; the rows may have columns that the table lacks.
+
+        Args:
+            change: rows for new files, and files to write anew.
+            positions: those of all sources.
+            told: what the history says of it.
+
+        Raises:
+            Conflict: somebody else committed meanwhile.
+        """
+        with self._committed():
+            self._add_columns(change.rows)
+            actions = []
+            for file, (gone, instead) in change.files.items():
+                new = rewritten(file, gone, instead, self.columns, self._folder)
+                actions += [removed(file, self._deltalake), *([new.added(self._deltalake)] if new else [])]
+            actions += [one.added(self._deltalake) for one in written(change.rows, self._folder)]
+            self._write(actions, {_POSITIONS: dict(positions), SYNCED: dict(told)})
+
+    def replace(self, files: Sequence[DataFile], rows: Iterator[pl.DataFrame]) -> None:
+        """Put one file in the place of several of a month: their rows, which come in the order that they are to have.
+
+        Raises:
+            Conflict: somebody else committed meanwhile.
+        """
+        with self._committed():
+            new = gathered(files[0].month, rows, self.columns, self._folder)
+            actions = [removed(file, self._deltalake, changed=False) for file in files]
+            self._write([*actions, new.added(self._deltalake, changed=False)], {DONE: "compact"})
+
+    def _write(self, actions: list[Any], metadata: dict[str, Any]) -> None:
+        self.table.create_write_transaction(
+            actions,
+            mode="append",
+            schema=self.table.schema(),
+            partition_by=[MONTH],
+            commit_properties=self._deltalake.CommitProperties(custom_metadata=metadata, max_commit_retries=0),
+        )
+
+    def _add_columns(self, rows: pl.DataFrame) -> None:
+        """Give the table the columns that rows have and it has not."""
+        new = [name for name in rows.columns if name not in self.columns]
+        if new:
+            fields = self._deltalake.Schema.from_arrow(_arrow(rows.select(new))).fields
+            once = self._deltalake.CommitProperties(max_commit_retries=0)
+            self.table.alter.add_columns(fields, commit_properties=once)
+            self.table.update_incremental()
+            self._columns = None
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
+        try:
+            with delta_told(f"write the table {self.name} of the warehouse {self._root}"):
+                try:
+                    yield
+                except self._exceptions.CommitFailedError as error:
+                    raise Conflict from error
+                self.table.update_incremental()
+                self._forget()
+        except Conflict:
+            self.reload()
+            raise
+
+
+def _arrow(rows: pl.DataFrame) -> Any:
+    return rows.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema

@@ -1,0 +1,58 @@
+"""One sync at a time on one machine: a file that is locked for as long as the process wants, or lives.
+
+The lock is a courtesy that saves the work of two; what makes two writers safe is that a commit fails when somebody else
+committed before (`delta`), as it is on an object store, where there are no locks.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mofa_usage.errors import UsageError
+
+__all__ = ["locked"]
+
+_PAUSE_SECONDS = 0.05
+
+
+@contextmanager
+def locked(folder: Path, wait: float) -> Iterator[None]:
+    """Hold the lock of a warehouse.
+
+    Args:
+        folder: the warehouse, which is made if it is not there.
+        wait: for so many seconds at most.
+
+    Raises:
+        UsageError: another process holds it all that time, or there can be no such folder.
+    """
+    deadline = time.monotonic() + wait
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".sync.lock").open("ab")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be a warehouse: {error.strerror or error}") from error
+    with file:
+        while not _is_taken(file):
+            if time.monotonic() >= deadline:
+                raise UsageError(f"another sync of the warehouse {folder} is under way, and has been for {wait:g} s")
+            time.sleep(_PAUSE_SECONDS)
+        yield
+
+
+def _is_taken(file: BinaryIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""What a warehouse needs now and then: few large files instead of many small ones, and old ones away.
+
+Every sync that finds something adds a small file for each month that it touches. `compacted` puts those of a month
+together, in order of time; nothing else changes, and a question or a sync may run meanwhile. The old files stay for
+those who still read an earlier version, until `vacuumed` removes what no version of the last days needs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from mofa_usage.errors import UsageError
+from mofa_usage.reading.columns import TIME
+from mofa_usage.reading.delta import DataFile, delta_told
+from mofa_usage.reading.relation import told
+from mofa_usage.warehouse.delta import DONE, SYNCED, Conflict, Mirror
+from mofa_usage.warehouse.scratch import Scratch
+from mofa_usage.warehouse.sources.changes import PAGE_ROWS, TableName
+from mofa_usage.wording import count
+
+__all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "vacuumed"]
+
+KEPT_DAYS = 30.0
+_LEAST_DAYS = 1.0  # somebody may be reading an earlier version
+_LARGE = 64 * 2**20  # bytes of a file: what is written anew when one of its rows changes, in two seconds
+_ATTEMPTS = 10
+_COUNTED = ("added", "updated", "deleted")
+_HISTORY = {
+    "table": pl.String(),
+    "version": pl.Int64(),
+    "time": TIME,
+    "what": pl.String(),
+    "source": pl.String(),
+    **dict.fromkeys(_COUNTED, pl.Int64()),
+}
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done to the files of the tables. `str()` of it is a sentence.
+
+    Attributes:
+        done: "put together" or "removed".
+        files: how many files that were, by table.
+        bytes: how large they were; None where nobody looked.
+        left: how many files the tables have now.
+    """
+
+    done: str
+    files: dict[TableName, int]
+    bytes: int | None
+    left: int
+
+    def __str__(self) -> str:
+        number = sum(self.files.values())
+        size = "" if self.bytes is None else f" ({self.bytes / 1e6:,.1f} MB)"
+        what = f"{count(number)} {'file was' if number == 1 else 'files were'} {self.done}{size}" if number else ""
+        return f"{what or f'No files were {self.done}'}; the tables have {count(self.left)}."
+
+
+def compacted(mirror: Mirror) -> tuple[int, int]:
+    """Put small files of each month together; how many there were, and their bytes.
+
+    Raises:
+        UsageError: others write the table all the time.
+    """
+    files = size = 0
+    for _ in range(_ATTEMPTS):
+        try:
+            for group in _groups(mirror.files):
+                mirror.replace(group, _sorted(mirror, group))
+                files += len(group)
+                size += sum(file.bytes for file in group)
+            return files, size
+        except Conflict:
+            continue
+    raise UsageError(f"others write the table {mirror.name} all the time; {_ATTEMPTS} attempts to compact it failed")
+
+
+def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Files of a month that are small, in groups that make large ones."""
+    for _, of_month in groupby(files, lambda file: file.month):
+        group: list[DataFile] = []
+        for file in of_month:
+            if file.bytes >= _LARGE // 2:
+                continue
+            group.append(file)
+            if sum(one.bytes for one in group) >= _LARGE:
+                yield group
+                group = []
+        if len(group) > 1:
+            yield group
+
+
+def _sorted(mirror: Mirror, files: Sequence[DataFile]) -> Iterator[pl.DataFrame]:
+    """The rows of files in order of time, some at a time."""
+    with Scratch() as scratch, told():
+        rows = mirror.readable.only(files).sql(scratch.database, "rows")
+        for batch in scratch.database.sql(f"FROM {rows} ORDER BY create_time, id").to_arrow_reader(PAGE_ROWS):
+            yield pl.DataFrame(pl.from_arrow(batch))
+
+
+def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:
+    """Remove files that no version of so many days needs, also those of writers who were killed; how many.
+
+    Raises:
+        UsageError: fewer days than a reader may take.
+    """
+    if days < _LEAST_DAYS:
+        raise UsageError(
+            f"vacuum is asked to keep {days:g} days; somebody may be reading a version of the last day, so it keeps "
+            f"{_LEAST_DAYS:g} at least"
+        )
+    with delta_told(f"vacuum the table {mirror.name}"):
+        removed: list[str] = mirror.table.vacuum(
+            retention_hours=round(days * 24), dry_run=dry_run, enforce_retention_duration=False, full=True
+        )
+    mirror.reload()
+    return len(removed)
+
+
+def history_of(mirror: Mirror) -> pl.DataFrame:
+    """The versions of a table, the newest first: what was done when, and how many rows a sync changed."""
+    rows: list[dict[str, Any]] = []
+    for commit in mirror.table.history():
+        synced = commit.get(SYNCED) or {}
+        rows.append(
+            {
+                "table": mirror.name,
+                "version": commit["version"],
+                "time": datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
+                "what": "sync" if synced else str(commit.get(DONE) or commit["operation"]).lower(),
+                "source": synced.get("source"),
+                **{name: synced.get(name) for name in _COUNTED},
+            }
+        )
+    return pl.DataFrame(rows, schema=_HISTORY)

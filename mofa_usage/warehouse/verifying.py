@@ -1,0 +1,181 @@
+"""Whether a warehouse equals its source, proved by adding up and looking closer only where the sums differ.
+
+First each side is added up by month: rows, and a checksum over every column of every row (the sum of 64-bit hashes of
+whole rows, which does not depend on their order). The warehouse is added up by DuckDB over its files, the source as it
+streams by. A month in which both say the same is equal. Of the other months the rows of both sides are compared by id.
+
+What the source has and the warehouse has not, or has otherwise, is a difference. What only the warehouse has is kept:
+retention deleted it at the source. A source that is written meanwhile has rows that the last sync could not know.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import duckdb
+import polars as pl
+
+from mofa_usage.progress import Advance
+from mofa_usage.reading.columns import quoted
+from mofa_usage.reading.relation import told
+from mofa_usage.warehouse.delta import Mirror
+from mofa_usage.warehouse.sources.changes import Changes, TableName
+from mofa_usage.warehouse.tables import MONTH, NO_MONTH, conformed, with_labels, with_month
+from mofa_usage.wording import count
+
+__all__ = ["Verification", "compared", "verification"]
+
+Sums: TypeAlias = dict[str, tuple[int, int]]
+"""Month -> rows and checksum."""
+
+_DIFFERENCES = {"table": pl.String(), "id": pl.String(), "kind": pl.String()}
+_KEPT = {"table": pl.String(), MONTH: pl.String(), "rows": pl.Int64()}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a warehouse equals its source. `str()` of it is a sentence.
+
+    Attributes:
+        equal: no differences.
+        differences: a row for each: `table`, `id` and `kind`, "missing" (the warehouse lacks it) or "different".
+        kept: how many rows only the warehouse has, by `table` and `month`. They make no difference: retention deletes
+            at the source only.
+        rows: how many rows the source has, by table.
+    """
+
+    differences: pl.DataFrame
+    kept: pl.DataFrame
+    rows: Mapping[TableName, int]
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything that the source has is in the warehouse, as it is there."""
+        return self.differences.is_empty()
+
+    def __str__(self) -> str:
+        kept = int(self.kept["rows"].sum())
+        also = f"; {count(kept)} rows are in the warehouse only" if kept else ""
+        if self.equal:
+            return f"The warehouse has all {count(sum(self.rows.values()))} rows of the source as they are{also}."
+        kinds = self.differences.group_by("table", "kind").len().sort("table", "kind").iter_rows()
+        said = ", ".join(f"{count(number)} {table} {kind}" for table, kind, number in kinds)
+        return f"The warehouse differs from the source: {said}{also}."
+
+
+def verification(parts: list["Verification"]) -> Verification:
+    """That of several tables."""
+    rows: dict[TableName, int] = {}
+    for part in parts:
+        rows |= part.rows
+    differences = pl.concat([pl.DataFrame(schema=_DIFFERENCES), *(part.differences for part in parts)])
+    kept = pl.concat([pl.DataFrame(schema=_KEPT), *(part.kept for part in parts)])
+    return Verification(differences, kept, rows)
+
+
+def compared(mirror: Mirror, changes: Changes, database: duckdb.DuckDBPyConnection, advance: Advance) -> Verification:
+    """Compare a table with its source.
+
+    Args:
+        mirror: the table.
+        changes: the source of it.
+        database: where ids may be put meanwhile.
+        advance: told how many rows of the source have been added up.
+
+    Raises:
+        PersistenceError: the source cannot be read.
+    """
+    comparison = _Comparison(mirror, changes, database)
+    there = comparison.of_source(advance)
+    here = comparison.of_warehouse()
+    rows: dict[TableName, int] = {mirror.name: sum(number for number, _ in there.values())}
+    suspect = sorted(month for month in there.keys() | here.keys() if there.get(month) != here.get(month))
+    only_here = {month: here[month][0] for month in suspect if month not in there}
+    both = [month for month in suspect if month in there]
+    if not both:
+        return Verification(pl.DataFrame(schema=_DIFFERENCES), _kept(mirror.name, only_here), rows)
+    differences, kept = comparison.by_id(both, list(only_here))
+    return Verification(differences, _kept(mirror.name, kept), rows)
+
+
+def _kept(table: TableName, months: Mapping[str, int]) -> pl.DataFrame:
+    rows = [(table, month, number) for month, number in sorted(months.items()) if number]
+    return pl.DataFrame(rows, schema=_KEPT, orient="row")
+
+
+class _Comparison:
+    """The rows of a table on both sides, in the columns of the warehouse."""
+
+    def __init__(self, mirror: Mirror, changes: Changes, database: duckdb.DuckDBPyConnection) -> None:
+        self._mirror = mirror
+        self._changes = changes
+        self._database = database
+        names = [name for name in mirror.columns if name != MONTH]
+        self._hash = f"hash({', '.join(quoted(name) for name in names)})"
+
+    def of_source(self, advance: Advance) -> Sums:
+        """The sums of the source, which streams by."""
+        sums: Sums = {}
+        done = 0
+        for rows in self._source_rows(None):
+            for month, (number, checksum) in self._sums("rows", rows).items():
+                before = sums.get(month, (0, 0))
+                sums[month] = (before[0] + number, before[1] + checksum)
+            done += rows.height
+            advance(done, f"{done:,} rows")
+        return sums
+
+    def of_warehouse(self) -> Sums:
+        """The sums of the table's files."""
+        if not self._mirror.exists:
+            return {}
+        return self._sums(self._mirror.readable.sql(self._database, "held"))
+
+    def by_id(self, months: list[str], only_here: list[str]) -> tuple[pl.DataFrame, dict[str, int]]:
+        """What differs in some months, and how many rows only the warehouse has in them and in others."""
+        self._database.execute("CREATE OR REPLACE TABLE there (id VARCHAR, hash UBIGINT)")
+        for month in months:
+            for rows in self._source_rows(month):
+                self._database.register("rows", rows)
+                with told():
+                    self._database.execute(f"INSERT INTO there SELECT id, {self._hash} FROM rows")  # noqa: S608
+        wanted = self._held_in([*months, *only_here])
+        with told():
+            self._database.execute(
+                f"CREATE OR REPLACE TABLE here AS SELECT id, {_MONTH_SQL} AS month, {self._hash} AS hash FROM {wanted}"  # noqa: S608
+            )
+            differing = self._database.sql(_DIFFERING).fetchall()
+            kept = self._database.sql(_ONLY_HERE).fetchall()
+        differences = [(self._mirror.name, identifier, kind) for identifier, kind in differing]
+        return pl.DataFrame(differences, schema=_DIFFERENCES, orient="row"), dict(kept)
+
+    def _held_in(self, months: list[str]) -> str:
+        if not self._mirror.exists:
+            return "(SELECT NULL WHERE false)"
+        files = [file for file in self._mirror.files if file.month in months]
+        return self._mirror.readable.only(files).sql(self._database, "held in months")
+
+    def _source_rows(self, month: str | None) -> Iterator[pl.DataFrame]:
+        """The source's rows as the warehouse would have them."""
+        there = self._mirror.columns
+        for rows in self._changes.rows_of(None if month == NO_MONTH else month):
+            wanted = rows if month != NO_MONTH else rows.filter(pl.col("create_time").is_null())
+            labelled = with_labels(wanted, there) if self._mirror.name == "calls" else wanted
+            yield conformed(with_month(labelled), self._mirror.name, there)
+
+    def _sums(self, relation: str, rows: pl.DataFrame | None = None) -> Sums:
+        if rows is not None:
+            self._database.register("rows", rows)
+        query = f"SELECT {_MONTH_SQL}, count(*), sum({self._hash}::HUGEINT) FROM {relation} GROUP BY 1"  # noqa: S608
+        with told():
+            return {month: (number, int(checksum)) for month, number, checksum in self._database.sql(query).fetchall()}
+
+
+_MONTH_SQL = f"coalesce(strftime(create_time, '%Y-%m'), '{NO_MONTH}')"
+# Of a file that says an id twice the last row counts, whichever that is: one that is equal will do.
+_DIFFERING = """
+    SELECT there.id, CASE WHEN any_value(here.id) IS NULL THEN 'missing' ELSE 'different' END AS kind
+    FROM there LEFT JOIN here ON here.id = there.id
+    GROUP BY there.id HAVING NOT coalesce(bool_or(here.hash = there.hash), false) ORDER BY there.id
+"""
+_ONLY_HERE = "SELECT month, count(*) FROM here ANTI JOIN there ON there.id = here.id GROUP BY month ORDER BY month"

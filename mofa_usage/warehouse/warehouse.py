@@ -1,0 +1,220 @@
+"""The usage warehouse: a columnar mirror of everybody's calls, exact and cheap to keep up to date.
+
+```python
+warehouse = Warehouse("usage_warehouse")
+print(warehouse.sync("postgres://me@db/agents"))
+warehouse.usage(tz="Europe/Berlin").cost(by="day").draw()
+```
+
+It is a folder, here or in an object store, with a Delta table for calls, messages, sessions, agents and providers:
+Parquet files that any engine reads, and a log of versions. A sync adds what changed since the last one. Nothing else
+than the folder is needed to go on, and the source is only read.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from mofa_usage.errors import UsageError, require
+from mofa_usage.progress import progress_bar
+from mofa_usage.reading.delta import AsOf, is_local, open_warehouse
+from mofa_usage.reading.open import Source
+from mofa_usage.reading.selection import Selection
+from mofa_usage.usage.frame import UsageFrame
+from mofa_usage.usage.held import HeldRelation
+from mofa_usage.warehouse.delta import Mirror
+from mofa_usage.warehouse.finding import Finder
+from mofa_usage.warehouse.locking import locked
+from mofa_usage.warehouse.scratch import Scratch
+from mofa_usage.warehouse.sources import TABLES, TableName, open_changes, tables_of
+from mofa_usage.warehouse.sources.changes import CONTENT
+from mofa_usage.warehouse.summary import SyncSummary, TableSync
+from mofa_usage.warehouse.syncing import TableSyncing, check_version
+from mofa_usage.warehouse.tables import table_names
+from mofa_usage.warehouse.upkeep import KEPT_DAYS, Upkeep, compacted, history_of, vacuumed
+from mofa_usage.warehouse.verifying import Verification, compared, verification
+from mofa_usage.zones import Moment, instant, zone
+
+import polars as pl  # isort: skip (after what names the extra)
+
+__all__ = ["Warehouse"]
+
+Deletes = Literal["keep", "mirror"]
+
+
+class Warehouse:
+    """A warehouse, which the first sync makes.
+
+    Args:
+        path: A local folder, or the URL of one in an object store (`s3://bucket/usage`).
+        storage_options: How the object store is reached, as `deltalake` takes it. They are shown nowhere.
+
+    Raises:
+        MissingExtraError: the extra `warehouse` is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        require("deltalake", extra="warehouse")
+        text = os.fspath(path)
+        self.path = str(Path(text).absolute()) if is_local(text) else text.rstrip("/")
+        self._options = dict(storage_options or {})
+
+    def __repr__(self) -> str:
+        return f"Warehouse({self.path!r})"
+
+    def sync(
+        self,
+        source: Source,
+        *,
+        tables: Sequence[TableName] | TableName | None = None,
+        content: bool = False,
+        deletes: Deletes = "keep",
+        full: bool = False,
+        wait: float = 60.0,
+        progress: bool | None = None,
+    ) -> SyncSummary:
+        """Take over what changed at a source since the last sync, or everything the first time.
+
+        A sync that was killed goes on where its last commit was. One that finds nothing changed leaves no trace. Rows
+        that the source no longer has stay: retention deletes them there, not here.
+
+        Args:
+            source: What `load_usage` takes. Several sources can feed one warehouse; of a row that two of them have, the
+                version with the later `update_time` stands.
+            tables: Only these; by default all that the source has.
+            content: Also the content of messages. Once there, it is kept up to date by every sync.
+            deletes: "mirror" removes rows that were deleted at the source as errors, or because a user is forgotten.
+                Databases and stores can be asked, and only where the warehouse has one source. Earlier versions still
+                have the rows until `vacuum` has removed their files.
+            full: Read everything at the source again, also what its position says has not changed.
+            wait: So many seconds for another sync of this warehouse on this machine.
+            progress: As for `load_usage`.
+
+        Raises:
+            UsageError: another sync is under way, the source lacks a table, a newer program made the warehouse.
+            PersistenceError: the source cannot be read; what came before is kept.
+        """
+        if deletes not in ("keep", "mirror"):
+            raise UsageError(f"deletes is {deletes!r}; it is 'keep' or 'mirror'")
+        begun = perf_counter()
+        done: list[TableSync] = []
+        fingerprint = ""
+        with self._locked(wait), Scratch() as scratch:
+            for name in table_names(tables) or tables_of(source):
+                mirror = Mirror(self.path, name, self._options)
+                check_version(mirror)
+                has_content = not CONTENT.keys().isdisjoint(mirror.columns)
+                changes = open_changes(source, name, content=name == "messages" and (content or has_content))
+                fingerprint = changes.fingerprint
+                new_column = name == "messages" and content and mirror.exists and not has_content
+                with progress_bar(f"Syncing {name}", None, progress) as advance:
+                    syncing = TableSyncing(mirror, Finder(mirror, scratch), changes)
+                    syncing.pull(full=full or new_column, advance=advance)
+                    if deletes == "mirror":
+                        syncing.mirror_deletions()
+                    done.append(syncing.summary())
+        return SyncSummary(self.path, fingerprint, tuple(done), perf_counter() - begun)
+
+    def usage(self, as_of: Moment | int | None = None, tz: str = "UTC") -> UsageFrame:
+        """The calls, lazily: every question opens the files and columns that it needs.
+
+        It is of one version, and answers the same whatever is synced meanwhile; ask again for what came since.
+
+        Args:
+            as_of: As they were then: a datetime with a zone, ISO 8601 text, or the number of a version (`history`).
+            tz: The IANA time zone in which days and hours are counted.
+
+        Raises:
+            UsageError: there is no warehouse, or `vacuum` has removed what it was then.
+        """
+        selection = Selection(columns=None, equal={}, start=None, end=None)
+        return UsageFrame(HeldRelation(open_warehouse(self.path, self._options, _version(as_of, tz)), selection), tz=tz)
+
+    def verify(
+        self,
+        source: Source,
+        *,
+        tables: Sequence[TableName] | TableName | None = None,
+        progress: bool | None = None,
+    ) -> Verification:
+        """Prove that everything the source has is in the warehouse as it is there, or say what is not, down to ids.
+
+        The source is read as a whole. What was written to it since the last sync is missing here.
+
+        Args:
+            source: What `load_usage` takes.
+            tables: Only these; by default all that the source has.
+            progress: As for `load_usage`.
+
+        Raises:
+            UsageError: the source lacks a table.
+            PersistenceError: the source cannot be read.
+        """
+        parts = []
+        for name in table_names(tables) or tables_of(source):
+            mirror = Mirror(self.path, name, self._options)
+            has_content = not CONTENT.keys().isdisjoint(mirror.columns)
+            changes = open_changes(source, name, content=name == "messages" and has_content)
+            with Scratch() as scratch, progress_bar(f"Comparing {name}", None, progress) as advance:
+                parts.append(compared(mirror, changes, scratch.database, advance))
+        return verification(parts)
+
+    def compact(self) -> Upkeep:
+        """Put the small files of each month together: many syncs leave many, which questions would open one by one.
+
+        The rows stay as they are, and syncs and questions may run meanwhile. The old files go with `vacuum`.
+
+        Raises:
+            UsageError: syncs come so fast that no moment is left.
+        """
+        done = {mirror.name: (compacted(mirror), mirror) for mirror in self._mirrors()}
+        files = {name: number for name, ((number, _), _) in done.items()}
+        left = sum(len(mirror.files) for _, mirror in done.values())
+        return Upkeep("put together", files, sum(size for (_, size), _ in done.values()), left)
+
+    def vacuum(self, keep_days: float = KEPT_DAYS, *, dry_run: bool = False) -> Upkeep:
+        """Remove the files that no version of the last days needs, and what killed syncs left behind.
+
+        Args:
+            keep_days: For so many days back `usage(as_of=...)` goes on to answer. At least 1: somebody may be reading.
+            dry_run: Only say how many files there are.
+
+        Raises:
+            UsageError: less than a day is to be kept.
+        """
+        done = {mirror.name: (vacuumed(mirror, keep_days, dry_run=dry_run), mirror) for mirror in self._mirrors()}
+        files = {name: number for name, (number, _) in done.items()}
+        return Upkeep("removed", files, None, sum(len(mirror.files) for _, mirror in done.values()))
+
+    def history(self) -> pl.DataFrame:
+        """The versions of all tables, the newest first.
+
+        Returns:
+            table, version, time (UTC), what (`sync`, `compact`, or what another program did), source, and how many
+            rows a sync added, updated and deleted. The versions of `calls` are those that `usage(as_of=...)` takes.
+        """
+        versions = pl.concat([history_of(mirror) for mirror in self._mirrors()])
+        return versions.sort("time", "table", "version", descending=[True, False, True])
+
+    def _mirrors(self) -> list[Mirror]:
+        """The tables that there are.
+
+        Raises:
+            UsageError: none.
+        """
+        mirrors = [mirror for name in TABLES if (mirror := Mirror(self.path, name, self._options)).exists]
+        if not mirrors:
+            raise UsageError(f"there is no warehouse in {self.path}: sync(source) makes one")
+        return mirrors
+
+    def _locked(self, wait: float) -> AbstractContextManager[Any]:
+        return locked(Path(self.path), wait) if is_local(self.path) else nullcontext()
+
+
+def _version(as_of: Moment | int | None, tz: str) -> AsOf:
+    if as_of is None or isinstance(as_of, int):
+        return as_of
+    return instant(as_of, zone(tz), "as_of")

@@ -1,0 +1,345 @@
+"""A warehouse equals its source: whatever was added, changed, moved or deleted there, however often it is synced."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import polars as pl
+import pytest
+
+from mofa_usage import UsageError, load_usage
+from mofa_usage.records import LLMApiCall
+from mofa_usage.stores import InMemoryStore
+from mofa_usage.warehouse import Warehouse, files
+from mofa_usage.warehouse.delta import Change, Conflict, Mirror
+from mofa_usage.warehouse.sources import SCHEMAS
+from tests.samples import SECRET, agent, at, call, message, provider, session
+from tests.warehouse import expected_calls, held, held_calls, versions
+
+DAY = 86_400.0
+CALLS = [UUID(int=number << 64 | number) for number in range(1, 200)]
+
+
+def store_of(*calls: LLMApiCall) -> InMemoryStore:
+    store = InMemoryStore()
+    asyncio.run(store.save_api_calls(calls))
+    return store
+
+
+def save(store: InMemoryStore, *calls: LLMApiCall) -> None:
+    asyncio.run(store.save_api_calls(calls))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "warehouse"
+
+
+def test_it_has_every_column_of_every_call_exactly(path: Path) -> None:
+    calls = [
+        call(0, id=CALLS[0], total_price=Decimal("0.0000000001"), labels={"feature": "search", "a, b;": "\n"}),
+        call(1, id=CALLS[1], labels={"retried": "true", "attempt": "2"}, price_details={"currency": "EUR"}),
+        call(
+            40 * DAY, id=CALLS[2], latency_ms=2**31 - 1, tokens_per_second=0.1, total_price=Decimal("99999.9999999999")
+        ),
+        call(
+            2,
+            id=CALLS[3],
+            completion_tokens_details={"token_source": "none"},
+            create_time=datetime.min.replace(tzinfo=UTC),
+        ),
+    ]
+    summary = Warehouse(path).sync(store_of(*calls))
+    assert held_calls(path) == expected_calls(calls)
+    assert (summary["calls"].read, summary["calls"].added, summary["calls"].updated) == (4, 4, 0)
+    assert {row["labels.feature"] for row in held(path)} == {"search", None}
+    types = pl.read_delta(str(path / "calls")).schema
+    assert types["total_price"] == pl.Decimal(38, 10)
+    assert types["create_time"] == pl.Datetime("us", "UTC")
+    assert types["labels.a, b;"] == pl.String
+
+
+def test_all_tables_are_there_without_keys_and_contents(path: Path) -> None:
+    store = InMemoryStore()
+    chat = session(0, metadata={"plan": "pro"})
+
+    async def fill() -> None:
+        await store.save_provider(provider("openai", id=UUID(int=9)))
+        await store.save_agent(agent())
+        await store.create_session(chat)
+        await store.save_message(message(0))
+
+    asyncio.run(fill())
+    warehouse = Warehouse(path)
+    warehouse.sync(store)
+    assert [len(held(path, name)) for name in ("messages", "sessions", "agents", "providers")] == [1, 1, 1, 1]
+    assert "content" not in held(path, "messages")[0]
+    assert json.loads(held(path, "sessions")[0]["metadata"]) == {"plan": "pro"}
+    everything = b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+    assert SECRET.encode() not in everything
+    assert b"api_key" not in everything
+    warehouse.sync(store, content=True)
+    assert json.loads(held(path, "messages")[0]["content"])["text"] == "Hello"
+    asyncio.run(store.save_message(message(5)))
+    warehouse.sync(store)  # content that is there once is kept up to date
+    assert all(row["content"] for row in held(path, "messages"))
+
+
+def test_usage_of_it_is_usage_of_the_source(path: Path) -> None:
+    store = store_of(
+        call(0, agent_id=UUID(int=7), chat_session_id=UUID(int=5), total_price=Decimal("0.25"), labels={"team": "a"}),
+        call(31 * DAY, agent_id=UUID(int=7), total_price=Decimal("0.5"), labels={"team": "b", "provider": "proxy"}),
+        call(62 * DAY, agent_id=UUID(int=8), labels={"agent": "nightly"}),
+    )
+
+    async def fill() -> None:
+        await store.save_provider(provider("openai", id=UUID(int=9)))
+        await store.save_agent(agent("helper", id=UUID(int=7)))
+        await store.create_session(session(0, id=UUID(int=5), metadata={"plan": "pro"}))
+
+    asyncio.run(fill())
+    warehouse = Warehouse(path)
+    warehouse.sync(store)
+    for usage in (warehouse.usage(), load_usage(path), load_usage(str(path))):
+        source = load_usage(store)
+        assert sorted(usage.columns) == sorted(source.columns)
+        assert usage.frame.select(source.columns).sort("id").equals(source.frame.sort("id"))
+        by = ["month", "agent_name", "provider_name", "labels.team", "session.plan"]
+        assert usage.breakdown(by, ["calls", "cost", "latency_p95"]).equals(
+            source.breakdown(by, ["calls", "cost", "latency_p95"])
+        )
+    asyncio.run(store.save_agent(agent("helper", id=UUID(int=7), agent_name="Renamed")))
+    warehouse.sync(store)
+    assert set(warehouse.usage().frame["agent_name"]) == {"Renamed", "nightly"}
+
+
+def test_a_second_sync_changes_nothing(path: Path) -> None:
+    store, warehouse = store_of(*(call(second, id=CALLS[second]) for second in range(5))), Warehouse(path)
+    warehouse.sync(store)
+    before = versions(path)
+    assert not warehouse.sync(store).changed
+    summary = warehouse.sync(store, full=True)
+    assert (summary["calls"].read, summary["calls"].unchanged) == (5, 5)
+    assert versions(path) == before
+    assert str(summary).startswith("Nothing had changed: 5 rows read in ")
+
+
+def test_what_came_late_changed_or_moved_is_there_once(path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number], total_price=None) for number in range(100)]
+    store, warehouse = store_of(*calls), Warehouse(path)
+    warehouse.sync(store)
+    untouched = {file.name for file in path.glob("calls/month=2026-04/*.parquet")}
+    calls[1] = call(DAY, id=CALLS[1], total_price=Decimal("0.5"), status="failed")  # a price filled in
+    calls[99] = call(-400 * DAY, id=CALLS[99])  # another month than before
+    calls[2] = call(DAY * 2.5, id=CALLS[2], labels={"feature": "new"})  # a label that was not there before
+    late = call(-50 * DAY, id=CALLS[150])  # saved late
+    save(store, calls[1], calls[99], calls[2], late)
+    summary = warehouse.sync(store)["calls"]
+    assert (summary.added, summary.updated) == (1, 3)
+    assert held_calls(path) == expected_calls([*calls, late])
+    assert untouched == {file.name for file in path.glob("calls/month=2026-04/*.parquet")}
+    assert warehouse.verify(store).equal
+
+
+def test_of_rows_that_two_sources_have_the_later_stands(path: Path) -> None:
+    old, new = call(0, id=CALLS[0], update_time=at(5)), call(0, id=CALLS[0], update_time=at(9), latency_ms=7)
+    first, warehouse = store_of(new), Warehouse(path)
+    warehouse.sync(first)
+    frame = load_usage(store_of(old, call(1, id=CALLS[1]))).frame
+    warehouse.sync(frame)
+    assert held_calls(path).keys() == {str(CALLS[0]), str(CALLS[1])}
+    assert held_calls(path)[str(CALLS[0])]["latency_ms"] == 7
+    with pytest.raises(UsageError, match='deletes="mirror" would delete the rows of other sources'):
+        warehouse.sync(first, deletes="mirror")
+
+
+def test_what_retention_deletes_stays_and_what_was_an_error_goes_when_asked(path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number]) for number in range(10)]
+    store, warehouse = store_of(*calls), Warehouse(path)
+    warehouse.sync(store)
+    for gone in (calls[0], calls[1], calls[5]):  # the oldest two, whose time has come, and one among the others
+        asyncio.run(store.delete_api_call(gone.id))
+    assert not warehouse.sync(store)["calls"].deleted
+    assert held_calls(path) == expected_calls(calls)
+    verified = warehouse.verify(store)
+    assert verified.equal
+    assert verified.kept.to_dicts() == [{"table": "calls", "month": "2026-03", "rows": 3}]
+    summary = warehouse.sync(store, deletes="mirror")["calls"]
+    assert summary.deleted == 1
+    assert held_calls(path) == expected_calls([one for one in calls if one.id != calls[5].id])
+    with pytest.raises(UsageError, match="deletes is 'never'"):
+        warehouse.sync(store, deletes="never")  # type: ignore[arg-type]
+
+
+def test_verify_names_what_differs(path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number], total_price=Decimal(1)) for number in range(80)]
+    store, warehouse = store_of(*calls), Warehouse(path)
+    warehouse.sync(store)
+    assert str(warehouse.verify(store)) == "The warehouse has all 80 rows of the source as they are."
+    changed = call(DAY * 3, id=CALLS[3], total_price=Decimal("1.0000000001"))
+    moved, new = call(-DAY * 90, id=CALLS[4], total_price=Decimal(1)), call(0, id=CALLS[100])
+    save(store, changed, moved, new)
+    asyncio.run(store.delete_api_call(CALLS[70]))
+    verified = warehouse.verify(store)
+    assert not verified.equal
+    kinds = {(row["table"], row["id"]): row["kind"] for row in verified.differences.to_dicts()}
+    assert kinds == {
+        ("calls", str(CALLS[3])): "different",
+        ("calls", str(CALLS[4])): "different",
+        ("calls", str(CALLS[100])): "missing",
+    }
+    assert verified.kept["rows"].to_list() == [1]
+    assert "2 calls different, 1 calls missing" in str(verified)
+
+
+def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
+    warehouse.sync(store)
+    first = warehouse.history().filter(pl.col("table") == "calls", pl.col("what") == "sync").row(0, named=True)
+    now = datetime.now(UTC)
+    long_ago = int((now - timedelta(days=40)).timestamp() * 1000)
+    monkeypatch.setattr(files, "_now", lambda: long_ago)  # when the file was replaced
+    save(store, call(0, id=CALLS[0], latency_ms=5), call(1, id=CALLS[1]))
+    warehouse.sync(store)
+    for as_of in (first["version"], first["time"], first["time"].isoformat()):
+        assert warehouse.usage(as_of).frame["latency_ms"].to_list() == [None]
+    assert len(warehouse.usage()) == 2
+    with pytest.raises(UsageError, match="keeps 1 at least"):
+        warehouse.vacuum(0)
+    assert str(warehouse.vacuum(dry_run=True)).startswith("1 file was removed")
+    assert warehouse.vacuum(41).files["calls"] == 0
+    assert len(warehouse.usage(first["version"])) == 1
+    assert warehouse.vacuum().files["calls"] == 1
+    with pytest.raises(UsageError, match="vacuum removed 1 of the 1 files of calls"):
+        warehouse.usage(first["version"])
+    with pytest.raises(UsageError, match=r"there are no calls in .* at 2020-01-01"):
+        warehouse.usage("2020-01-01")
+    with pytest.raises(UsageError, match="there is no version 99"):
+        warehouse.usage(99)
+    assert len(warehouse.usage()) == 2
+
+
+def test_compacting_keeps_rows_positions_and_versions(path: Path) -> None:
+    store, warehouse = InMemoryStore(), Warehouse(path)
+    calls: list[LLMApiCall] = []
+    for number in range(6):
+        calls.append(call(DAY * number * 7, id=CALLS[number], labels={f"round{number}": "yes"}))
+        save(store, calls[-1])
+        warehouse.sync(store, tables="calls")
+    before = warehouse.history()["version"].max()
+    done = warehouse.compact()
+    assert (done.files["calls"], done.left) == (5, 2)  # five in March, one in April
+    assert str(done).startswith("5 files were put together (")
+    assert held_calls(path) == expected_calls(calls)
+    assert len(warehouse.usage(before)) == 6
+    assert not warehouse.sync(store).changed
+    assert warehouse.compact().files["calls"] == 0
+
+
+def test_a_question_reads_the_files_and_columns_that_it_needs(path: Path) -> None:
+    store = store_of(*(call(DAY * 15 * number, id=CALLS[number], labels={"team": "a"}) for number in range(8)))
+    asyncio.run(store.save_agent(agent("helper", id=UUID(int=2))))
+    asyncio.run(store.create_session(session(0, metadata={"plan": "pro"})))
+    warehouse = Warehouse(path)
+    warehouse.sync(store)
+    usage = warehouse.usage()
+    assert {"agent_name", "session.plan", "labels.team"} <= set(usage.columns)
+    profile = profiled(usage.between("2026-04-01", "2026-05-01").relation, "SELECT model_name, sum(total_tokens)")
+    assert "month=2026-04" in profile
+    assert not [month for month in ("month=2026-03", "month=2026-05", "month=2026-06") if month in profile]
+    assert "Total Files Read: 1" in profile
+    profile = profiled(usage.relation, "SELECT model_name, sum(total_tokens)")
+    assert "Total Files Read: 4" in profile
+    assert "Projections: model_name, total_tokens" in profile
+    assert "Join" not in profile  # nobody asked for a session
+
+
+def profiled(relation: Any, query: str) -> str:
+    """What DuckDB says that it did for a query, on one line."""
+    answer = relation.query("calls", f"EXPLAIN ANALYZE {query} FROM calls GROUP BY ALL").fetchall()[0][1]
+    return " ".join(re.sub(r"[^\w:=,.()#/-]+", " ", answer).split())
+
+
+def test_two_writers_cannot_commit_what_they_made_of_one_state(path: Path) -> None:
+    warehouse = Warehouse(path)
+    warehouse.sync(store_of(call(0, id=CALLS[0]), call(1, id=CALLS[1])), tables="calls")
+    first, second = Mirror(str(path), "calls", {}), Mirror(str(path), "calls", {})
+    nothing = pl.DataFrame(schema=first.columns)
+    file = first.files[0]
+    first.replace([file], iter([pl.read_parquet(file.uri)]))  # what a compaction does
+    gone = Change(nothing, {file: (pl.Series([str(CALLS[0])]), nothing)})
+    with pytest.raises(Conflict):
+        second.commit(gone, {}, {})
+    assert len(held(path)) == 2
+    assert second.version == first.version
+
+
+def test_a_sync_beside_another_of_its_source_stops(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
+    warehouse.sync(store, tables="calls")
+    save(store, call(1, id=CALLS[1]))
+    commit, done = Mirror.commit, []
+
+    def quicker(mirror: Mirror, *given: Any) -> None:
+        if not done:
+            done.append(True)
+            monkeypatch.setattr(Mirror, "commit", commit)
+            with monkeypatch.context() as unlocked:
+                unlocked.setattr("mofa_usage.warehouse.warehouse.locked", lambda *_: _nothing())
+                warehouse.sync(store, tables="calls")
+        commit(mirror, *given)
+
+    monkeypatch.setattr(Mirror, "commit", quicker)
+    with pytest.raises(UsageError, match="another sync of memory: is under way"):
+        warehouse.sync(store, tables="calls")
+    assert len(held(path)) == 2
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_a_sync_waits_for_another_and_says_so(path: Path) -> None:
+    from mofa_usage.warehouse.locking import locked
+
+    store = store_of(call(0))
+    with locked(path, 0), pytest.raises(UsageError, match=r"another sync of the warehouse .* is under way"):
+        Warehouse(path).sync(store, wait=0.01)
+    assert Warehouse(path).sync(store)["calls"].added == 1
+
+
+def test_what_is_asked_for_wrongly_is_refused(path: Path) -> None:
+    warehouse = Warehouse(path, storage_options={"AWS_SECRET_ACCESS_KEY": SECRET})
+    assert SECRET not in repr(warehouse)
+    for action in (warehouse.usage, warehouse.compact, warehouse.vacuum, warehouse.history):
+        with pytest.raises(UsageError, match=r"there (are no calls|is no warehouse) in"):
+            action()
+    with pytest.raises(UsageError, match="has no table bills"):
+        warehouse.sync(store_of(), tables="bills")  # type: ignore[arg-type]
+    Warehouse(path).sync(store_of(), tables="calls")
+    with pytest.raises(UsageError, match="is a warehouse, whose columns are known"):
+        load_usage(path, mapping={"model_name": "model"})
+
+
+def test_a_warehouse_of_nothing_answers(path: Path) -> None:
+    warehouse = Warehouse(path)
+    warehouse.sync(store_of())
+    assert len(warehouse.usage()) == 0
+    assert warehouse.usage().cost(by="model_name").is_empty()
+    assert set(SCHEMAS["calls"]) <= set(pl.read_delta(str(path / "calls")).columns)
+
+
+def test_a_warehouse_is_a_source_of_another(path: Path, tmp_path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number], labels={"feature": str(number)}) for number in range(3)]
+    Warehouse(path).sync(store_of(*calls))
+    copy = Warehouse(tmp_path / "copy")
+    copy.sync(path)
+    assert held_calls(tmp_path / "copy") == expected_calls(calls)
+    assert copy.verify(path).equal
