@@ -200,7 +200,8 @@ def test_verify_names_what_differs(path: Path) -> None:
 def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
     warehouse.sync(store)
-    first = warehouse.history().filter(pl.col("table") == "calls", pl.col("what") == "sync").row(0, named=True)
+    synced = pl.col("table") == "calls", pl.col("what") == "sync"
+    first: dict[str, Any] = warehouse.history().filter(*synced).row(0, named=True)
     now = datetime.now(UTC)
     long_ago = int((now - timedelta(days=40)).timestamp() * 1000)
     monkeypatch.setattr(files, "_now", lambda: long_ago)  # when the file was replaced
@@ -231,7 +232,7 @@ def test_compacting_keeps_rows_positions_and_versions(path: Path) -> None:
         calls.append(call(DAY * number * 7, id=CALLS[number], labels={f"round{number}": "yes"}))
         save(store, calls[-1])
         warehouse.sync(store, tables="calls")
-    before = warehouse.history()["version"].max()
+    before: Any = warehouse.history()["version"].max()
     done = warehouse.compact()
     assert (done.files["calls"], done.left) == (5, 2)  # five in March, one in April
     assert str(done).startswith("5 files were put together (")
@@ -283,7 +284,8 @@ def test_a_sync_beside_another_of_its_source_stops(path: Path, monkeypatch: pyte
     store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
     warehouse.sync(store, tables="calls")
     save(store, call(1, id=CALLS[1]))
-    commit, done = Mirror.commit, []
+    commit = Mirror.commit
+    done: list[bool] = []
 
     def quicker(mirror: Mirror, *given: Any) -> None:
         if not done:
