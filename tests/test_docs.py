@@ -147,9 +147,9 @@ def test_the_readme_has_the_two_commands() -> None:
 
 
 def test_the_tests_of_readme_are_those_of_ci() -> None:
-    """There with the SDKs that weigh much."""
+    """There with the SDKs that weigh much, and Spark."""
     script = (ROOT / ".ci" / "run").read_text()
-    assert ".venv/bin/pip install -c .ci/constraints.txt -e '.[all,test,sdks]'" in script
+    assert ".venv/bin/pip install -c .ci/constraints.txt -e '.[all,test,sdks,spark,java]'" in script
 
 
 # Docstrings
