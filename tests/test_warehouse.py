@@ -340,7 +340,13 @@ def test_a_warehouse_of_nothing_answers(path: Path) -> None:
 
 def test_a_warehouse_is_a_source_of_another(path: Path, tmp_path: Path) -> None:
     calls = [call(DAY * number, id=CALLS[number], labels={"feature": str(number)}) for number in range(3)]
-    Warehouse(path).sync(store_of(*calls))
+    store, warehouse = store_of(*calls), Warehouse(path)
+    warehouse.sync(store)
+    calls[1] = call(DAY * 60, id=CALLS[1])  # the file that it was in is there still, and no part of the newest version
+    asyncio.run(store.delete_api_call(CALLS[2]))
+    save(store, calls[1])
+    warehouse.sync(store, deletes="mirror")
+    calls = [one for one in calls if str(one.id) in held_calls(path)]
     copy = Warehouse(tmp_path / "copy")
     copy.sync(path)
     assert held_calls(tmp_path / "copy") == expected_calls(calls)

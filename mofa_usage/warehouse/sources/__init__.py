@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mofa_usage.errors import UsageError
+from mofa_usage.reading.delta import is_warehouse
 from mofa_usage.reading.open import Source, database_of, is_in_memory, open_source
 from mofa_usage.reading.relation import RelationCalls
 from mofa_usage.stores.base import Store
@@ -93,6 +94,9 @@ def _is_memory(source: Any) -> bool:
 
 def _open_calls(source: Any) -> Changes:
     calls = open_source(source)
+    if isinstance(source, str | Path) and is_warehouse(source):  # of its files only some are its newest version
+        place = str(Path(source).absolute())
+        return FrameChanges(place, lambda: call_batches(open_source(source), place))
     if isinstance(source, str | Path):
         return FileChanges(source)
     what = f"the {type(source).__name__}"
