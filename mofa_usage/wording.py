@@ -90,6 +90,19 @@ def count(number: int | float | None) -> str:
     return _DASH if number is None else f"{number:,.0f}"
 
 
+def decimals(number: float, least: int = 2) -> str:
+    """A number with at least so many decimals, and below 1 with two digits that say something.
+
+    >>> decimals(1234.567), decimals(0.01932), decimals(0.0), decimals(15.25, 1)
+    ('1,234.57', '0.019', '0.00', '15.2')
+    """
+    return f"{number:,.{_places(number, least)}f}"
+
+
+def _places(number: float, least: int) -> int:
+    return max(least, 1 - math.floor(math.log10(abs(number)))) if 0 < abs(number) < 1 else least
+
+
 def calls(number: int | float) -> str:
     """`1 call`, `1,467 calls`."""
     return f"{count(number)} call{'' if number == 1 else 's'}"
@@ -150,9 +163,9 @@ def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:
     if kind == "rate":
         return percent(number)
     if number is not None and kind == "tokens/s":
-        return f"{number:,.1f} tokens/s"
+        return f"{decimals(number, 1)} tokens/s"
     if number is not None and kind == "count" and not number.is_integer():
-        return f"{number:,.2f}"  # a mean of counts, or a rate of them
+        return decimals(number)  # a mean of counts, or a rate of them
     return f"{count(number)} tokens" if number is not None and kind == "tokens" else count(number)
 
 
@@ -207,9 +220,10 @@ def column_texts(
     elif kind == "rate":
         texts = [percent(None if number is None else float(number)) for number in numbers]
     elif kind == "tokens/s":
-        unit, texts = kind if any(number is not None for number in numbers) else "", _alike(numbers, 1)
+        unit, texts = kind if any(number is not None for number in numbers) else "", _fractions(numbers, 1)
     else:
-        texts = _alike(numbers, 0 if all(number is None or number == int(number) for number in numbers) else 2)
+        is_whole = all(number is None or number == int(number) for number in numbers)
+        texts = _alike(numbers, 0) if is_whole else _fractions(numbers, 2)
     written = zip(values, numbers, texts, strict=True)
     return unit, [str(value) if number is None and isinstance(value, str) else text for value, number, text in written]
 
@@ -259,6 +273,17 @@ def _durations(milliseconds: Sequence[float | None]) -> tuple[str, list[str]]:
 
 def _alike(numbers: Sequence[Decimal | float | None], digits: int) -> list[str]:
     return [_DASH if number is None else f"{number:,.{digits}f}" for number in numbers]
+
+
+def _fractions(numbers: Sequence[Decimal | float | None], least: int) -> list[str]:
+    """With so many decimals that the smallest has two digits, but at most two more than the largest needs."""
+    sizes = sorted(abs(float(number)) for number in numbers if number)
+    digits = min(_places(sizes[0], least), _places(sizes[-1], least) + 2) if sizes else least
+    smallest = f"{10**-digits:.{digits}f}"
+    return [
+        f"<{smallest}" if number is not None and 0 < number < 10**-digits / 2 else text
+        for number, text in zip(numbers, _alike(numbers, digits), strict=True)
+    ]
 
 
 def _is_number(value: object) -> TypeGuard[Decimal | float]:

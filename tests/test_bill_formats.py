@@ -126,6 +126,11 @@ def test_what_is_no_report_is_named(tmp_path: Path, name: str, content: str, say
 def test_a_bill_that_is_not_there_or_is_empty_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.json"):
         pages_of(tmp_path / "none.json")
+    with pytest.raises(UsageError, match=r"there is no file or folder .*bills, which should be a bill"):
+        pages_of(tmp_path / "bills")
+    nothing: Any = None
+    with pytest.raises(UsageError, match="a bill is a folder, files or pages of JSON, not NoneType"):
+        pages_of(nothing)
     with pytest.raises(UsageError, match="has no files"):
         pages_of(tmp_path)
     with pytest.raises(UsageError, match="no pages"):

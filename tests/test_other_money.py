@@ -239,6 +239,7 @@ def test_converted_amounts_are_exact(prices: list[int], rate: Decimal) -> None:
             lambda usage: usage.with_prices(as_of="today"),
             'as_of is \'today\'; prices are as of "call", "now", or a date',
         ),
+        (lambda usage: usage.with_prices("list"), "book is a str; give a PriceBook, such as PriceBook.load"),
         (lambda usage: usage.what_if({}), "what_if takes models by the one that was asked for"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-4o-minni"}), "there is no price for 'gpt-4o-minni'"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-5"}, token_factor=0), "token_factor is 0; it must be above 0"),

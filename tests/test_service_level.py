@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mofa_usage import UsageError, load_usage, plots
+from mofa_usage import UsageError, load_usage, plots, wording
 from mofa_usage.demo.sample import sample_path
 from mofa_usage.service import ServiceLevel, courses, levels, service_level
 from mofa_usage.service.promises import Promise
@@ -94,7 +94,7 @@ def test_a_call_is_good_within_all_limits_together_and_at_the_limit() -> None:
     ]
     assert answer.level.sentence == (
         "25.0% of the 4 calls that can be judged were good (within 1.00 s, first token 200 ms); 1 did not succeed, "
-        "1 took longer, 1 had a late first token, 2 lack a value. The error budget is 1.0 bad calls, 300.0% of it are "
+        "1 took longer, 1 had a late first token, 2 lack a value. The error budget is 1.0 bad calls, 3.0 times that is "
         "used and it is overspent by 2.0."
     )
     assert ask(rows).level["good_calls"].to_list() == [5]
@@ -227,8 +227,8 @@ def test_what_goes_on_over_several_buckets_is_in_each_of_them_once() -> None:
     whole = course.totals[0].row(0, named=True)
     assert (whole["in_flight_max"], whole["in_flight_mean"]) == (2, (130 + 60) / 200)
     assert course.sentence == (
-        "At most 2 calls were in flight at once, first at 2026-05-04 12:01 and 0.95 in the mean. "
-        "0.015 calls and 0.0 completion tokens per second came through. "
+        "At most 2 calls were in flight at once, first at 2026-05-04 12:01; 0.95 in the mean. "
+        "54 calls per hour and no completion tokens came through. "
         "1 call without a latency is in flight nowhere."
     )
 
@@ -372,7 +372,7 @@ def test_a_level_draws_itself_and_shows_itself_in_a_terminal() -> None:
 def test_sentences_of_one_call_and_of_windows_without_calls() -> None:
     one = ask([call(T, latency_ms=1)])
     assert one.level.sentence.startswith("100% of the 1 call was good. The error budget is 0.01 bad calls")
-    assert one.over_time.sentence.startswith("At most 1 call was in flight at once, first at 2026-05-04 12:00 and")
+    assert one.over_time.sentence.startswith("At most 1 call was in flight at once, first at 2026-05-04 12:00;")
     before = ask([call(T, status="failed")], at=T)
     assert before.burn.sentence == "How fast the budget burns is not known: there are no calls in its windows."
     long_after = ask([call(T, status="failed")], at=T + timedelta(days=9), objective="50%")
@@ -382,3 +382,23 @@ def test_sentences_of_one_call_and_of_windows_without_calls() -> None:
 def test_calls_without_times_are_refused() -> None:
     with pytest.raises(UsageError, match="the frame has no column 'create_time', which says when calls began"):
         load_usage(polars_frame([call(T)]).drop("create_time")).service_level()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (120, "2 calls per second and"),
+        (60, "1 call per second and"),
+        (3, "3 calls per minute and"),
+    ],
+)
+def test_throughput_is_told_in_the_time_in_which_something_came(number: int, said: str) -> None:
+    rows = [call(T, latency_ms=1, completion_tokens=0)] * number
+    assert said in ask(rows, every="minute").over_time.sentence
+
+
+def test_small_numbers_of_a_second_can_be_read() -> None:
+    assert wording.value_text(0.01932, "count") == "0.019"
+    assert wording.column_texts([0.0004, 12.5, None], "count")[1][:2] == ["0.0004", "12.5000"]
+    assert wording.column_texts([1e-9, 2.5], "count")[1] == ["<0.0001", "2.5000"]
+    assert wording.column_texts([0.02, 15.25], "tokens/s") == ("tokens/s", ["0.020", "15.250"])

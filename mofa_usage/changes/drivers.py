@@ -133,7 +133,11 @@ def _opened(calls: Queried, measure: str | Measure, compared: Periods, tz: str) 
     (asked,) = checked(Question((), measure), opened, zone(tz)).measures
     for part in asked.aggregates or (None,):
         if asked.base is not asked or part is None or part.function not in ("count", "sum"):
-            also = "; of slow calls ask slow_drivers" if "_ms" in "".join(asked.needs) else ""
+            also = (
+                "; of slow calls ask slow_drivers (in a shell: drivers latency)"
+                if "_ms" in "".join(asked.needs)
+                else ""
+            )
             raise UsageError(f"drivers are of what adds up and of ratios; {asked.name!r} is neither{also}")
         if isinstance(part.value, Quotient):
             raise UsageError(f"drivers are of columns; {asked.name!r} is a mean of quotients of each call")

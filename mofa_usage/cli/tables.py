@@ -21,6 +21,7 @@ from mofa_usage.wording import (
     between,
     compact,
     count,
+    decimals,
     dimension_text,
     duration,
     interval_name,
@@ -243,9 +244,9 @@ def _value(row: Mapping[str, Any], name: str, column: MeasureColumn) -> str:
             return "unknown" if measure.name == "cost" and has_none else ""
         return visible(money(value, column.currency or row.get("currency") or ""))
     if measure.kind == "tokens/s":
-        return "" if value is None else f"{value:,.1f}"
+        return "" if value is None else decimals(value, 1)
     if measure.kind == "count" and isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}"
+        return decimals(value)
     shown = {"ms": duration, "rate": percent, "tokens": compact}.get(measure.kind, count)
     return shown(value)
 

@@ -320,7 +320,7 @@ def draw(
     for name in options:
         if name not in known:
             called = getattr(drawing, "__name__", kind)
-            raise UsageError(f"the figure {called} takes no option {name!r}; it takes: {', '.join(known)}")
+            raise UsageError(f"the figure {called} takes no option {name!r}; it takes: {', '.join(known) or 'none'}")
     looks = {"styles": styles} if "styles" in taken else {}
     return drawing(frame, theme=theme, **looks, **options)
 

@@ -40,7 +40,9 @@ _ENDS = tuple(f"{side}_{end}" for side in ("before", "after", "change") for end 
 def is_compared(frame: object) -> bool:
     """Whether a frame compares measures of two periods, each in a row of its own."""
     roles: Roles | None = getattr(frame, "roles", None)
-    return isinstance(frame, pl.DataFrame) and set(COLUMNS) <= set(frame.columns) and not (roles and roles.measures)
+    if roles is not None and (roles.question or roles.measures):
+        return roles.question == "measures_beside"
+    return isinstance(frame, pl.DataFrame) and set(COLUMNS) <= set(frame.columns)
 
 
 def before_and_after(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go.Figure:

@@ -128,7 +128,7 @@ def _number(row: Mapping[str, Any], column: str, measured: MeasureColumn, curren
     if kind == "money" and value is not None and not value:
         return FREE
     if kind == "tokens/s" and value is not None:
-        return f"{value:,.1f}"
+        return wording.decimals(value, 1)
     currency = measured.currency or next(iter(currencies), "")
     return wording.value_text(value, "count" if kind == "tokens" else kind, currency)
 

@@ -123,9 +123,11 @@ def ask_for(
     Calls without any are counted in the book, and so warned of, unless they are not to be `counted`.
 
     Raises:
-        UsageError: a column that prices need is missing.
+        UsageError: a column that prices need is missing, or the book is none.
     """
     has = set(calls.columns)
+    if not isinstance(book, PriceBook):
+        raise UsageError(f"book is a {type(book).__name__}; give a PriceBook, such as PriceBook.load('prices.toml')")
     for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
         if name not in has:
             raise UsageError(f"prices need the column {name}, which was not loaded")

@@ -50,6 +50,7 @@ def test_prices_beside_sql(
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: usage.with_prices(book).breakdown(by, "cost").select("model_name", "day", "cost"),
         "what if": lambda: usage.what_if({"model-1": "model-2"}, book).breakdown(by, "cost"),
+        "against what was recorded": lambda: usage.what_if({"model-1": "model-2"}, book).against_recorded(by),
         "sql": lambda: connection.sql(BY_HAND.format(path=parquet)).pl(),
     }
     assert sorted(ways["ours"]().rows()) == sorted(ways["sql"]().rows())
@@ -57,5 +58,5 @@ def test_prices_beside_sql(
         medians = timed(ways, dict.fromkeys(ways, 3))
         each = medians["ours"] * 1_000_000 / MANY
         ratios.report(Ratio("prices of a million calls, of these", each, "a second", 1.0, 1.0))
-        for name in ("ours", "what if"):
+        for name in ("ours", "what if", "against what was recorded"):
             ratios.report(Ratio(f"prices of {MANY:,} calls, {name}", medians[name], "SQL by hand", medians["sql"]))

@@ -33,7 +33,8 @@ def _level(told: Told) -> Iterator[str]:
         used = sums["bad_calls"] / budget
         left = budget - sums["bad_calls"]
         rest = f"{_number(left)} are left" if left >= 0 else f"it is overspent by {_number(-left)}"
-        yield f"the error budget is {_number(budget)} bad calls, {wording.percent(used)} of it are used and {rest}"
+        share = f"{wording.percent(used)} of it are" if used < 2 else f"{used:,.1f} times that is"
+        yield f"the error budget is {_number(budget)} bad calls, {share} used and {rest}"
     yield from _lowest(told)
 
 
@@ -80,18 +81,29 @@ def _over_time(told: Told) -> Iterator[str]:
             rows = told.frame.with_row_index("row").filter(pl.col(name) == most)
             when = f", first at {told.label(rows['row'][0])}" if time is not None else ""
             mean = told.only("in_flight_mean")
-            beside = (
-                "" if mean is None else f" and {'less than 0.01' if 0 < mean < 0.01 else f'{mean:,.2f}'} in the mean"
-            )
+            beside = "" if mean is None else f"; {'less than 0.01' if 0 < mean < 0.01 else f'{mean:,.2f}'} in the mean"
             yield f"at most {wording.calls(most)} {'was' if most == 1 else 'were'} in flight at once{when}{beside}"
     rate = told.only("calls_per_second")
     if rate is not None:
         tokens = told.only("completion_tokens_per_second")
-        beside = "" if tokens is None else f" and {_number(tokens)} completion tokens"
-        yield f"{rate:,.3g} calls{beside} per second came through"
+        beside = "" if tokens is None else f" and {_rate(tokens, 'completion tokens')}"
+        yield f"{_rate(rate, 'calls')}{beside} came through"
     without = told.total("calls_without_latency")
     if name is not None and without:
         yield f"{wording.calls(without)} without a latency {'is' if without == 1 else 'are'} in flight nowhere"
+
+
+_TIMES = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86_400))
+
+
+def _rate(per_second: float, what: str) -> str:
+    """`1.16 calls per minute`: per the shortest time in which there is one, or per day."""
+    if not per_second:
+        return f"no {what}"
+    unit, seconds = next(((unit, number) for unit, number in _TIMES if per_second * number >= 1), _TIMES[-1])
+    number = per_second * seconds
+    text = f"{number:,.0f}" if number >= 100 else f"{number:,.3g}"
+    return f"{text} {what.removesuffix('s') if text == '1' else what} per {unit}"
 
 
 def _number(number: float) -> str:

@@ -35,6 +35,8 @@ def pages_of(bill: BillSource) -> list[Page]:
         UsageError: no such file, none at all, one that cannot be read, is no page of a known report, or breaks a rule
             of its report; the message says which one and where.
     """
+    if not isinstance(bill, Iterable | os.PathLike):
+        raise UsageError(f"a bill is a folder, files or pages of JSON, not {type(bill).__name__}")
     several = [bill] if isinstance(bill, str | os.PathLike | Mapping) else list(bill)
     documents = [one for number, part in enumerate(several, 1) for one in _documents(part, number)]
     if not documents:
@@ -56,6 +58,8 @@ def _documents(part: object, number: int) -> Iterator[Document]:
                 hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
                 if file.is_file() and not hidden:
                     yield from _of_file(file)
+        elif not path.exists():
+            raise UsageError(f"there is no file or folder {path}, which should be a bill")
         else:
             yield from _of_file(path)
     except (OSError, UnicodeDecodeError) as error:
