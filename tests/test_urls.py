@@ -32,7 +32,9 @@ def test_what_a_database_url_is(text: str, named: str | None) -> None:
     assert backend_of(text) == named
 
 
-@pytest.mark.parametrize("place", ["abfs://bucket/a.parquet", "gs://b/*.parquet", "https://u:hunter2@h/a", "oracle://h"])
+@pytest.mark.parametrize(
+    "place", ["abfs://bucket/a.parquet", "gs://b/*.parquet", "https://u:hunter2@h/a", "oracle://h"]
+)
 def test_another_kind_of_place_is_no_database(place: str) -> None:
     with pytest.raises(UsageError, match="is neither a path nor a database URL; a database URL begins with") as caught:
         load_usage(place)

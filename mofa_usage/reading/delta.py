@@ -264,8 +264,12 @@ class TableFiles:
         read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
         return f"({nothing} UNION ALL BY NAME SELECT * FROM {read})"  # noqa: S608
 
+    def place(self, file: DataFile) -> str:
+        """What `places_sql` calls a file: Arrow by its path in the table, DuckDB by what it opens."""
+        return file.uri if self.dataset is None else file.path
+
     def places_sql(self, cursor: duckdb.DuckDBPyConnection, name: str) -> str:
-        """What stands behind FROM: `id`, `create_time` and the file (`place`: the end of it is its path)."""
+        """What stands behind FROM: `id`, `create_time` and the file (its `place`)."""
         if self.dataset is not None:
             cursor.register(name, self.dataset.scanner(columns=["id", "create_time", "__filename"]).to_reader())
             return f'(SELECT id, create_time, "__filename" AS place FROM {quoted(name)})'  # noqa: S608

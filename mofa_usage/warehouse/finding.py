@@ -57,9 +57,10 @@ class Finder:
             self._searched = True
         if not files:
             return pl.DataFrame(schema={"id": pl.String(), "create_time": TIME, "path": pl.String()})
-        held = self._mirror.readable.only(files).places_sql(self._scratch.database, "held in files")
+        readable = self._mirror.readable.only(files)
+        held = readable.places_sql(self._scratch.database, "held in files")
         found = self._matching(f"{held} AS held", ids, "true")
-        paths = pl.DataFrame({"place": [file.uri for file in files], "path": [file.path for file in files]})
+        paths = pl.DataFrame({"place": [readable.place(file) for file in files], "path": [file.path for file in files]})
         return found.join(paths, on="place", how="inner").drop("place")
 
     def everything(self) -> Iterator[pl.DataFrame]:
