@@ -230,6 +230,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
             studio.usage.service_level(latency_ms=20_000, ttft_ms=2_000, objective=0.9).level.draw()
         ),
         "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
+        "spark": lambda studio: _image(studio.usage.breakdown(["weekday", "hour_of_day"], "calls").draw()),
         "sure": lambda studio: _image(
             studio.usage.breakdown("agent_name", ["latency_p50", "latency_p95", "calls"], intervals=0.95).draw(
                 "latency_distribution", top=8

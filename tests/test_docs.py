@@ -20,7 +20,7 @@ from opentelemetry import trace
 
 import mofa_usage
 from mofa_usage import demo
-from tests import bills, logs
+from tests import bills, logs, spark
 from tests.documents import Block, DocumentError, Page, blocks, run_python
 from tests.pictures import PICTURES
 from tests.recording.sdks import more
@@ -29,7 +29,8 @@ from tests.servers import Server, mariadb_server, postgres_server
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "mofa_usage" / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", *(path for path in DOCS if path.name not in more.PAGES or not more.missing())]
+LEFT_OUT = {spark.PAGE, *(more.PAGES if more.missing() else ())}
+PAGES = [ROOT / "README.md", *(path for path in DOCS if path.name not in LEFT_OUT)]
 MODULES = sorted((ROOT / "mofa_usage").rglob("*.py"))
 SERVERS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "postgres.md": postgres_server,

@@ -16,7 +16,7 @@ from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.ordered import Picked, places_of
 from mofa_usage.reading.spark import of_sql
 
-__all__ = ["spark_microseconds", "spark_picked", "spark_sets"]
+__all__ = ["between", "spark_microseconds", "spark_picked", "spark_sets"]
 
 
 def spark_microseconds(frame: Any, columns: Mapping[str, str]) -> Any:
@@ -101,7 +101,7 @@ def _picked(
     for *group, number in sizes.select(*names, "number").iter_rows():
         for one, (low, high) in zip(wanted, places[number], strict=True):
             least, most = (None if at is None else known[(*group, at)] for at in (low, high))
-            columns[one.name].append(_between(one, number, least, most))
+            columns[one.name].append(between(one, number, least, most))
     held = values.schema["value"]
     typed = {
         one.name: pl.Series(columns[one.name] or ([] if names else [None]), dtype=held if one.bound else pl.Float64)
@@ -110,7 +110,7 @@ def _picked(
     return sizes.select(*names).with_columns(**typed) if names else pl.DataFrame(typed)
 
 
-def _between(one: Picked, number: int, low: Any, high: Any) -> Any:
+def between(one: Picked, number: int, low: Any, high: Any) -> Any:
     """The value, or where one between two is wanted that, as `interpolated` has it."""
     if one.bound is not None or low is None:
         return low

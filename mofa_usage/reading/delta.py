@@ -310,13 +310,13 @@ class _Snapshot:
 
     def __init__(self, tables: Mapping[str, TableFiles], left_out: Sequence[str] = ()) -> None:
         self.tables = tables
-        self._left_out = tuple(left_out)
+        self.left_out = tuple(left_out)
         self._database = duckdb.connect()
         self._database.execute("SET parquet_metadata_cache = true")
-        self._beside = _Beside.of(tables, self._database)
+        self.beside = _Beside.of(tables, self._database)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Snapshot, (self.tables, self._left_out)
+        return _Snapshot, (self.tables, self.left_out)
 
     def created_in(self, start: datetime | None, end: datetime | None) -> "_Snapshot":
         """The same, whose calls are of the files that can hold those created in [start, end)."""
@@ -329,7 +329,7 @@ class _Snapshot:
         for name, table in beside.items():
             cursor.register(name, table)
         calls, columns = self.tables["calls"].sql(cursor, "mofa_usage: calls"), self.tables["calls"].columns
-        said = {name: f"calls.{quoted(name)}" for name in columns if name not in self._left_out}
+        said = {name: f"calls.{quoted(name)}" for name in columns if name not in self.left_out}
         joined = self._named(cursor, said) + self._told_of_sessions(cursor, said)
         wanted = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in said.items())
         return cursor.sql(f"SELECT {wanted} FROM {calls} AS calls{joined}")  # noqa: S608 (all of it is quoted)
@@ -340,7 +340,7 @@ class _Snapshot:
         DuckDB leaves out one join of which no column is wanted, but not a second one. That one is the sessions',
         who may be many; agents are looked up, and only joined if they are so many that looking up would take longer.
         """
-        agents = self._beside.agents
+        agents = self.beside.agents
         if agents is None or not {"agent_id", *NAME_COLUMNS} <= set(said):
             return ""
         found, joined = {}, ""
@@ -362,7 +362,7 @@ class _Snapshot:
 
     def _told_of_sessions(self, cursor: duckdb.DuckDBPyConnection, said: dict[str, str]) -> str:
         """Let `said` know what the sessions' metadata says; what has to be joined for it."""
-        sessions = self._beside.sessions
+        sessions = self.beside.sessions
         if sessions is None or "chat_session_id" not in said:
             return ""
         cursor.register("mofa_usage: sessions", sessions)
@@ -384,6 +384,11 @@ class WarehouseCalls(RelationCalls):
 
     def __init__(self, snapshot: _Snapshot) -> None:
         super().__init__(snapshot, canonical=True)
+
+    @property
+    def snapshot(self) -> _Snapshot:
+        """The tables of the version."""
+        return self._opened
 
     @property
     def can_be_reopened(self) -> bool:

@@ -18,7 +18,7 @@ from mofa_usage.reading.spark import of_sql
 from mofa_usage.service.concurrency import InFlight
 from mofa_usage.zones import utc, zone
 
-__all__ = ["in_flight_on_spark"]
+__all__ = ["in_flight_on_spark", "put_together"]
 
 
 def in_flight_on_spark(calls: Any, labels: pl.Series, edges: Sequence[int], bucket: TimeBucket, tz: str) -> InFlight:
@@ -48,7 +48,7 @@ def in_flight_on_spark(calls: Any, labels: pl.Series, edges: Sequence[int], buck
     # As numbers: two hours of one name, which an autumn night has, are equal to Python.
     named = BUCKETS[bucket].label(periods["key"], tz).to_physical()
     rows = dict(zip(named, periods.select(*sums).iter_rows(), strict=True))
-    return _put_together([rows.get(label) for label in labels.to_physical()], edges)
+    return put_together([rows.get(label) for label in labels.to_physical()], edges)
 
 
 def _turns(calls: Any, end: int) -> LazyCalls:
@@ -67,7 +67,14 @@ def _turns(calls: Any, end: int) -> LazyCalls:
     return LazyCalls(frame, dict(frame.collect_schema()))
 
 
-def _put_together(rows: Sequence[tuple[Any, ...] | None], edges: Sequence[int]) -> InFlight:
+def put_together(rows: Sequence[tuple[Any, ...] | None], edges: Sequence[int]) -> InFlight:
+    """The periods with what was in flight before each of them.
+
+    Args:
+        rows: of each period the most calls in flight at once beyond those from before, how many more began than ended,
+            and the sum of the moments at which they began less that of those at which they ended; None if nothing did.
+        edges: as of `in_flight_on_spark`.
+    """
     most, spent, before = [], [], 0
     for row, (start, end) in zip(rows, pairwise(edges), strict=True):
         running, begun, moved = row or (None, 0, 0)

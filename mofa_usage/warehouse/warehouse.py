@@ -23,8 +23,10 @@ from mofa_usage.progress import progress_bar
 from mofa_usage.reading.delta import AsOf, is_local, open_warehouse
 from mofa_usage.reading.open import Source
 from mofa_usage.reading.selection import Selection
+from mofa_usage.reading.spark import SparkFrame
 from mofa_usage.usage.frame import UsageFrame
 from mofa_usage.usage.held import HeldRelation
+from mofa_usage.warehouse.cluster import calls_on_spark
 from mofa_usage.warehouse.delta import Mirror
 from mofa_usage.warehouse.finding import Finder
 from mofa_usage.warehouse.locking import locked
@@ -132,6 +134,24 @@ class Warehouse:
         """
         selection = Selection(columns=None, equal={}, start=None, end=None)
         return UsageFrame(HeldRelation(open_warehouse(self.path, self._options, _version(as_of, tz)), selection), tz=tz)
+
+    def spark(self, session: Any, as_of: Moment | int | None = None) -> SparkFrame:
+        """The calls as a frame of a Spark session, for `load_usage`, or for SQL of Spark.
+
+        `load_usage(warehouse.spark(session), tz="Europe/Berlin")` answers breakdowns, explanations and service levels
+        on the cluster. The session's own reader of Delta tables is used where it has one, else Spark reads the files of
+        the version. The session has to reach them by the path of this warehouse; it gets no tables and keeps its
+        settings.
+
+        Args:
+            session: A `SparkSession`.
+            as_of: As for `usage`; dates are those of UTC.
+
+        Raises:
+            UsageError: there is no warehouse, or `vacuum` has removed what it was then.
+            MissingExtraError: the extra `spark` is not installed.
+        """
+        return calls_on_spark(session, self.path, self._options, _version(as_of, "UTC"))
 
     def verify(
         self,
