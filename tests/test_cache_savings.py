@@ -102,6 +102,7 @@ def looked_at(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         found["unread_tokens"] = unread_short + unread_long
     if cached is not None and prompt is not None:
         found["missed_tokens"] = max(min(prompt, max(sent, default=0)) - cached, 0)
+        unwritten = max(prompt - max(cached, max(sent, default=0)) - (short or 0) - (long or 0), 0)
     found["uses"] = bool(cached or short or long)
     found["rated"] = found["uses"] and rates is not None
     if rates is None:
@@ -117,11 +118,12 @@ def looked_at(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         found["cache_savings"] = found.get("cache_saved", 0) - found.get("cache_premium", 0)
     if found.get("missed_tokens") is not None:
         found["missed_savings"] = found["missed_tokens"] * cheaper
+        found["candidate_savings"] = found["missed_savings"] - unwritten * extra[0]
     return found
 
 
 TOKENS = ("cached_tokens", "written_5m_tokens", "written_1h_tokens", "unread_tokens", "missed_tokens")
-MONEY = ("cache_savings", "cache_saved", "cache_premium", "unread_premium", "missed_savings")
+MONEY = ("cache_savings", "cache_saved", "cache_premium", "unread_premium", "missed_savings", "candidate_savings")
 
 
 def summed(found: Sequence[dict[str, Any]], name: str) -> Any:
@@ -211,6 +213,29 @@ def test_a_frame_without_writes_and_sessions(book: PriceBook) -> None:
     ]
     with pytest.raises(UsageError, match="no column 'cached_tokens'"):
         cache_savings(relation(frame.drop("cached_tokens")), book=book)
+
+
+def test_where_caching_would_pay(book: PriceBook) -> None:
+    again = [reading(0, minutes=n, prompt_tokens=1_000_000) for n in (0, 1)]  # $0.75 to write, $2.70 read
+    once = [reading(0, minutes=n, chat_session_id=NIL, agent_id=ONE, prompt_tokens=1_000_000) for n in (0, 6)]
+    usage = load_usage(frame_of([row | {"team": "often"} for row in again] + [row | {"team": "once"} for row in once]))
+    answer = usage.cache_savings("team", book=book, rank="candidates", top=1)
+    assert answer.columns[:2] == ["team", "candidate_savings"]
+    assert answer.select("team", "candidate_savings", "missed_savings").rows() == [
+        ("often", Decimal("1.95"), Decimal("2.7")),
+        ("other", Decimal("-1.5"), Decimal(0)),
+    ]
+    assert "caching would pay most for often ($1.95)." in answer.sentence
+    few = usage.cache_savings(by=[], book=book, start=START + timedelta(minutes=1))  # one of each
+    assert few["candidate_savings"].to_list() == [Decimal("1.95")]
+    rows = [*again, *(row | {"create_time": row["create_time"] + timedelta(hours=n)} for row in once for n in range(3))]
+    assert (
+        load_usage(frame_of(rows))
+        .cache_savings(book=book)
+        .sentence.endswith("Writing every prompt to a cache would cost more than that in premiums.")
+    )
+    with pytest.raises(UsageError, match="rank = 'best'; it is one of: savings, candidates"):
+        usage.cache_savings(book=book, rank="best")  # type: ignore[arg-type]
 
 
 def test_prices_of_another_day_and_along_time(book: PriceBook) -> None:

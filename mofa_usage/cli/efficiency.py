@@ -11,6 +11,7 @@ from mofa_usage.cli.output import print_answer
 
 if TYPE_CHECKING:
     from mofa_usage.analysis import Breakdown
+    from mofa_usage.efficiency.caches import Rank
 
 __all__ = ["cache", "sessions", "waste"]
 
@@ -34,17 +35,26 @@ def waste(calls: Calls, printed: Printed, by: By = None, top: _Top = None) -> No
     _show(usage.waste(by or "model_name", top=top), printed)
 
 
-def cache(calls: Calls, printed: Printed, by: By = None, top: _Top = None) -> None:
+def cache(
+    calls: Calls,
+    printed: Printed,
+    by: By = None,
+    top: _Top = None,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Those first for which caching would pay most.")
+    ] = False,
+) -> None:
     """Show what prompt caches saved, less what writing to them cost, and what they could have saved at most.
 
     By the list prices of each call's day. Savings may be below zero: then caching cost more than it brought.
 
     [bold]mofa-usage cache --url sqlite:usage.db[/bold]
 
-    [bold]mofa-usage cache --by agent_name --start 30d --csv[/bold]
+    [bold]mofa-usage cache --by agent_name --candidates --start 30d --csv[/bold]
     """
     usage = loaded(calls, printed, ["model_name"])
-    _show(usage.cache_savings(by or "model_name", top=top), printed)
+    rank: Rank = "candidates" if candidates else "savings"
+    _show(usage.cache_savings(by or "model_name", top=top, rank=rank), printed)
 
 
 class Table(StrEnum):

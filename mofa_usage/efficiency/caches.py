@@ -16,6 +16,10 @@ no session, those of one agent, user and model. Other calls may share one, too, 
   the shorter of this prompt and the longest of those, less what was cached. It is an upper bound of what a cache could
   have read, since nobody knows whether the prompts began alike, and what it would have saved leaves out the premium.
 
+Whether caching would pay is told by both sides of it. **candidate savings** are those of a cache that all calls write
+to: what was missed would be read, and what was neither read, nor written, nor sent in the 5 minutes before would be
+written, at the premium of a 5-minute write. Where prompts are seldom sent again that is below zero.
+
 So that ten million calls take seconds, what tells caches apart is hashed to 64 bits before it is sorted: that two of a
 million caches are taken for one has a chance below one in ten million. And what costs alike is added up as tokens
 before money is computed of it.
@@ -28,7 +32,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import duckdb
 import polars as pl
@@ -57,12 +61,19 @@ _MEASURES = (
         ANSWERS[name]
         for name in (
             "written_5m_tokens", "written_1h_tokens", "unread_tokens", "unread_premium", "missed_tokens",
-            "missed_savings", "cache_calls", "rate_coverage",
+            "missed_savings", "candidate_savings", "cache_calls", "rate_coverage",
         )
     ),
     MEASURES["calls"],
 )  # fmt: skip
 """The columns of the answer."""
+
+Rank: TypeAlias = Literal["savings", "candidates"]
+_RANKED = {
+    "savings": _MEASURES,
+    "candidates": sorted(_MEASURES, key=lambda one: one.name != "candidate_savings"),
+}
+"""The same with the column in front by which the rows are ranked."""
 
 _MILLION = 1_000_000
 _WRITES = ("cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
@@ -82,14 +93,15 @@ _SAID_BY = {
 
 _OWN = (
     "moment", "same", "sent", "read_after", "unread_5m", "unread_1h", "written_5m_tokens", "written_1h_tokens",
-    "unread_tokens", "missed_tokens", "uses_cache", "rated", "cache_saved", "cache_premium", "cache_savings",
-    "unread_premium", "missed_savings", "total_price", "currency", "place", *RATE_COLUMNS,
+    "unread_tokens", "missed_tokens", "unwritten_tokens", "uses_cache", "rated", "cache_saved", "cache_premium",
+    "cache_savings", "unread_premium", "missed_savings", "candidate_savings", "total_price", "currency", "place",
+    *RATE_COLUMNS,
 )  # fmt: skip
 """Columns that are computed here; those of the calls that are called so are not looked at."""
 
 _SUMMED = (
     "prompt_tokens", "cached_tokens", "written_5m_tokens", "written_1h_tokens", "unread_5m", "unread_1h",
-    "missed_tokens",
+    "missed_tokens", "unwritten_tokens",
 )  # fmt: skip
 """The tokens of calls that are added up."""
 
@@ -119,6 +131,12 @@ _LOST = """
         CASE WHEN read_after <= 3600000000 THEN 0 * written_1h_tokens ELSE written_1h_tokens END AS unread_1h,
         CASE WHEN cached_tokens IS NOT NULL AND prompt_tokens IS NOT NULL
             THEN greatest(least(prompt_tokens, coalesce(sent, 0)) - cached_tokens, 0) END AS missed_tokens,
+        CASE WHEN cached_tokens IS NOT NULL AND prompt_tokens IS NOT NULL
+            THEN greatest(
+                prompt_tokens - greatest(cached_tokens, coalesce(sent, 0))
+                    - coalesce(written_5m_tokens + written_1h_tokens, 0),
+                0
+            ) END AS unwritten_tokens,
         CASE WHEN cached_tokens > 0 OR written_5m_tokens + written_1h_tokens > 0 THEN 1 END AS uses_cache
     FROM ({calls}) AS calls
 """
@@ -141,6 +159,7 @@ _MINUTE = "make_timestamptz(epoch_us(create_time) - (epoch_us(create_time) % 600
 _VALUED = """
     SELECT *, unread_5m + unread_1h AS unread_tokens,
         {saved} AS cache_saved, {premium} AS cache_premium, {unread} AS unread_premium, {missed} AS missed_savings,
+        missed_savings - {unwritten} AS candidate_savings,
         CASE WHEN rate_input IS NOT NULL THEN uses_cache END AS rated,
         CASE WHEN coalesce(cached_tokens, written_5m_tokens) IS NOT NULL AND rate_input IS NOT NULL
             THEN coalesce(cache_saved, 0) - coalesce(cache_premium, 0) END AS cache_savings
@@ -154,6 +173,7 @@ class CacheOptions(PeriodOptions, total=False):
     top: int | None
     book: PriceBook | None
     as_of: AsOf
+    rank: Rank
 
 
 def cache_savings(
@@ -166,6 +186,7 @@ def cache_savings(
     top: int | None = None,
     book: PriceBook | None = None,
     as_of: AsOf = "call",
+    rank: Rank = "savings",
 ) -> Breakdown:
     """What prompt caches saved and could have saved, by the rates of a price book.
 
@@ -175,22 +196,27 @@ def cache_savings(
         by: dimensions as `mofa_usage.analysis.breakdown` takes them; by model unless told.
         tz: IANA time zone of time buckets, and of a `start` or `end` that names none.
         start, end: only calls created in [start, end); what came before and after them is looked at all the same.
-        top: keep so many values of the first category in `by`, those that saved most; the rest is "other".
+        top: keep so many values of the first category in `by`, those of the highest rank; the rest is "other".
         book: which prices, by default the list prices.
         as_of: of which day: "call" for that of each call, "now", or a date.
+        rank: what ranks the rows, in the first column: "savings", what caches saved; or "candidates", where caching
+            would pay most, `candidate_savings`.
 
     Returns:
-        A row for each combination of the dimensions, the largest savings first (by time where there is one):
+        A row for each combination of the dimensions, the highest rank first (by time where there is one):
         `cache_savings`, `cache_saved`, `cache_premium` (money, exact), `cache_hit_rate` (cached / prompt tokens, a
         ratio of sums), `cached_tokens`, `written_5m_tokens`, `written_1h_tokens`, `unread_tokens`, `unread_premium`,
-        `missed_tokens`, `missed_savings` (an upper bound), `cache_calls` (that read from a cache or wrote to one),
-        `rate_coverage` (those of them whose rates are known), `calls`. What no call reports is null.
-        `currency`, and what several of them make of money, is that of the book; else as `breakdown` has it.
+        `missed_tokens`, `missed_savings` (an upper bound), `candidate_savings` (those less the premium of writing the
+        rest of all prompts: below zero where caching would not pay; an upper bound, too), `cache_calls` (that read from
+        a cache or wrote to one), `rate_coverage` (those of them whose rates are known), `calls`. What no call reports
+        is null. `currency`, and what several of them make of money, is that of the book; else as `breakdown` has it.
 
     Raises:
-        UsageError: a column is missing; as `breakdown`.
+        UsageError: a column is missing, `rank` is neither; as `breakdown`.
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
     """
+    if rank not in _RANKED:
+        raise UsageError(f"rank = {rank!r}; it is one of: {', '.join(_RANKED)}")
     if "cached_tokens" not in calls.columns:
         raise UsageError("the frame has no column 'cached_tokens', which tells what was read from a cache")
     first, last = time_range(start, end, zone(tz))
@@ -201,7 +227,7 @@ def cache_savings(
     dimensions = found(by, open_calls(rated))
     valued = asked(rated, lambda these: _valued(_alike(these, rated, dimensions, first, last)))
     small = pl.DataFrame(pl.from_arrow(valued.to_arrow_table()))
-    return _divided(breakdown(small, dimensions, _MEASURES, tz=tz, top=top))
+    return _divided(breakdown(small, dimensions, _RANKED[rank], tz=tz, top=top))
 
 
 def _has_writes(calls: duckdb.DuckDBPyRelation) -> bool:
@@ -302,6 +328,7 @@ def _valued(calls: str) -> str:
         "premium": f"written_5m_tokens * ({short}) + written_1h_tokens * ({long})",
         "unread": f"unread_5m * ({short}) + unread_1h * ({long})",
         "missed": f"missed_tokens * ({cached})",
+        "unwritten": f"unwritten_tokens * ({short})",
     }
     return _VALUED.format(
         **{name: f"CAST({amount} AS DECIMAL(38, 10))" for name, amount in amounts.items()}, calls=calls

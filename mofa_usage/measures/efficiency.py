@@ -87,6 +87,11 @@ _OF_CACHES = (
     _saving("unread_premium", "Premium of never read", "The premium of the tokens written that were never read."),
     _cached("missed_tokens", "Sent again uncached", "Prompt tokens that a call before may have sent alike; at most."),
     _saving("missed_savings", "Could save at most", "What they would have saved at the rate of cached tokens."),
+    _saving(
+        "candidate_savings",
+        "Caching all would save",
+        "What they would have saved, less the premium for writing all that no call before had sent; at most.",
+    ),
     Measure(
         "cache_calls",
         "Calls with a cache",

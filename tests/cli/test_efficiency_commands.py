@@ -55,3 +55,6 @@ def test_what_caches_saved(demo: tuple[Shell, str]) -> None:
     )
     assert sum(row["cached_tokens"] or 0 for row in rows) == cached
     assert "Caches saved $" in shell.output("cache", "--by", "agent_name", "--url", url)
+    best = json.loads(shell.output("cache", "--candidates", "--json", "--url", url), parse_float=Decimal)
+    amounts = [row["candidate_savings"] for row in best if row["candidate_savings"] is not None]
+    assert amounts == sorted(amounts, reverse=True)

@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
+import polars as pl
+
 from mofa_usage import wording
 from mofa_usage.analysis.told import Told
 
 __all__ = ["cache_savings"]
+
+_NAMED = 3
+"""So many candidates are named."""
 
 
 def cache_savings(told: Told) -> Iterator[str]:
@@ -19,9 +24,10 @@ def cache_savings(told: Told) -> Iterator[str]:
     if unread:
         lost = _money(told.sums("unread_premium"))
         yield f"{wording.count(unread)} tokens were written and never read{f', a premium of {lost}' if lost else ''}"
-    could = _money({code: amount for code, amount in told.sums("missed_savings").items() if amount > 0})
+    could = _money(_positive(told.sums("missed_savings")))
     if could:
-        yield f"at most {could} more could be saved where prompts were sent again{_most(told)}"
+        yield f"at most {could} more could be saved where prompts were sent again"
+        yield from _candidates(told)
 
 
 def _saved(told: Told) -> Iterator[str]:
@@ -44,15 +50,23 @@ def _is_partial(told: Told) -> bool:
     return column is not None and bool((told.frame[column] < 1).any())
 
 
-def _most(told: Told) -> str:
-    """Where most could be saved, if it is one currency and one of several groups."""
-    amounts = list(told.amounts("missed_savings").values())
-    if len(amounts) != 1 or told.category is None or told.frame.height < 2:
-        return ""
-    groups = told.by(told.category, amounts[0]).drop_nulls("sum")
-    if groups.height < 2 or groups["sum"][0] == groups["sum"][1]:
-        return ""
-    return f", most of it for {told.name(told.category, groups['key'][0])}"
+def _candidates(told: Told) -> Iterator[str]:
+    """Where caching would pay most, of several groups, or that it would not pay; only of one currency."""
+    amounts = list(told.amounts("candidate_savings").items())
+    if len(amounts) != 1 or not amounts[0][1].count():
+        return
+    [(code, values)] = amounts
+    if not (values > 0).any():
+        yield "writing every prompt to a cache would cost more than that in premiums"
+    elif told.category is not None and told.frame.height > 1:
+        groups = told.by(told.category, values).filter(pl.col("sum") > 0).head(_NAMED)
+        named = (f"{told.name(told.category, key)} ({wording.money(one, code or 'USD')})" for key, one in groups.rows())
+        if groups.height:
+            yield f"less the premium of writing, caching would pay most for {', '.join(named)}"
+
+
+def _positive(amounts: dict[str | None, Decimal]) -> dict[str | None, Decimal]:
+    return {code: amount for code, amount in amounts.items() if amount > 0}
 
 
 def _money(amounts: dict[str | None, Decimal]) -> str:
