@@ -197,6 +197,18 @@ def test_verify_names_what_differs(path: Path) -> None:
     assert "2 calls different, 1 calls missing" in str(verified)
 
 
+def test_verify_names_what_is_there_twice(path: Path) -> None:
+    store, warehouse = store_of(*(call(DAY * 20 * number, id=CALLS[number]) for number in range(6))), Warehouse(path)
+    warehouse.sync(store)
+    asyncio.run(store.delete_api_call(CALLS[0]))  # and all of its month
+    twice = pl.scan_delta(str(path / "calls")).filter(pl.col("id").is_in([str(CALLS[0]), str(CALLS[4])])).collect()
+    twice.write_delta(str(path / "calls"), mode="append")
+    verified = warehouse.verify(store)
+    found = verified.differences.select("id", "kind").rows()
+    assert sorted(found) == sorted((str(number), "doubled") for number in (CALLS[0], CALLS[4]))
+    assert "2 calls doubled" in str(verified)
+
+
 def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
     warehouse.sync(store)

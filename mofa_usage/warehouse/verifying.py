@@ -38,7 +38,8 @@ class Verification:
 
     Attributes:
         equal: no differences.
-        differences: a row for each: `table`, `id` and `kind`, "missing" (the warehouse lacks it) or "different".
+        differences: a row for each: `table`, `id` and `kind`, "missing" (the warehouse lacks it), "different", or
+            "doubled" (the warehouse has several rows of it).
         kept: how many rows only the warehouse has, by `table` and `month`. They make no difference: retention deletes
             at the source only.
         rows: how many rows the source has, by table.
@@ -90,11 +91,11 @@ def compared(mirror: Mirror, changes: Changes, database: duckdb.DuckDBPyConnecti
     here = comparison.of_warehouse()
     rows: dict[TableName, int] = {mirror.name: sum(number for number, _ in there.values())}
     suspect = sorted(month for month in there.keys() | here.keys() if there.get(month) != here.get(month))
-    only_here = {month: here[month][0] for month in suspect if month not in there}
-    both = [month for month in suspect if month in there]
-    if not both:
-        return Verification(pl.DataFrame(schema=_DIFFERENCES), _kept(mirror.name, only_here), rows)
-    differences, kept = comparison.by_id(both, list(only_here))
+    if not suspect:
+        return Verification(pl.DataFrame(schema=_DIFFERENCES), pl.DataFrame(schema=_KEPT), rows)
+    differences, kept = comparison.by_id(
+        [month for month in suspect if month in there], [month for month in suspect if month not in there]
+    )
     return Verification(differences, _kept(mirror.name, kept), rows)
 
 
@@ -176,6 +177,8 @@ _MONTH_SQL = f"coalesce(strftime(create_time, '%Y-%m'), '{NO_MONTH}')"
 _DIFFERING = """
     SELECT there.id, CASE WHEN any_value(here.id) IS NULL THEN 'missing' ELSE 'different' END AS kind
     FROM there LEFT JOIN here ON here.id = there.id
-    GROUP BY there.id HAVING NOT coalesce(bool_or(here.hash = there.hash), false) ORDER BY there.id
+    GROUP BY there.id HAVING NOT coalesce(bool_or(here.hash = there.hash), false)
+    UNION ALL SELECT id, 'doubled' FROM here GROUP BY id HAVING count(*) > 1
+    ORDER BY ALL
 """
 _ONLY_HERE = "SELECT month, count(*) FROM here ANTI JOIN there ON there.id = here.id GROUP BY month ORDER BY month"
