@@ -31,6 +31,7 @@ from mofa_usage.cli import (
     retention,
     tail,
     views,
+    warehouse,
     why,
 )
 from mofa_usage.cli.bundles import unbundled
@@ -100,6 +101,7 @@ for _command in _COMMANDS:
     )
 
 app.add_typer(outbox.app)
+app.add_typer(warehouse.app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

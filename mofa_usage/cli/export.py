@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mofa_usage.cli.choosing import Chosen, chosen, nothing
-from mofa_usage.cli.options import Calls, Overwrite, Printed, Url, database_url, pairs_of
+from mofa_usage.cli.options import Calls, Overwrite, Printed, StorageOption, Url, database_url, pairs_of
 from mofa_usage.cli.output import announce, complain, console, may_write, print_record
 from mofa_usage.cli.periods import age, period
 from mofa_usage.errors import UsageError
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["export", "verify_export"]
 
 _PARQUET = (".parquet", ".pq")
-
-StorageOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--storage-option",
-        metavar="NAME=VALUE",
-        help="Of the object store, such as aws_region=eu-central-1. Repeat. Keys are better in the environment.",
-    ),
-]
 
 
 def export(

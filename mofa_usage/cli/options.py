@@ -21,6 +21,7 @@ __all__ = [
     "Period",
     "Prices",
     "Printed",
+    "StorageOption",
     "TimeZone",
     "Url",
     "Version",
@@ -154,6 +155,16 @@ class Printed(Bundle):
     def for_programs(self) -> bool:
         """Whether a program reads it."""
         return self.as_json or self.as_csv
+
+
+StorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        help="Of the object store, such as aws_region=eu-central-1. Repeat. Keys are better in the environment.",
+    ),
+]
 
 
 def database_url(url: str | None) -> str:
