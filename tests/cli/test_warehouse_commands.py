@@ -37,7 +37,7 @@ def test_a_difference_is_named_and_ends_with_1(labelled: tuple[Shell, str]) -> N
 
 def test_following_goes_on_until_it_is_stopped(labelled: tuple[Shell, str]) -> None:
     shell, url = labelled
-    command = [PROGRAM, "warehouse", "sync", "copy", "-u", url, "--follow", "0.2"]
+    command = [str(PROGRAM), "warehouse", "sync", "copy", "-u", url, "--follow", "0.2"]
     following = subprocess.Popen(
         command, cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
