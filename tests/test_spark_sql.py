@@ -16,7 +16,7 @@ from mofa_usage.analysis.sums import in_spark
 from mofa_usage.measures import Bound
 from mofa_usage.reading.columns import bare, call_column
 from mofa_usage.reading.exact import Leeway
-from mofa_usage.reading.spark import is_spark
+from mofa_usage.reading.spark_frames import is_spark
 from mofa_usage.reading.spark_values import exact, moment, named, text_literal
 from mofa_usage.service.concurrency import InFlight
 from mofa_usage.service.spark_concurrency import put_together

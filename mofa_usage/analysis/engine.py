@@ -25,7 +25,7 @@ from mofa_usage.analysis.ordered import Picked, duckdb_picked, polars_picked
 from mofa_usage.analysis.spark_groups import spark_microseconds, spark_picked, spark_sets
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import CALL_SCHEMA, bare
-from mofa_usage.reading.spark import SparkFrame, is_spark
+from mofa_usage.reading.spark_frames import SparkFrame, is_spark
 
 __all__ = ["MOMENT", "WEIGHT", "LazyCalls", "Native", "collect", "grouping_sets", "open_calls", "picked"]
 

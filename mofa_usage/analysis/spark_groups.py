@@ -14,7 +14,7 @@ import polars as pl
 
 from mofa_usage.analysis.grouping_sets import Undivided
 from mofa_usage.analysis.ordered import Picked, places_of
-from mofa_usage.reading.spark import of_sql
+from mofa_usage.reading.spark_frames import of_sql
 
 __all__ = ["between", "spark_microseconds", "spark_picked", "spark_sets"]
 

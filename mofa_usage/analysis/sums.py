@@ -15,7 +15,7 @@ import duckdb
 
 from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.reading.columns import quoted
-from mofa_usage.reading.spark import SparkFrame, is_spark, of_sql
+from mofa_usage.reading.spark_frames import SparkFrame, is_spark, of_sql
 from mofa_usage.reading.spark_values import named
 
 __all__ = ["Queried", "in_spark", "summed", "where"]

@@ -9,7 +9,7 @@ from mofa_usage.analysis.engine import LazyCalls
 from mofa_usage.changes.leaves import keys_by
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import LABEL_COLUMNS, Dimension
-from mofa_usage.reading.spark import is_spark
+from mofa_usage.reading.spark_frames import is_spark
 
 __all__ = ["SliceOptions", "Sliced", "sliced_by"]
 

@@ -28,7 +28,7 @@ from mofa_usage.changes.codes import MISSING, REST, chunks, coded, of_periods
 from mofa_usage.changes.spark_leaves import SparkReading
 from mofa_usage.measures import Aggregate, Dimension, Measure, Ratio
 from mofa_usage.reading.columns import literal
-from mofa_usage.reading.spark import is_spark
+from mofa_usage.reading.spark_frames import is_spark
 from mofa_usage.zones import zone
 
 __all__ = ["MISSING", "REST", "Leaves", "Parts", "keys_by", "read_leaves"]

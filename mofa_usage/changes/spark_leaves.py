@@ -11,7 +11,7 @@ import polars as pl
 
 from mofa_usage.analysis.sums import in_spark
 from mofa_usage.changes.codes import MISSING, REST, chunks, of_periods
-from mofa_usage.reading.spark import of_sql
+from mofa_usage.reading.spark_frames import of_sql
 from mofa_usage.reading.spark_values import text_literal
 
 __all__ = ["SparkReading"]

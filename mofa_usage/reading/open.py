@@ -22,7 +22,8 @@ from mofa_usage.reading.object_files import open_objects
 from mofa_usage.reading.object_stores import StorageOptions, is_object_url
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
-from mofa_usage.reading.spark import SparkCalls, SparkFrame, is_spark
+from mofa_usage.reading.spark import SparkCalls
+from mofa_usage.reading.spark_frames import SparkFrame, is_spark
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import KNOWN_URLS, MEMORY_PATH, DatabaseUrl, backend_of, parse_url
 

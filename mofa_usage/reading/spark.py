@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Protocol, TypeGuard
+from typing import Any
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import (
@@ -35,56 +35,15 @@ from mofa_usage.reading.labels import MOST, label_columns
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.relation import as_calls, told
 from mofa_usage.reading.selection import Selection, offered
+from mofa_usage.reading.spark_frames import SparkFrame
 from mofa_usage.reading.spark_values import exact, field_name, moment, named, text_inside, text_literal
 
 require("polars", extra="analysis")
 import polars as pl  # noqa: E402
 
-__all__ = ["SparkCalls", "SparkFrame", "is_spark", "of_sql"]
+__all__ = ["SparkCalls"]
 
 _ROUNDED = "rounded prices"
-
-
-class SparkFrame(Protocol):
-    """A frame of Spark, of a classic session or of Spark Connect: what of it is used here."""
-
-    @property
-    def schema(self) -> Any:
-        """Its columns with their types."""
-        ...
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of its columns."""
-        ...
-
-    def selectExpr(self, *expr: Any) -> Any:  # noqa: N802 (Spark's name)
-        """Columns as SQL."""
-        ...
-
-    def where(self, condition: Any) -> Any:
-        """The rows that meet a condition."""
-        ...
-
-    def groupBy(self, *cols: Any) -> Any:  # noqa: N802 (Spark's name)
-        """The rows in groups."""
-        ...
-
-    def toDF(self, *cols: Any) -> Any:  # noqa: N802 (Spark's name)
-        """The frame with other names for its columns."""
-        ...
-
-
-def is_spark(source: object) -> TypeGuard[SparkFrame]:
-    """Whether something is a frame of Spark; that is known without loading it."""
-    own = any(kind.__module__.startswith("pyspark.sql.") for kind in type(source).__mro__)
-    return own and hasattr(source, "selectExpr") and hasattr(source, "toDF")
-
-
-def of_sql(frame: SparkFrame, sql: str) -> Any:
-    """A column of SQL, of the kind of session that the frame is of."""
-    is_connect = ".connect." in type(frame).__module__
-    return require("pyspark.sql.connect.functions" if is_connect else "pyspark.sql.functions", extra="spark").expr(sql)
 
 
 class SparkCalls:

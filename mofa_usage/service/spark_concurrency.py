@@ -14,7 +14,7 @@ import polars as pl
 from mofa_usage.analysis.buckets import BUCKETS, Clock
 from mofa_usage.analysis.engine import MOMENT, LazyCalls
 from mofa_usage.measures import TimeBucket
-from mofa_usage.reading.spark import of_sql
+from mofa_usage.reading.spark_frames import of_sql
 from mofa_usage.service.concurrency import InFlight
 from mofa_usage.zones import utc, zone
 

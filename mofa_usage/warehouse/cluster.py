@@ -19,7 +19,7 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import LABEL, NAME_COLUMNS, SESSION, bare
 from mofa_usage.reading.delta import AsOf, StorageOptions, delta_table, files_of, open_warehouse, place_of
 from mofa_usage.reading.labels import MOST
-from mofa_usage.reading.spark import SparkFrame, of_sql
+from mofa_usage.reading.spark_frames import SparkFrame, of_sql
 from mofa_usage.reading.spark_values import named
 from mofa_usage.warehouse.tables import MONTH
 

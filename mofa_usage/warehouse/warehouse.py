@@ -2,7 +2,7 @@
 
 ```python
 warehouse = Warehouse("usage_warehouse")
-print(warehouse.sync("postgres://me@db/agents"))
+print(warehouse.sync("sqlite:usage.db"))
 warehouse.usage(tz="Europe/Berlin").cost(by="day").draw()
 ```
 
@@ -23,7 +23,7 @@ from mofa_usage.progress import progress_bar
 from mofa_usage.reading.delta import AsOf, is_local, open_warehouse
 from mofa_usage.reading.open import Source
 from mofa_usage.reading.selection import Selection
-from mofa_usage.reading.spark import SparkFrame
+from mofa_usage.reading.spark_frames import SparkFrame
 from mofa_usage.usage.frame import UsageFrame
 from mofa_usage.usage.held import HeldRelation
 from mofa_usage.warehouse.cluster import calls_on_spark

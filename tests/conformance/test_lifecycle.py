@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "query_api_calls": (QueryFilter(),),
     "stream_api_calls": (QueryFilter(),),
     "get_statistics": (QueryFilter(),),
+    "tally_calls": ((1_000,),),
     "delete_api_call": (SOME,),
     "cleanup_old_records": (NOON,),
     "create_session": (session(),),
