@@ -68,26 +68,25 @@ class Shown(Protocol):
         """Measures by dimensions."""
         ...
 
-    def sql(self, query: str) -> pl.DataFrame:
-        """The answer to a query over `calls`."""
-        ...
-
     def __len__(self) -> int:
         """The number of calls."""
         ...
 
 
-def card(usage: Shown) -> str:
-    """The period, the number of calls, what they cost and which models they used, as HTML."""
+def card(usage: Shown, ends: tuple[int, int] | None) -> str:
+    """The period, the number of calls, what they cost and which models they used, as HTML.
+
+    `ends` are the first and the last instant of a call in microseconds, if that is known.
+    """
     rows = "".join(
         f'<tr style="background:none"><th scope="row" style="{_LABEL}">{escape(label)}</th>'
         f'<td style="{_VALUE}">{escape(value)}</td></tr>'
-        for label, value in _facts(usage)
+        for label, value in _facts(usage, ends)
     )
     return f'<div style="{_STYLE}"><strong>Usage</strong><table style="border-collapse:collapse">{rows}</table></div>'
 
 
-def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
+def _facts(usage: Shown, ends: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
     columns = set(usage.columns)
     if not (calls := len(usage)):
         yield "Calls", wording.count(calls)
@@ -95,8 +94,8 @@ def _facts(usage: Shown) -> Iterator[tuple[str, str]]:
     answered = tuple(name for name in _HEADLINES if set(measure(name).needs) <= columns)
     headlines = usage.breakdown((), answered)
     row = headlines.row(0, named=True)
-    if "create_time" in columns:
-        yield "Period", _period(usage)
+    if ends is not None:
+        yield "Period", _period(ends, usage.tz)
     successful = f", {wording.percent(row['success_rate'])} successful" if "success_rate" in row else ""
     yield "Calls", f"{wording.count(calls)}{successful}"
     if "coverage" in row:
@@ -118,10 +117,10 @@ def _unknown(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{word} of {wording.percent(1 - share)} of the calls"
 
 
-def _period(usage: Shown) -> str:
-    ends = usage.sql("SELECT min(create_time) AS first, max(create_time) AS last FROM calls")
-    first, last = (ends[name].dt.convert_time_zone(usage.tz).dt.strftime("%Y-%m-%d %H:%M")[0] for name in ends.columns)
-    return f"{first} to {last} ({usage.tz})"
+def _period(ends: tuple[int, int], tz: str) -> str:
+    instants = pl.Series(ends, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    first, last = instants.dt.convert_time_zone(tz).dt.strftime("%Y-%m-%d %H:%M")
+    return f"{first} to {last} ({tz})"
 
 
 def _cost(row: Mapping[str, Any], currencies: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ from mofa_usage.analysis import (  # noqa: E402
     SummaryOptions,
 )
 from mofa_usage.analysis.asking import asked_for  # noqa: E402
+from mofa_usage.analysis.engine import open_calls  # noqa: E402
 from mofa_usage.analysis.predicates import Expression  # noqa: E402
 from mofa_usage.analysis.predicates import predicates as asked_of  # noqa: E402
 from mofa_usage.exporting import ExportOptions, ExportSummary, export_parquet  # noqa: E402
@@ -382,4 +383,6 @@ class UsageFrame(Reasons):
 
     def _repr_html_(self) -> str:
         """A card with the period, the calls, what they cost and which models they used, for a notebook."""
-        return card(self)
+        calls = open_calls(self._held.native(self.tz))
+        with told():
+            return card(self, calls.extent() if "create_time" in calls.schema else None)

@@ -119,3 +119,7 @@ def test_the_session_is_left_as_it_was(session: Any, calls: Usages) -> None:
     calls.spark.explain_change(BEFORE, AFTER)
     calls.spark.service_level()
     assert state() == before
+
+
+def test_a_card_for_a_notebook(calls: Usages) -> None:
+    assert calls.spark._repr_html_() == calls.duckdb._repr_html_()
