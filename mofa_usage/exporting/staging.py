@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mofa_usage.errors import UsageError
 
-__all__ = ["clear_up", "move", "staged", "to_disk"]
+__all__ = ["clear_up", "holding", "move", "staged", "to_disk"]
 
 _LOCK = "lock"
 _OLD = "old"
@@ -30,7 +30,7 @@ def staged(target: Path) -> Iterator[Path]:
         with ExitStack() as left:
             folder.mkdir()
             left.callback(shutil.rmtree, folder, ignore_errors=True)
-            left.enter_context(_locked(folder))
+            left.enter_context(holding(folder / _LOCK))
             (folder / "files").mkdir()
             yield folder / "files"
     except OSError as error:
@@ -44,7 +44,7 @@ def clear_up(target: Path, home: Callable[[Path], Path] | None = None) -> None:
     """
     for folder in target.parent.glob(f".{glob_escape(target.name)}.*.export"):
         try:
-            with _locked(folder):
+            with holding(folder / _LOCK):
                 old = folder / _OLD
                 if old.exists() and not (back := target if home is None else home(old)).exists():
                     old.rename(back)
@@ -54,13 +54,13 @@ def clear_up(target: Path, home: Callable[[Path], Path] | None = None) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process at the latest.
+def holding(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, which is made if it is not there; it ends with the process at the latest.
 
     Raises:
-        OSError: another process holds it.
+        OSError: somebody else holds it.
     """
-    with open(folder / _LOCK, "ab") as lock:
+    with open(path, "ab") as lock:
         if sys.platform == "win32":
             import msvcrt
 

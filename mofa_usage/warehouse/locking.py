@@ -4,14 +4,13 @@ The lock is a courtesy that saves the work of two; what makes two writers safe i
 committed before (`delta`), as it is on an object store, where there are no locks.
 """
 
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from mofa_usage.errors import UsageError
+from mofa_usage.exporting.staging import holding
 
 __all__ = ["locked"]
 
@@ -29,30 +28,21 @@ def locked(folder: Path, wait: float) -> Iterator[None]:
     Raises:
         UsageError: another process holds it all that time, or there can be no such folder.
     """
-    deadline = time.monotonic() + wait
+    deadline, file = time.monotonic() + wait, folder / ".sync.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".sync.lock").open("ab")
+        file.touch()
     except OSError as error:
         raise UsageError(f"{folder} cannot be a warehouse: {error.strerror or error}") from error
-    with file:
-        while not _is_taken(file):
-            if time.monotonic() >= deadline:
-                raise UsageError(f"another sync of the warehouse {folder} is under way, and has been for {wait:g} s")
-            time.sleep(_PAUSE_SECONDS)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(holding(file))
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise UsageError(
+                        f"another sync of the warehouse {folder} is under way, and has been for {wait:g} s"
+                    ) from None
+                time.sleep(_PAUSE_SECONDS)
         yield
-
-
-def _is_taken(file: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
