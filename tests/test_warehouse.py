@@ -11,11 +11,13 @@ from uuid import UUID
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from mofa_usage import UsageError, load_usage
 from mofa_usage.records import LLMApiCall
 from mofa_usage.stores import InMemoryStore
-from mofa_usage.warehouse import Warehouse, files
+from mofa_usage.warehouse import Warehouse, files, upkeep
 from mofa_usage.warehouse.delta import Change, Conflict, Mirror
 from mofa_usage.warehouse.sources import SCHEMAS
 from tests.samples import SECRET, agent, at, call, message, provider, session
@@ -234,7 +236,29 @@ def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeyp
         warehouse.usage("2020-01-01")
     with pytest.raises(UsageError, match="there is no version 99"):
         warehouse.usage(99)
+    with pytest.raises(UsageError, match="is still to come"):
+        warehouse.usage(datetime.now(UTC) + timedelta(minutes=1))
     assert len(warehouse.usage()) == 2
+
+
+def test_a_version_has_the_names_of_its_own_sync_for_ever(path: Path) -> None:
+    store, warehouse = store_of(call(0, id=CALLS[0], agent_id=UUID(int=7))), Warehouse(path)
+
+    def named(name: str) -> None:
+        asyncio.run(store.save_agent(agent("helper", id=UUID(int=7), agent_name=name)))
+        warehouse.sync(store)
+
+    named("Before")
+    version: Any = warehouse.history().filter(pl.col("table") == "calls")["version"].max()
+    at_the_time = datetime.now(UTC)
+    assert set(warehouse.usage(version).frame["agent_name"]) == {"Before"}
+    named("After")  # no version of the calls
+    save(store, call(1, id=CALLS[1], agent_id=UUID(int=7)))
+    named("Later")
+    assert set(warehouse.usage().frame["agent_name"]) == {"Later"}
+    for as_of in (version, at_the_time):
+        assert set(warehouse.usage(as_of).frame["agent_name"]) == {"Before"}
+    assert set(warehouse.usage(version + 1).frame["agent_name"]) == {"Later"}
 
 
 def test_compacting_keeps_rows_positions_and_versions(path: Path) -> None:
@@ -252,6 +276,43 @@ def test_compacting_keeps_rows_positions_and_versions(path: Path) -> None:
     assert len(warehouse.usage(before)) == 6
     assert not warehouse.sync(store).changed
     assert warehouse.compact().files["calls"] == 0
+
+
+def test_many_syncs_leave_few_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_MANY", 3)
+    store, warehouse = InMemoryStore(), Warehouse(path)
+    calls = [call(60 * number, id=CALLS[number]) for number in range(8)]
+    for number, one in enumerate(calls):
+        save(store, one)
+        warehouse.sync(store, tables="calls")
+        assert len(list(Mirror(str(path), "calls", {}).files)) == (number % 2) + 1
+    assert held_calls(path) == expected_calls(calls)
+    assert warehouse.history()["what"].to_list().count("compact") == 3
+    conflicting = Mirror(str(path), "calls", {})
+    for one in (*calls, call(0, id=CALLS[50]), call(1, id=CALLS[51])):
+        save(store, one.model_copy(update={"latency_ms": 5}))
+        warehouse.sync(store, tables="calls")
+    upkeep.tidied(conflicting)  # of a state that is gone: no harm, and no error
+    assert len(held_calls(path)) == 10
+
+
+def test_it_says_how_fresh_and_how_large_it_is(path: Path) -> None:
+    store, warehouse = store_of(*(call(0, id=one) for one in CALLS[:3])), Warehouse(path)
+    assert warehouse.synced().is_empty()
+    begun = datetime.now(UTC)
+    warehouse.sync(store, tables="calls")
+    [(source, table, first)] = warehouse.synced().rows()
+    assert (source, table) == ("memory:", "calls")
+    assert begun <= first <= datetime.now(UTC)
+    warehouse.sync(store, tables=["calls", "messages"])  # nothing new, and yet it is as fresh as now
+    again = dict(warehouse.synced().select("table", "synced").rows())
+    assert again["calls"] > first
+    assert again.keys() == {"calls", "messages"}
+    warehouse.sync(load_usage(store_of(call(9, id=CALLS[9]))).frame)
+    assert warehouse.synced()["source"].n_unique() == 2
+    sizes = {row["table"]: row for row in warehouse.tables().to_dicts()}
+    assert (sizes["calls"]["rows"], sizes["calls"]["files"], sizes["messages"]["rows"]) == (4, 2, 0)
+    assert sizes["calls"]["bytes"] == sum(file.stat().st_size for file in path.glob("calls/*/*.parquet"))
 
 
 def test_a_question_reads_the_files_and_columns_that_it_needs(path: Path) -> None:
@@ -290,6 +351,22 @@ def test_two_writers_cannot_commit_what_they_made_of_one_state(path: Path) -> No
         second.commit(gone, {}, {})
     assert len(held(path)) == 2
     assert second.version == first.version
+
+
+def test_a_commit_whose_answer_was_lost_is_made_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object store that answers too late is asked again, and refuses what it has."""
+    store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
+    warehouse.sync(store, tables="calls")
+    write = DeltaTable.create_write_transaction
+
+    def unheard(table: DeltaTable, *given: Any, **named: Any) -> None:
+        write(table, *given, **named)
+        raise CommitFailedError("the version is there already")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", unheard)
+    save(store, call(1, id=CALLS[1]))
+    assert warehouse.sync(store)["calls"].added == 1
+    assert len(held(path)) == 2
 
 
 def test_a_sync_beside_another_of_its_source_stops(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

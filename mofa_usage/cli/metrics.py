@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mofa_usage.cli.options import TimeZone, Url
+from mofa_usage.cli.options import StorageOption, TimeZone, Url, pairs_of
 from mofa_usage.cli.retention import existing
 from mofa_usage.errors import UsageError
 from mofa_usage.zones import instant, zone
@@ -35,6 +35,11 @@ def metrics(
         Path | None,
         typer.Option("--outbox", metavar="FOLDER", help="The outbox; that of the database and this user unless given."),
     ] = None,
+    warehouse: Annotated[
+        str | None,
+        typer.Option("--warehouse", metavar="PATH", help="Also a warehouse: how fresh it is. Without a URL only this."),
+    ] = None,
+    storage_option: StorageOption = None,
 ) -> None:
     """Print calls, tokens, cost and latencies by model and status, and the outbox, in Prometheus's text format.
 
@@ -47,13 +52,15 @@ def metrics(
     """
     from mofa_usage.monitoring import exposition, write_textfile
 
-    source = existing(url)
-    boxes = _outbox(source, outbox)
-    usage = asyncio.run(_counted(source, top, start, tz))
+    usage, further = None, _warehouse(warehouse, storage_option)
+    if url or not further:
+        source = existing(url)
+        further = [*_outbox(source, outbox), *further]
+        usage = asyncio.run(_counted(source, top, start, tz))
     if output is not None:
-        write_textfile(output, usage, boxes)
+        write_textfile(output, usage, further)
         return
-    text = exposition([*usage.families(), *boxes])
+    text = exposition([*(usage.families() if usage else ()), *further])
     if sys.stdout.isatty():
         from mofa_usage.wording import visible
 
@@ -69,6 +76,17 @@ async def _counted(source: str, top: int, start: str | None, tz: str) -> "Usage"
     since = None if start is None else instant(start.strip(), zone(tz), "--start")
     async with connect(source, create_tables=False, max_connections=1) as store:
         return await counted_usage(store, top=top, filter=QueryFilter(start_time=since))
+
+
+def _warehouse(path: str | None, storage_option: list[str] | None) -> "list[Family]":
+    options = pairs_of("--storage-option", storage_option, "NAME")
+    if path is None:
+        if options:
+            raise UsageError("--storage-option is for the object store of a warehouse: give --warehouse, too")
+        return []
+    from mofa_usage.warehouse import Warehouse, warehouse_families
+
+    return warehouse_families(Warehouse(path, storage_options=options))
 
 
 def _outbox(source: str, folder: Path | None) -> "list[Family]":

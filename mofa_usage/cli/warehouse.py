@@ -12,7 +12,7 @@ from mofa_usage.cli.bundles import unbundled
 from mofa_usage.cli.options import Printed, StorageOption, Url, pairs_of
 from mofa_usage.cli.output import complain, console, print_record, print_rows
 from mofa_usage.cli.retention import existing
-from mofa_usage.errors import PersistenceError
+from mofa_usage.errors import PersistenceError, UsageError
 
 if TYPE_CHECKING:
     from mofa_usage.warehouse import SyncSummary, Warehouse
@@ -48,8 +48,8 @@ def sync(
 ) -> None:
     """Take over what changed in a database since the last sync, or everything the first time.
 
-    With --follow it goes on until it is stopped, a line for each sync; while the database cannot be reached, the pauses
-    get longer.
+    With --follow it goes on until it is stopped, a line for each sync; while the database or the object store cannot be
+    reached, the pauses get longer.
 
     [bold]mofa-usage warehouse sync usage_warehouse --url postgres://me@db/agents[/bold]
     """
@@ -61,15 +61,17 @@ def sync(
     if follow is None:
         _show(once(), printed)
         return
-    pause = follow
+    pause, has_worked = follow, False
     while True:
         try:
             done = once()
-        except PersistenceError as error:
+        except (PersistenceError, UsageError) as error:
+            if isinstance(error, UsageError) and not has_worked:
+                raise  # what is wrong from the beginning does not become right
             pause = min(2 * pause, max(_LONGEST_PAUSE, follow))
             complain(f"{error}; trying again in {pause:.0f} s")
         else:
-            pause = follow
+            pause, has_worked = follow, True
             _show(done, printed, line=True)
         time.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311
 

@@ -29,12 +29,12 @@ _MEMORY = "# mofa-usage remembers: "
 _NOTHING: dict[str, Any] = {"named": [], "counters": []}
 
 
-def write_textfile(path: str | os.PathLike[str], usage: Usage, further: Sequence[Family] = ()) -> None:
+def write_textfile(path: str | os.PathLike[str], usage: Usage | None, further: Sequence[Family] = ()) -> None:
     """Write the metrics of calls, and further ones, into a file, where a former one may be.
 
     Args:
         path: In the folder of the collector; its name ends with `.prom`, or the collector does not see it.
-        usage: What the calls add up to.
+        usage: What the calls add up to; None writes nothing of calls, and what the file remembers of them stays.
         further: Metrics that need no memory.
 
     Raises:
@@ -44,10 +44,11 @@ def write_textfile(path: str | os.PathLike[str], usage: Usage, further: Sequence
     if target.suffix != ".prom":
         raise UsageError(f"{target}: the textfile collector reads only files whose names end with .prom")
     try:
-        memory = _memory_of(target)
-        named, counted = usage.heaviest(), usage.counts(usage.heaviest())
-        values = _gone_on(memory, usage, counted)
-        remembered = {"named": named, "counters": [[key, str(counted[key]), str(values[key])] for key in counted]}
+        remembered, values = _memory_of(target), Counts()
+        if usage is not None:
+            named, counted = usage.heaviest(), usage.counts(usage.heaviest())
+            values = _gone_on(remembered, usage, counted)
+            remembered = {"named": named, "counters": [[key, str(counted[key]), str(values[key])] for key in counted]}
         text = exposition([*families_of(values), *further])
         _replace(target, f"{_MEMORY}{json.dumps(remembered)}\n{text}")
     except OSError as error:

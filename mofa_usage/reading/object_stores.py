@@ -12,7 +12,7 @@ from typing import Any
 
 from mofa_usage.errors import UsageError, require
 
-__all__ = ["StorageOptions", "is_object_url", "object_store", "told_of"]
+__all__ = ["StorageOptions", "has_folder", "is_object_url", "object_store", "told_of"]
 
 StorageOptions = Mapping[str, str]
 _SCHEMES = ("s3://", "s3a://")
@@ -26,7 +26,8 @@ _ARROW = {
     "virtual_hosted_style_request": "force_virtual_addressing",
 }
 """Storage options, and what Arrow calls them."""
-_KNOWN = (*_ARROW, *_ALIASES, "allow_http", "conditional_put")  # the last is how Delta commits: nothing to a reader
+_OF_WRITERS = ("conditional_put", "copy_if_not_exists", "s3_allow_unsafe_rename")  # how Delta commits
+_KNOWN = (*_ARROW, *_ALIASES, "allow_http", *_OF_WRITERS)
 _ENVIRONMENT = ("access_key_id", "secret_access_key", "session_token", "default_region", "region", "endpoint_url",
                 "allow_http")  # fmt: skip
 
@@ -34,6 +35,17 @@ _ENVIRONMENT = ("access_key_id", "secret_access_key", "session_token", "default_
 def is_object_url(path: object) -> bool:
     """Whether a path is the URL of an object store."""
     return isinstance(path, str) and path.lower().startswith(_SCHEMES)
+
+
+def has_folder(url: str, options: StorageOptions | None = None) -> bool:
+    """Whether there is anything below a URL.
+
+    Raises:
+        UsageError: as `object_store`, or it does not let us in.
+    """
+    files, path = object_store(url, options)
+    with told_of(f"read {url}"):
+        return bool(files.get_file_info(path).type == require("pyarrow.fs", extra="analysis").FileType.Directory)
 
 
 def object_store(url: str, options: StorageOptions | None = None) -> tuple[Any, str]:

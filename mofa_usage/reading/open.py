@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mofa_usage.errors import StoreConnectionError, UsageError, require
 from mofa_usage.reading.database import FLAVOURS, DatabaseCalls, SqlFlavour
-from mofa_usage.reading.delta import is_warehouse, open_warehouse
+from mofa_usage.reading.delta import is_warehouse
 from mofa_usage.reading.drivers import MySqlServer, PostgresServer, Reader, SqliteFile
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
@@ -24,6 +24,7 @@ from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark import SparkCalls
 from mofa_usage.reading.spark_frames import SparkFrame, is_spark
+from mofa_usage.reading.warehouse import open_warehouse
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import KNOWN_URLS, MEMORY_PATH, DatabaseUrl, backend_of, parse_url
 
@@ -106,6 +107,8 @@ def open_source(
     if isinstance(source, str) and backend_of(source):
         return DatabaseCalls(*database_of(source))
     if is_object_url(source):
+        if is_warehouse(str(source), storage_options):
+            return _warehouse(str(source), named, storage_options)
         return open_objects(str(source), leeway, named, storage_options)
     if isinstance(source, str) and (place := _ELSEWHERE.match(source)):
         raise UsageError(
@@ -116,7 +119,7 @@ def open_source(
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
         if is_warehouse(source):
-            return _warehouse(source, named)
+            return _warehouse(str(Path(source).absolute()), named)
         return open_parquet(source, leeway, named)
     if isinstance(source, Store):
         return _open_store(source)
@@ -134,10 +137,10 @@ def open_source(
     )
 
 
-def _warehouse(path: str | Path, mapping: Mapping[str, str | None]) -> Calls:
+def _warehouse(path: str, mapping: Mapping[str, str | None], options: StorageOptions | None = None) -> Calls:
     if mapping:
         raise UsageError(f"{path} is a warehouse, whose columns are known; mapping is for files and frames")
-    return open_warehouse(str(Path(path).absolute()), {})
+    return open_warehouse(path.rstrip("/"), options or {})
 
 
 class _Capsule:

@@ -47,6 +47,7 @@ import polars as pl  # noqa: E402
 __all__ = [
     "NO_TABLES",
     "SCHEMA_VERSION",
+    "VERSIONS",
     "VERSION_KEY",
     "RelationCalls",
     "Tables",
@@ -62,7 +63,8 @@ __all__ = [
 SCHEMA_VERSION = "3"
 _NEW_COLUMNS = {"3": ("cache_write_5m_tokens", "cache_write_1h_tokens")}
 """What each version of our files has that those before have inside their JSON."""
-_VERSIONS = ("2", *_NEW_COLUMNS)
+VERSIONS = ("2", *_NEW_COLUMNS)
+"""The versions of columns that can be read, the oldest first."""
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
 
@@ -306,7 +308,7 @@ def open_parquet(
             f" WHERE key = '{VERSION_KEY}'::BLOB GROUP BY 1"  # (the pattern is quoted)
         ).fetchall()
         files = database.sql(f"SELECT count(*) FROM parquet_file_metadata({pattern})").fetchall()  # noqa: S608
-        versions = {version: count for version, count in marked if version in _VERSIONS}
+        versions = {version: count for version, count in marked if version in VERSIONS}
         canonical = sum(versions.values()) == files[0][0]
         # What somebody else wrote may differ from file to file; what one version of ours wrote does not.
         options = f"union_by_name = {not canonical or len(versions) > 1}, hive_partitioning = false"
@@ -331,20 +333,20 @@ def parquet_files(path: str | Path) -> list[Path]:
 def columns_of_ours(metadata: Sequence[Mapping[bytes, bytes]]) -> tuple[bool, tuple[str, ...]]:
     """Whether files with this metadata are all ours, and which of their columns are left out: see `_not_in_all`."""
     said = [found.get(VERSION_KEY.encode(), b"").decode() for found in metadata]
-    is_ours = all(version in _VERSIONS for version in said)
+    is_ours = all(version in VERSIONS for version in said)
     return is_ours, _not_in_all(set(said)) if is_ours else ()
 
 
 def _not_in_all(versions: Collection[str]) -> tuple[str, ...]:
     """The columns that only the newer ones among files of ours have; in the older ones they are inside JSON."""
-    oldest = min(versions, key=_VERSIONS.index, default=SCHEMA_VERSION)
-    newest = max(versions, key=_VERSIONS.index, default=SCHEMA_VERSION)
+    oldest = min(versions, key=VERSIONS.index, default=SCHEMA_VERSION)
+    newest = max(versions, key=VERSIONS.index, default=SCHEMA_VERSION)
     return tuple(name for name in newer_columns(oldest) if name not in newer_columns(newest))
 
 
 def newer_columns(version: str) -> tuple[str, ...]:
     """The columns that came after a version of ours: where it is older, they are inside JSON."""
-    later = _VERSIONS[_VERSIONS.index(version) + 1 :] if version in _VERSIONS else ()
+    later = VERSIONS[VERSIONS.index(version) + 1 :] if version in VERSIONS else ()
     return tuple(name for one in later for name in _NEW_COLUMNS[one])
 
 

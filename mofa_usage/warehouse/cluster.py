@@ -17,10 +17,11 @@ import polars as pl
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import LABEL, NAME_COLUMNS, SESSION, bare
-from mofa_usage.reading.delta import AsOf, StorageOptions, delta_table, files_of, open_warehouse, place_of
+from mofa_usage.reading.delta import AsOf, StorageOptions, delta_table, files_of, place_of
 from mofa_usage.reading.labels import MOST
 from mofa_usage.reading.spark_frames import SparkFrame, of_sql
 from mofa_usage.reading.spark_values import named
+from mofa_usage.reading.warehouse import open_warehouse
 from mofa_usage.warehouse.tables import MONTH
 
 __all__ = ["calls_on_spark"]

@@ -14,14 +14,16 @@ Positions are kept in the commit's own metadata, those of all sources in each, s
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.delta import (
+    SYNCED,
     DataFile,
     StorageOptions,
     TableFiles,
@@ -29,22 +31,24 @@ from mofa_usage.reading.delta import (
     delta_table,
     delta_told,
     described,
+    filesystem,
     is_local,
     place_of,
 )
 from mofa_usage.reading.relation import SCHEMA_VERSION
-from mofa_usage.warehouse.files import filesystem, gathered, removed, rewritten, written
+from mofa_usage.warehouse.files import gathered, removed, rewritten, row_groups, written
+from mofa_usage.warehouse.probing import Precaution
 from mofa_usage.warehouse.sources.changes import Position, TableName
 from mofa_usage.warehouse.tables import MONTH
 
 require("pyarrow", extra="analysis")
 import pyarrow as pa  # noqa: E402
 
-__all__ = ["DONE", "SYNCED", "Change", "Conflict", "Mirror"]
+__all__ = ["DONE", "Change", "Conflict", "Mirror"]
 
-SYNCED, DONE = "mofa_usage.sync", "mofa_usage.done"
-"""The keys of a commit's metadata: what a sync changed, and what else was done."""
-_POSITIONS = "mofa_usage.positions"
+DONE = "mofa_usage.done"
+"""The key of a commit's metadata under which it says what was done that is no sync (`SYNCED`)."""
+_POSITIONS, _COMMIT = "mofa_usage.positions", "mofa_usage.commit"
 _STATISTICS = "id,create_time,update_time"
 _RECENT = 50  # commits among which the last sync's is looked for first
 
@@ -65,20 +69,35 @@ class Conflict(Exception):  # noqa: N818 (no error: it is what two writers have)
 
 
 class Mirror:
-    """A table of a warehouse for one who writes it; there may be none yet."""
+    """A table of a warehouse for one who writes it; there may be none yet.
 
-    def __init__(self, root: str, name: TableName, options: StorageOptions) -> None:
+    Args:
+        root: the warehouse.
+        name: of the table.
+        options: of the object store.
+        precaution: what is done before the first commit; the same for all tables of a warehouse in a process.
+    """
+
+    def __init__(
+        self, root: str, name: TableName, options: StorageOptions, precaution: Precaution | None = None
+    ) -> None:
         self.name = name
         self._root = root
         self._options = dict(options)
+        self._precaution = precaution or Precaution(root, options)
         self._deltalake: Any = require("deltalake", extra="warehouse")
         self._exceptions: Any = require("deltalake.exceptions", extra="warehouse")
         self._folder = filesystem(place_of(root, name), options, local=is_local(root))
         self.reload()
 
     def reload(self) -> None:
-        """Look at the table as it is now."""
+        """Look at the table as it is now.
+
+        Raises:
+            UsageError: it cannot be read, is no table of a warehouse, or a newer program's.
+        """
         self._table: Any = delta_table(self._root, self.name, self._options)
+        self.columns_version = SCHEMA_VERSION if self._table is None else columns_version(self._table)
         self._columns: dict[str, pl.DataType] | None = None
         self._forget()
 
@@ -106,11 +125,6 @@ class Mirror:
     def version(self) -> int:
         """The version of the table; -1 while there is none."""
         return -1 if self._table is None else int(self._table.version())
-
-    @property
-    def columns_version(self) -> str:
-        """The version of its columns."""
-        return columns_version(self.table) if self.exists else SCHEMA_VERSION
 
     @property
     def files(self) -> list[DataFile]:
@@ -146,9 +160,16 @@ class Mirror:
                     return found
         return {}
 
-    def create(self, rows: pl.DataFrame) -> None:
-        """Make the table for such rows, unless somebody has just done so."""
-        with delta_told(f"make the table {self.name} of the warehouse {self._root}"):
+    def create(self, rows: pl.DataFrame, told: Mapping[str, Any]) -> None:
+        """Make the table for such rows, unless somebody has just done so.
+
+        Args:
+            rows: with all their columns.
+            told: which sync it is.
+        """
+        self._precaution.take()
+        what = f"make the table {self.name} of the warehouse {self._root}"
+        with delta_told(what), suppress(self._exceptions.CommitFailedError):
             self._deltalake.DeltaTable.create(
                 place_of(self._root, self.name),
                 schema=_arrow(rows),
@@ -158,6 +179,7 @@ class Mirror:
                 description=described(),
                 configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
                 storage_options=self._options,
+                commit_properties=self._deltalake.CommitProperties({SYNCED: dict(told)}, max_commit_retries=0),
             )
         self.reload()
 
@@ -181,8 +203,10 @@ class Mirror:
             actions += [one.added(self._deltalake) for one in written(change.rows, self._folder)]
             self._write(actions, {_POSITIONS: dict(positions), SYNCED: dict(told)})
 
-    def replace(self, files: Sequence[DataFile], rows: Iterator[pl.DataFrame]) -> None:
+    def replace(self, files: Sequence[DataFile], rows: Iterator[pl.DataFrame], done: str = "compact") -> None:
         """Put one file in the place of several of a month: their rows, which come in the order that they are to have.
+
+        `done` is what the history says of it.
 
         Raises:
             Conflict: somebody else committed meanwhile.
@@ -190,16 +214,51 @@ class Mirror:
         with self._committed():
             new = gathered(files[0].month, rows, self.columns, self._folder)
             actions = [removed(file, self._deltalake, changed=False) for file in files]
-            self._write([*actions, new.added(self._deltalake, changed=False)], {DONE: "compact"})
+            told = {_POSITIONS: self.positions(), DONE: done}
+            self._write([*actions, new.added(self._deltalake, changed=False)], told)
+
+    def rows_of(self, file: DataFile) -> Iterator[pl.DataFrame]:
+        """The rows of a file as they lie there, a row group at a time, with all columns but the month."""
+        return row_groups(file, self.columns, self._folder)
+
+    def evolve(self, rows: pl.DataFrame) -> None:
+        """Give the table the columns of rows that it lacks.
+
+        Raises:
+            Conflict: somebody else committed meanwhile.
+        """
+        with self._committed():
+            self._add_columns(rows)
+
+    def describe(self, done: str) -> None:
+        """Let the table say that it has the columns of this version; `done` is what the history says of it.
+
+        Raises:
+            Conflict: somebody else committed meanwhile.
+        """
+        with self._committed():
+            told = {_POSITIONS: self.positions(), DONE: done}
+            once = self._deltalake.CommitProperties(custom_metadata=told, max_commit_retries=0)
+            self.table.alter.set_table_description(described(), commit_properties=once)
+            self.columns_version = SCHEMA_VERSION
 
     def _write(self, actions: list[Any], metadata: dict[str, Any]) -> None:
-        self.table.create_write_transaction(
-            actions,
-            mode="append",
-            schema=self.table.schema(),
-            partition_by=[MONTH],
-            commit_properties=self._deltalake.CommitProperties(custom_metadata=metadata, max_commit_retries=0),
-        )
+        """Commit; an object store that answers too late is asked again, and then has this very commit already."""
+        mine = uuid4().hex
+        properties = self._deltalake.CommitProperties(custom_metadata={**metadata, _COMMIT: mine}, max_commit_retries=0)
+        try:
+            self.table.create_write_transaction(
+                actions,
+                mode="append",
+                schema=self.table.schema(),
+                partition_by=[MONTH],
+                commit_properties=properties,
+            )
+        except self._exceptions.CommitFailedError:
+            now = self._deltalake.DeltaTable(place_of(self._root, self.name), storage_options=self._options)
+            since = now.history(now.version() - self.version) if now.version() > self.version else []
+            if all(commit.get(_COMMIT) != mine for commit in since):
+                raise
 
     def _add_columns(self, rows: pl.DataFrame) -> None:
         """Give the table the columns that rows have and it has not."""
@@ -213,6 +272,7 @@ class Mirror:
 
     @contextmanager
     def _committed(self) -> Iterator[None]:
+        self._precaution.take()
         try:
             with delta_told(f"write the table {self.name} of the warehouse {self._root}"):
                 try:

@@ -25,7 +25,7 @@ require("pyarrow", extra="analysis")
 import pyarrow.fs as pa_fs  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-__all__ = ["Written", "filesystem", "gathered", "removed", "rewritten", "written"]
+__all__ = ["Written", "gathered", "removed", "rewritten", "row_groups", "written"]
 
 _ROW_GROUP = 65_536
 _BOUNDED = ("id", "create_time", "update_time")
@@ -79,14 +79,6 @@ def removed(file: DataFile, deltalake: Any, *, changed: bool = True) -> Any:
     return deltalake.transaction.RemoveAction(file.path, changed, _now(), file.bytes, {MONTH: file.month})
 
 
-def filesystem(place: str, options: Mapping[str, str], *, local: bool) -> Any:
-    """The folder of a table as Arrow sees it; paths are relative to it."""
-    if local:
-        return pa_fs.SubTreeFileSystem(place, pa_fs.LocalFileSystem())
-    handler = require("deltalake.fs", extra="warehouse").DeltaStorageHandler(place, dict(options))
-    return pa_fs.PyFileSystem(handler)
-
-
 def written(rows: pl.DataFrame, folder: Any) -> list[Written]:
     """Write rows, which have all columns of the table, into new files: one for each of their months."""
     files = []
@@ -123,7 +115,7 @@ def rewritten(
     ids = gone.to_frame("id")
     instead = instead.select(list(types)).sort(_ORDER)
     with _open(file.month, types, folder) as (new, write):
-        for rows in _row_groups(file, types, folder):
+        for rows in row_groups(file, columns, folder):
             kept = rows.join(ids, on="id", how="anti", maintain_order="left")
             here = instead.join(rows.select("id"), on="id", how="semi")
             instead = instead.join(here.select("id"), on="id", how="anti", maintain_order="left")
@@ -135,8 +127,9 @@ def rewritten(
     return None
 
 
-def _row_groups(file: DataFile, types: Mapping[str, pl.DataType], folder: Any) -> Iterator[pl.DataFrame]:
-    """The rows of a file with all columns of the table, also those that came after it."""
+def row_groups(file: DataFile, columns: Mapping[str, pl.DataType], folder: Any) -> Iterator[pl.DataFrame]:
+    """The rows of a file with all columns of the table but the month, also those that came after it."""
+    types = {name: dtype for name, dtype in columns.items() if name != MONTH}
     with folder.open_input_file(file.path) as opened, pq.ParquetFile(opened) as parquet:
         for batch in parquet.iter_batches(_ROW_GROUP):
             rows = pl.DataFrame(pl.from_arrow(batch))

@@ -14,19 +14,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
+from typing import TypeVar
 
 import polars as pl
 
 from mofa_usage.errors import UsageError
 from mofa_usage.progress import Advance
-from mofa_usage.reading.relation import SCHEMA_VERSION
 from mofa_usage.warehouse.delta import Change, Conflict, Mirror
+from mofa_usage.warehouse.evolving import evolve
 from mofa_usage.warehouse.finding import Finder
 from mofa_usage.warehouse.sources.changes import SCHEMAS, Changes, Page, Position
 from mofa_usage.warehouse.summary import TableSync
 from mofa_usage.warehouse.tables import MONTH, conformed, made_one, with_labels, with_month
 
-__all__ = ["TableSyncing", "check_version"]
+__all__ = ["TableSyncing"]
+
+T = TypeVar("T")
 
 _BATCH_ROWS = 100_000
 _DELETED_AT_ONCE = 20_000
@@ -35,18 +38,20 @@ _BEFORE = "month before"
 
 
 class TableSyncing:
-    """The sync of one table with one source."""
+    """The sync of one table with one source; `run` names the sync, of which the other tables are part, too."""
 
-    def __init__(self, mirror: Mirror, finder: Finder, changes: Changes) -> None:
+    def __init__(self, mirror: Mirror, finder: Finder, changes: Changes, run: str) -> None:
         self._mirror = mirror
         self._finder = finder
         self._changes = changes
         self._source = changes.fingerprint
+        self._told = {"run": run}
         self._position = mirror.positions().get(self._source)  # as this sync found or left it
         self._begun = perf_counter()
         self._first = mirror.version
         self._added = self._updated = self._unchanged = self._deleted = 0
         self._seen: datetime | None = None
+        self._started = datetime.now(UTC)
 
     def pull(self, *, full: bool, advance: Advance) -> None:
         """Take over what changed since the position, or with `full` everything that the source has.
@@ -55,6 +60,7 @@ class TableSyncing:
             UsageError: another sync of this source is under way.
             PersistenceError: the source cannot be read; what came before is kept.
         """
+        self._insist(partial(evolve, self._mirror))
         waiting: list[pl.DataFrame] = []
         page: Page | None = None
         for page in self._changes.pages(None if full else self._position):
@@ -66,7 +72,7 @@ class TableSyncing:
             self._take(waiting, page.position)
             self._seen = page.seen
         if not self._mirror.exists:
-            self._mirror.create(self._prepared(pl.DataFrame(schema=SCHEMAS[self._mirror.name])))
+            self._mirror.create(self._prepared(pl.DataFrame(schema=SCHEMAS[self._mirror.name])), self._told)
 
     def mirror_deletions(self) -> None:
         """Remove the rows that are gone at the source.
@@ -83,6 +89,11 @@ class TableSyncing:
         gone = [ids for ids in self._changes.gone(self._finder.everything()) if ids.len()]
         for ids in pl.concat(gone).unique().sort().to_frame("id").iter_slices(_DELETED_AT_ONCE) if gone else ():
             self._deleted += self._insist(partial(self._delete, ids["id"]))
+
+    @property
+    def until(self) -> datetime:
+        """Up to when everything that the source had is in the table: on its clock where it has one, else on ours."""
+        return self._seen or self._started
 
     def summary(self) -> TableSync:
         """What was done."""
@@ -121,12 +132,12 @@ class TableSyncing:
         """Commit what is new or differs; how many rows that were."""
         rows = self._prepared(rows)
         if not self._mirror.exists:
-            self._mirror.create(rows)
+            self._mirror.create(rows, self._told)
         held = self._finder.held(rows)
         new = rows.join(held, on="id", how="anti")
         changed = _differing(rows, held, only_newer=len(self._mirror.positions().keys() | {self._source}) > 1)
         if new.height or changed.height or position != self._position:
-            told = {"source": self._source, "added": new.height, "updated": changed.height}
+            told = {**self._told, "source": self._source, "added": new.height, "updated": changed.height}
             self._mirror.commit(self._change(new, changed, held), self._positions(position), told)
         self._position = position
         self._added += new.height
@@ -160,7 +171,7 @@ class TableSyncing:
             if file.path in set(places["path"])
         }
         if gone:
-            told = {"source": self._source, "deleted": places.height}
+            told = {**self._told, "source": self._source, "deleted": places.height}
             self._mirror.commit(Change(nothing, gone), self._positions(None), told)
         return places.height
 
@@ -171,7 +182,7 @@ class TableSyncing:
             raise UsageError(f"another sync of {self._source} is under way; this one stops")
         return kept if position is None else {**kept, self._source: position}
 
-    def _insist(self, change: Callable[[], int]) -> int:
+    def _insist(self, change: Callable[[], T]) -> T:
         """Make a change of what is there now, again if somebody else was quicker."""
         for _ in range(_ATTEMPTS):
             try:
@@ -179,19 +190,6 @@ class TableSyncing:
             except Conflict:
                 continue
         raise UsageError(f"others write the table {self._mirror.name} all the time; {_ATTEMPTS} attempts failed")
-
-
-def check_version(mirror: Mirror) -> None:
-    """Refuse a table of a newer program.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if mirror.columns_version > SCHEMA_VERSION:
-        raise UsageError(
-            f"the table {mirror.name} has columns of version {mirror.columns_version}, this program writes version "
-            f"{SCHEMA_VERSION}: update mofa_usage"
-        )
 
 
 def _differing(rows: pl.DataFrame, held: pl.DataFrame, *, only_newer: bool) -> pl.DataFrame:

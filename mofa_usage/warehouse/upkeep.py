@@ -3,6 +3,10 @@
 Every sync that finds something adds a small file for each month that it touches. `compacted` puts those of a month
 together, in order of time; nothing else changes, and a question or a sync may run meanwhile. The old files stay for
 those who still read an earlier version, until `vacuumed` removes what no version of the last days needs.
+
+Somebody who syncs every few seconds makes more files than he will ever look after. So a sync calls `tidied`, which puts
+together what has become many: 32 tiny files of a month make a small one, 32 small ones a large one. A month has less
+than a hundred files then, whatever there was, and each row is written three times.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,18 +19,20 @@ import polars as pl
 
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import TIME
-from mofa_usage.reading.delta import DataFile, delta_told
+from mofa_usage.reading.delta import SYNCED, DataFile, delta_told
 from mofa_usage.reading.relation import told
-from mofa_usage.warehouse.delta import DONE, SYNCED, Conflict, Mirror
+from mofa_usage.warehouse.delta import DONE, Conflict, Mirror
 from mofa_usage.warehouse.scratch import Scratch
 from mofa_usage.warehouse.sources.changes import PAGE_ROWS, TableName
 from mofa_usage.wording import count
 
-__all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "vacuumed"]
+__all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "tidied", "vacuumed"]
 
 KEPT_DAYS = 30.0
 _LEAST_DAYS = 1.0  # somebody may be reading an earlier version
 _LARGE = 64 * 2**20  # bytes of a file: what is written anew when one of its rows changes, in two seconds
+_TINY, _SMALL = 2**18, 2**22  # bytes: what a sync of some seconds writes, and what many of these make
+_MANY = 32
 _ATTEMPTS = 10
 _COUNTED = ("added", "updated", "deleted")
 _HISTORY = {
@@ -81,6 +87,25 @@ def compacted(mirror: Mirror) -> tuple[int, int]:
     raise UsageError(f"others write the table {mirror.name} all the time; {_ATTEMPTS} attempts to compact it failed")
 
 
+def tidied(mirror: Mirror) -> None:
+    """Put the smallest files of a month together where they have become many; who is in the way goes first."""
+    try:
+        for group in _many(mirror.files):
+            mirror.replace(group, _sorted(mirror, group))
+    except Conflict:
+        return
+
+
+def _many(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Files of a month that are of one size, tiny or small, and many."""
+    for _, of_month in groupby(files, lambda file: file.month):
+        sized = list(of_month)
+        for least, bound in ((0, _TINY), (_TINY, _SMALL)):
+            group = [file for file in sized if least <= file.bytes < bound]
+            if len(group) >= _MANY:
+                yield group
+
+
 def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
     """Files of a month that are small, in groups that make large ones."""
     for _, of_month in groupby(files, lambda file: file.month):
@@ -133,7 +158,7 @@ def history_of(mirror: Mirror) -> pl.DataFrame:
                 "table": mirror.name,
                 "version": commit["version"],
                 "time": datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
-                "what": "sync" if synced else str(commit.get(DONE) or commit["operation"]).lower(),
+                "what": "sync" if "source" in synced else str(commit.get(DONE) or commit["operation"]).lower(),
                 "source": synced.get("source"),
                 **{name: synced.get(name) for name in _COUNTED},
             }

@@ -14,29 +14,34 @@ than the folder is needed to go on, and the source is only read.
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
+from uuid import uuid4
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.progress import progress_bar
-from mofa_usage.reading.delta import AsOf, is_local, open_warehouse
+from mofa_usage.reading.delta import AsOf, is_local
 from mofa_usage.reading.open import Source
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark_frames import SparkFrame
+from mofa_usage.reading.warehouse import open_warehouse
 from mofa_usage.usage.frame import UsageFrame
 from mofa_usage.usage.held import HeldRelation
 from mofa_usage.warehouse.cluster import calls_on_spark
 from mofa_usage.warehouse.delta import Mirror
 from mofa_usage.warehouse.finding import Finder
 from mofa_usage.warehouse.locking import locked
+from mofa_usage.warehouse.probing import Precaution
 from mofa_usage.warehouse.scratch import Scratch
 from mofa_usage.warehouse.sources import TABLES, TableName, open_changes, tables_of
 from mofa_usage.warehouse.sources.changes import CONTENT
+from mofa_usage.warehouse.stamps import leave_stamp, stamps
 from mofa_usage.warehouse.summary import SyncSummary, TableSync
-from mofa_usage.warehouse.syncing import TableSyncing, check_version
+from mofa_usage.warehouse.syncing import TableSyncing
 from mofa_usage.warehouse.tables import table_names
-from mofa_usage.warehouse.upkeep import KEPT_DAYS, Upkeep, compacted, history_of, vacuumed
+from mofa_usage.warehouse.upkeep import KEPT_DAYS, Upkeep, compacted, history_of, tidied, vacuumed
 from mofa_usage.warehouse.verifying import Verification, compared, verification
 from mofa_usage.zones import Moment, instant, zone
 
@@ -63,6 +68,7 @@ class Warehouse:
         text = os.fspath(path)
         self.path = str(Path(text).absolute()) if is_local(text) else text.rstrip("/")
         self._options = dict(storage_options or {})
+        self._precaution = Precaution(self.path, self._options)
 
     def __repr__(self) -> str:
         return f"Warehouse({self.path!r})"
@@ -103,21 +109,25 @@ class Warehouse:
             raise UsageError(f"deletes is {deletes!r}; it is 'keep' or 'mirror'")
         begun = perf_counter()
         done: list[TableSync] = []
-        fingerprint = ""
+        fingerprint, run = "", uuid4().hex
+        synced: dict[TableName, datetime] = {}
         with self._locked(wait), Scratch() as scratch:
             for name in table_names(tables) or tables_of(source):
-                mirror = Mirror(self.path, name, self._options)
-                check_version(mirror)
+                mirror = self._mirror(name)
                 has_content = not CONTENT.keys().isdisjoint(mirror.columns)
                 changes = open_changes(source, name, content=name == "messages" and (content or has_content))
                 fingerprint = changes.fingerprint
                 new_column = name == "messages" and content and mirror.exists and not has_content
                 with progress_bar(f"Syncing {name}", None, progress) as advance:
-                    syncing = TableSyncing(mirror, Finder(mirror, scratch), changes)
+                    syncing = TableSyncing(mirror, Finder(mirror, scratch), changes, run)
                     syncing.pull(full=full or new_column, advance=advance)
                     if deletes == "mirror":
                         syncing.mirror_deletions()
                     done.append(syncing.summary())
+                    if done[-1].changed:
+                        tidied(mirror)
+                    synced[name] = syncing.until
+            leave_stamp(self.path, self._options, fingerprint, synced)
         return SyncSummary(self.path, fingerprint, tuple(done), perf_counter() - begun)
 
     def usage(self, as_of: Moment | int | None = None, tz: str = "UTC") -> UsageFrame:
@@ -130,7 +140,7 @@ class Warehouse:
             tz: The IANA time zone in which days and hours are counted.
 
         Raises:
-            UsageError: there is no warehouse, or `vacuum` has removed what it was then.
+            UsageError: there is no warehouse, `vacuum` has removed what it was then, or then is still to come.
         """
         selection = Selection(columns=None, equal={}, start=None, end=None)
         return UsageFrame(HeldRelation(open_warehouse(self.path, self._options, _version(as_of, tz)), selection), tz=tz)
@@ -175,7 +185,7 @@ class Warehouse:
         """
         parts = []
         for name in table_names(tables) or tables_of(source):
-            mirror = Mirror(self.path, name, self._options)
+            mirror = self._mirror(name)
             has_content = not CONTENT.keys().isdisjoint(mirror.columns)
             changes = open_changes(source, name, content=name == "messages" and has_content)
             with Scratch() as scratch, progress_bar(f"Comparing {name}", None, progress) as advance:
@@ -205,7 +215,10 @@ class Warehouse:
         Raises:
             UsageError: less than a day is to be kept.
         """
-        done = {mirror.name: (vacuumed(mirror, keep_days, dry_run=dry_run), mirror) for mirror in self._mirrors()}
+        mirrors = self._mirrors()
+        if not dry_run:
+            self._precaution.take()
+        done = {mirror.name: (vacuumed(mirror, keep_days, dry_run=dry_run), mirror) for mirror in mirrors}
         files = {name: number for name, (number, _) in done.items()}
         return Upkeep("removed", files, None, sum(len(mirror.files) for _, mirror in done.values()))
 
@@ -219,13 +232,50 @@ class Warehouse:
         versions = pl.concat([history_of(mirror) for mirror in self._mirrors()])
         return versions.sort("time", "table", "version", descending=[True, False, True])
 
+    def synced(self) -> pl.DataFrame:
+        """How fresh it is, without a look at any table.
+
+        Returns:
+            source, table, and `synced`: the moment (UTC) up to which everything that the source had is here, on the
+            clock of the source, or where that has none, the moment at which the last sync began. Syncs that failed or
+            were killed do not count, those that found nothing changed do.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        return stamps(self.path, self._options)
+
+    def tables(self) -> pl.DataFrame:
+        """What it holds, as the tables' logs say it; no file is opened.
+
+        Returns:
+            table, version, rows, files and bytes of the newest version.
+
+        Raises:
+            UsageError: there is no warehouse.
+        """
+        rows = [
+            {
+                "table": mirror.name,
+                "version": mirror.version,
+                "rows": sum(file.rows for file in mirror.files),
+                "files": len(mirror.files),
+                "bytes": sum(file.bytes for file in mirror.files),
+            }
+            for mirror in self._mirrors()
+        ]
+        return pl.DataFrame(rows)
+
+    def _mirror(self, name: TableName) -> Mirror:
+        return Mirror(self.path, name, self._options, self._precaution)
+
     def _mirrors(self) -> list[Mirror]:
         """The tables that there are.
 
         Raises:
             UsageError: none.
         """
-        mirrors = [mirror for name in TABLES if (mirror := Mirror(self.path, name, self._options)).exists]
+        mirrors = [mirror for name in TABLES if (mirror := self._mirror(name)).exists]
         if not mirrors:
             raise UsageError(f"there is no warehouse in {self.path}: sync(source) makes one")
         return mirrors
@@ -237,4 +287,7 @@ class Warehouse:
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:
     if as_of is None or isinstance(as_of, int):
         return as_of
-    return instant(as_of, zone(tz), "as_of")
+    moment = instant(as_of, zone(tz), "as_of")
+    if moment > datetime.now(UTC):
+        raise UsageError(f"as_of is {as_of}, which is still to come: nobody knows what the warehouse will be then")
+    return moment

@@ -1,6 +1,7 @@
 """`mofa-usage metrics`: what Prometheus reads, on standard output or in a file."""
 
 import sqlite3
+import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -51,6 +52,30 @@ def test_the_outbox_of_the_database_is_there(labelled: tuple[Shell, str]) -> Non
     names = ("accepted", "delivered", "waiting", "dead")
     assert [values(text, f"outbox_{name}_records") for name in names] == [{("box",): number} for number in (1, 1, 0, 0)]
     assert sum(values(text, "calls_total").values()) == 32
+
+
+def test_a_warehouse_is_there_beside_the_calls_or_alone(labelled: tuple[Shell, str]) -> None:
+    shell, url = labelled
+    shell.output("warehouse", "sync", "copy", "-u", url)
+    place, begun = str(shell.folder / "copy"), time.time()
+    beside = shell.output("metrics", "-u", url, "--warehouse", "copy")
+    alone = shell.output("metrics", "--warehouse", "copy")
+    assert sum(values(beside, "calls_total").values()) == 31
+    assert not values(alone, "calls_total")
+    for text in (beside, alone):
+        synced = values(text, "warehouse_synced_timestamp_seconds")
+        assert {(labels[0], labels[2]) for labels in synced} >= {(place, "calls"), (place, "messages")}
+        assert all(begun - 60 < at <= begun for at in synced.values())
+        assert values(text, "warehouse_rows")[(place, "calls")] == 31
+        assert values(text, "warehouse_files").keys() == values(text, "warehouse_size_bytes").keys()
+    shell.output("metrics", "-u", url, "-o", "usage.prom")
+    counted = values((shell.folder / "usage.prom").read_text(), "calls_total")
+    shell.output("metrics", "--warehouse", "copy", "-o", "usage.prom")  # what the file remembers of the calls stays
+    assert not values((shell.folder / "usage.prom").read_text(), "calls_total")
+    shell.output("metrics", "-u", url, "-o", "usage.prom")
+    assert values((shell.folder / "usage.prom").read_text(), "calls_total") == counted
+    assert "there is no warehouse in" in shell.complaint(2, "metrics", "--warehouse", "nowhere")
+    assert "give --warehouse" in shell.complaint(2, "metrics", "-u", url, "--storage-option", "aws_region=x")
 
 
 def test_what_is_not_there_is_said(shell: Shell) -> None:
