@@ -2,7 +2,7 @@
 
 `BACKENDS` is the registry: a name, and a way to get databases of that kind. A test that asks for the fixtures `store`,
 `url` or `empty_url` runs once on every chosen backend; the markers `sql_only` and `shared_only` leave out those that
-have no engine, or that no second store can connect to. Which are chosen, `--backends` (or the environment variable
+have no engine, or that no second store can connect to, and `only_on` all but some. Which are chosen, `--backends` (or the environment variable
 MOFA_TEST_BACKENDS) says:
 
     pytest --backends=memory,sqlite
@@ -230,6 +230,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sql_only: not for the memory store, which has no engine")
     config.addinivalue_line("markers", "shared_only: for backends whose database a second store can connect to")
+    config.addinivalue_line("markers", "only_on(*names): for these backends, where they are chosen")
     if config.getoption("--proof"):
         os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
     if config.getoption("--spark") and not spark.is_installed():
@@ -276,6 +277,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = [backend for backend in chosen if backend.is_sql]
     if metafunc.definition.get_closest_marker("shared_only"):
         chosen = [backend for backend in chosen if backend.is_shared]
+    if only := metafunc.definition.get_closest_marker("only_on"):
+        chosen = [backend for backend in chosen if backend.name in only.args]
     metafunc.parametrize("backend", chosen, ids=lambda backend: backend.name, indirect=True, scope="session")
 
 

@@ -189,7 +189,9 @@ def _meaning(error: BaseException) -> Failure | None:
 
 
 def _upsert(table: sa.Table) -> Any:
-    insert = sqlite.insert(table)
+    # OR FAIL: a table with triggers would otherwise be kept as it was before each row, in case that row fails, which
+    # takes as long again as inserting it. It is one row, which is there or not, and what it is part of is rolled back.
+    insert = sqlite.insert(table).prefix_with("OR FAIL")
     changed = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
     return insert.on_conflict_do_update(index_elements=["id"], set_=changed)
 

@@ -30,7 +30,7 @@ from mofa_usage.stores.runner import PoolRunner
 
 __all__ = ["HEAD", "VERSION_TABLE", "migration_sql", "prepare_tables"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision."""
 VERSION_TABLE = "mofa_usage_version"
 
@@ -57,8 +57,18 @@ async def prepare_tables(runner: PoolRunner, *, mofas: bool = False) -> str:
         async with runner.engine.connect() as connection:
             await connection.run_sync(_upgrade, runner.dialect, mofas)
 
+    async def make_later() -> None:
+        async with runner.engine.connect() as connection:
+            alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                await alone.run_sync(_make_later)
+            finally:
+                await alone.invalidate()  # with what it was told of its session
+
     try:
         await runner.attempt_alone(work, "creating the tables")
+        if mofas:
+            await runner.attempt_alone(make_later, "making indexes")
     except QueryError as error:
         if mofas or not versions or not _is_denied(error, runner.dialect):
             raise
@@ -104,11 +114,8 @@ def _upgrade(connection: sa.Connection, dialect: Dialect, mofas: bool) -> None:
 def _run_revisions(connection: sa.Connection, mofas: bool) -> None:
     with loading():
         from alembic import command  # takes a tenth of a second, and most connects do not need it
-        from alembic.script import ScriptDirectory
 
-        config = _config()
-    scripts = ScriptDirectory.from_config(config)
-    revisions = list(scripts.walk_revisions("base", "heads"))[::-1]
+        config, revisions = _config(), _revisions()
     has_version = sa.inspect(connection).has_table(VERSION_TABLE)
     versions = list(connection.exec_driver_sql(_READ_VERSION).scalars()) if has_version else []
     if not versions:
@@ -124,6 +131,22 @@ def _run_revisions(connection: sa.Connection, mofas: bool) -> None:
     for script in revisions if mofas else ():
         if hasattr(script.module, "upgrade_mofas"):
             script.module.upgrade_mofas(connection)
+
+
+def _make_later(connection: sa.Connection) -> None:
+    """What takes long and keeps nobody from writing if it is no part of a transaction."""
+    with loading():
+        revisions = _revisions()
+    for script in revisions:
+        for statement in script.module.later(connection) if hasattr(script.module, "later") else ():
+            connection.exec_driver_sql(statement)
+
+
+def _revisions() -> list[Any]:
+    """All revisions, the first one first."""
+    from alembic.script import ScriptDirectory
+
+    return list(ScriptDirectory.from_config(_config()).walk_revisions("base", "heads"))[::-1]
 
 
 def _config(**options: Any) -> Any:

@@ -4,6 +4,8 @@
 kind of source says how it keeps the promise there:
 
 - `files` and `frames` (and `memory`) read again what is not as it was;
+- `postgres` goes by snapshots, `sqlite` by a counter: both find every change once it is visible, and only that;
+- `windows` compares: MySQL and MariaDB, and the tables that MoFA made;
 - `databases` has what the tables of all databases have in common.
 """
 
@@ -27,11 +29,14 @@ from mofa_usage.warehouse.sources.changes import (
     Position,
     TableName,
 )
-from mofa_usage.warehouse.sources.databases import DatabaseChanges, fingerprint_of, stored_tables
+from mofa_usage.warehouse.sources.databases import POSITION, DatabaseChanges, fingerprint_of, stored_tables
 from mofa_usage.warehouse.sources.files import FileChanges
 from mofa_usage.warehouse.sources.frames import FrameChanges, call_batches
 from mofa_usage.warehouse.sources.memory import MemoryChanges
+from mofa_usage.warehouse.sources.postgres import PostgresChanges
+from mofa_usage.warehouse.sources.sqlite import SqliteChanges
 from mofa_usage.warehouse.sources.tables import StoredTable
+from mofa_usage.warehouse.sources.windows import windows_of
 
 __all__ = [
     "CONTENT",
@@ -81,7 +86,16 @@ def open_changes(source: Source, table: TableName, *, content: bool = False) -> 
     if _is_memory(source):
         return MemoryChanges(source, table, content)  # type: ignore[arg-type]  # it says that it is one
     reader, flavour = database_of(source)
-    return DatabaseChanges(fingerprint_of(source), StoredTable.of(reader, flavour, table, content))
+    return _open_table(fingerprint_of(source), StoredTable.of(reader, flavour, table, content))
+
+
+def _open_table(fingerprint: str, table: StoredTable) -> Changes:
+    backend, has_positions = fingerprint.partition(":")[0], POSITION in table.declared
+    if backend == "sqlite":
+        return (SqliteChanges if has_positions else DatabaseChanges)(fingerprint, table)
+    if backend == "postgres" and has_positions:
+        return PostgresChanges(fingerprint, table)
+    return windows_of(fingerprint, table) or DatabaseChanges(fingerprint, table)
 
 
 def _is_database(source: Any) -> bool:

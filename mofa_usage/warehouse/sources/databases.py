@@ -14,7 +14,10 @@ from mofa_usage.warehouse.sources.changes import TableName
 from mofa_usage.warehouse.sources.frames import FrameChanges
 from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
 
-__all__ = ["DatabaseChanges", "fingerprint_of", "stored_tables"]
+__all__ = ["POSITION", "DatabaseChanges", "fingerprint_of", "stored_tables"]
+
+POSITION = "saved_position"
+"""The column in which our tables note where a row stands in the order of saves (migration 0003)."""
 
 _ASKED = 5_000  # ids in a statement
 _UUID = "^[0-9A-Fa-f-]{32,36}$"
@@ -37,7 +40,7 @@ def stored_tables(source: Any) -> tuple[TableName, ...]:
 
 
 class DatabaseChanges(FrameChanges):
-    """The changes of a table of a database."""
+    """The changes of a table of a database: of one that says nothing of its changes, all of it is read."""
 
     def __init__(self, fingerprint: str, table: StoredTable) -> None:
         super().__init__(fingerprint, lambda: iter(()))
@@ -46,6 +49,9 @@ class DatabaseChanges(FrameChanges):
 
     def _read(self) -> Iterator[pl.DataFrame]:
         return self._table.read([self._table.select("ORDER BY id")])
+
+    def _nothing(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self._table.schema)
 
     def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
         """See `Changes`."""

@@ -4,8 +4,9 @@ A row is read as `load_usage` reads it: a call with its JSON taken apart, ids in
 missing said in the one way. The statements are made here; which rows they are about is up to the kind of database.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,7 @@ from mofa_usage.reading.rows import normalise
 from mofa_usage.schema import AGENT, API_CALL, CHAT_SESSION, LLM_MESSAGE, PROVIDER, Kind, TableSpec
 from mofa_usage.warehouse.sources.changes import CONTENT, SCHEMAS, Cost, TableName
 
-__all__ = ["SPECS", "StoredTable"]
+__all__ = ["SPECS", "Key", "Order", "StoredTable"]
 
 SPECS: Mapping[TableName, TableSpec[Any]] = {
     "calls": API_CALL,
@@ -30,8 +31,63 @@ SPECS: Mapping[TableName, TableSpec[Any]] = {
 }
 """What each table is in a database."""
 
+
+def _as_it_is(statement: str) -> str:
+    return statement
+
+
+_STATEMENT_ROWS = 200_000
 _ABSENT = {"tenant_id": NIL, "metadata": "{}"}
 """What a null says."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A column by which rows are in order.
+
+    Attributes:
+        column: its name; the database has an index that begins with it.
+        text: reads its value as text, exactly.
+        value: makes SQL of such a text, which compares as the value did.
+    """
+
+    column: str
+    text: str
+    value: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order in which no two rows stand at the same place: the last key is the id."""
+
+    keys: tuple[Key, ...]
+
+    @property
+    def columns(self) -> str:
+        """What to order by."""
+        return ", ".join(key.column for key in self.keys)
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """What reads the place of a row, by the names of the columns."""
+        return {f"key_{number}": key.text for number, key in enumerate(self.keys)}
+
+    def behind(self, place: Sequence[str]) -> str:
+        """The condition that a row stands behind a place."""
+        return self._beyond(place, ">", ">")
+
+    def up_to(self, place: Sequence[str]) -> str:
+        """The condition that a row stands at a place or before it."""
+        return self._beyond(place, "<", "<=")
+
+    def _beyond(self, place: Sequence[str], sign: str, last: str) -> str:
+        (key, *further), (text, *texts) = self.keys, place
+        if not further:
+            return f"{key.column} {last} {key.value(text)}"
+        # Not as a comparison of rows, for which MySQL does not use the index.
+        within = Order(tuple(further))._beyond(texts, sign, last)
+        value = key.value(text)
+        return f"{key.column} {sign}= {value} AND ({key.column} {sign} {value} OR {within})"
 
 
 @dataclass(frozen=True)
@@ -53,6 +109,8 @@ class StoredTable:
     declared: Mapping[str, str]
     content: bool
     cost: Cost
+    spoken: Callable[[str], str] = _as_it_is
+    """What is made of each statement."""
 
     @classmethod
     def of(cls, reader: Reader, flavour: SqlFlavour, name: TableName, content: bool) -> "StoredTable":
@@ -77,7 +135,7 @@ class StoredTable:
         return pl.Schema({**SCHEMAS[self.name], **(CONTENT if self.content else {})})
 
     @property
-    def _stored(self) -> list[str]:
+    def stored(self) -> list[str]:
         """The columns that are read."""
         if self.name != "calls":
             return list(self.schema)
@@ -90,17 +148,42 @@ class StoredTable:
         expressions to be read as text, by the names of their columns.
         """
         kinds = SPECS[self.name].kinds
-        reads = [self.flavour.read(name, kinds[name], self.declared[name]) for name in self._stored]
+        reads = [self.flavour.read(name, kinds[name], self.declared[name]) for name in self.stored]
         reads += [f"{sql} AS {name}" for name, sql in further.items()]
-        return f"SELECT {', '.join(reads)} FROM {self.table} {tail}"  # noqa: S608 (what is ours or escaped)
+        return self.spoken(f"SELECT {', '.join(reads)} FROM {self.table} {tail}")  # noqa: S608 (ours, or escaped)
 
     def read(self, statements: Iterable[str], *further: str) -> Iterator[pl.DataFrame]:
         """The rows that statements of `select` give, as they come, each batch with its `further` columns last."""
         kinds = SPECS[self.name].kinds
-        columns = [StoredColumn(name, _kind(kinds[name]), self.declared[name]) for name in self._stored]
+        columns = [StoredColumn(name, _kind(kinds[name]), self.declared[name]) for name in self.stored]
         columns += [StoredColumn(name, Kind.TEXT, "text") for name in further]
         for raw in self.cost.counted(self.reader.stream(statements, columns)):
             yield self._normalise(raw).hstack(raw.select(pl.col(further).cast(pl.String)) if further else [])
+
+    def walk(
+        self, order: "Order", after: Sequence[str] | None, *conditions: str, limit: int = _STATEMENT_ROWS
+    ) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+        """The rows that meet the conditions, in an order, some ten thousand at a time; and where the last of them
+        stands, behind which a walk goes on. Each statement reads at most `limit` rows, so that none holds its snapshot
+        for long.
+        """
+        names, place, count = list(order.texts), after, 0
+
+        def statements() -> Iterator[str]:
+            nonlocal count
+            while True:
+                count = 0
+                met = [*conditions, *([] if place is None else [order.behind(place)])]
+                where = f"WHERE {' AND '.join(met)} " if met else ""
+                yield self.select(f"{where}ORDER BY {order.columns} LIMIT {limit}", **order.texts)
+                if count < limit:
+                    return
+
+        for rows in self.read(statements(), *names):
+            if rows.height:
+                count += rows.height
+                place = list(rows.select(names).row(-1))
+                yield rows.drop(names), place
 
     def _normalise(self, raw: pl.DataFrame) -> pl.DataFrame:
         # SQLite keeps prices as doubles, and other programs may have computed them: a ledger stays readable.
@@ -118,8 +201,12 @@ class StoredTable:
         return rows.with_columns(*absent, pl.max_horizontal("update_time", "create_time").alias("update_time"))
 
     def query(self, statement: str) -> pl.DataFrame:
-        """The answer to a small question."""
-        return pl.concat(self.cost.counted(iter([self.reader.query(statement)])))
+        """The answer to a small question, which is no row of the table."""
+        begun = perf_counter()
+        answer = self.reader.query(self.spoken(statement))
+        self.cost.statements += 1
+        self.cost.seconds += perf_counter() - begun
+        return answer
 
 
 def _kind(kind: Kind) -> Kind:

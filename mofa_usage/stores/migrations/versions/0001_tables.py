@@ -14,6 +14,7 @@ from sqlalchemy.schema import ColumnCollectionConstraint
 
 from mofa_usage.errors import QueryError
 from mofa_usage.schema import TYPES, Kind
+from mofa_usage.stores.migrations.tables import columns_by_table
 
 revision = "0001"
 down_revision = None
@@ -114,10 +115,9 @@ def refuse_strangers(connection: Connection) -> None:
     Raises:
         QueryError: with the table and the columns that it lacks.
     """
-    inspector = sa.inspect(connection)
-    for table in sorted(_existing(connection)):
-        columns = {column["name"] for column in inspector.get_columns(table)}
-        if missing := {column.name for column in _columns(_TABLES[table])} - columns:
+    columns = columns_by_table(connection)
+    for table in sorted(columns.keys() & _TABLES.keys()):
+        if missing := {column.name for column in _columns(_TABLES[table])} - set(columns[table]):
             lacks = f"it lacks the column(s) {', '.join(sorted(missing))}"
             raise QueryError(f"the database has a table {table} that is not MoFA's: {lacks}")
 

@@ -12,6 +12,7 @@ from alembic.operations import Operations
 from sqlalchemy.engine import Connection
 
 from mofa_usage.schema import TYPES, Kind
+from mofa_usage.stores.migrations.tables import columns_by_table
 
 revision = "0002"
 down_revision = "0001"
@@ -23,13 +24,13 @@ _OURS = ["model_name", "error_message", "error_code", "api_response_id", "status
 
 def upgrade() -> None:
     """Add the column, where the table is ours."""
-    if op.get_context().as_sql or _is_ours_and_lacks_it(_columns(op.get_bind())):
+    if op.get_context().as_sql or _is_ours_and_lacks_it(columns_by_table(op.get_bind())[_TABLE]):
         op.add_column(_TABLE, _labels())
 
 
 def upgrade_mofas(connection: Connection) -> None:
     """Add the column to a table that MoFA made."""
-    if "labels" not in _columns(connection):
+    if "labels" not in columns_by_table(connection)[_TABLE]:
         Operations(MigrationContext.configure(connection)).add_column(_TABLE, _labels())
 
 
@@ -41,7 +42,3 @@ def _is_ours_and_lacks_it(columns: list[str]) -> bool:
 
 def _labels() -> sa.Column[object]:
     return sa.Column("labels", TYPES[Kind.JSON], nullable=True)
-
-
-def _columns(connection: Connection) -> list[str]:
-    return [column["name"] for column in sa.inspect(connection).get_columns(_TABLE)]
