@@ -2,8 +2,8 @@
 
 `BACKENDS` is the registry: a name, and a way to get databases of that kind. A test that asks for the fixtures `store`,
 `url` or `empty_url` runs once on every chosen backend; the markers `sql_only` and `shared_only` leave out those that
-have no engine, or that no second store can connect to, and `only_on` all but some. Which are chosen, `--backends` (or the environment variable
-MOFA_TEST_BACKENDS) says:
+have no engine, or that no second store can connect to, and `only_on` all but some. Which are chosen, `--backends` (or
+the environment variable MOFA_TEST_BACKENDS) says:
 
     pytest --backends=memory,sqlite
     pytest --backends=mariadb,postgres=postgresql://me:secret@db.example/postgres
