@@ -10,7 +10,8 @@ database at a newer one of ours is taken as it is, and only one with another fir
 programs must not meet begins the next thousand.
 
 A table that MoFA made is changed only when somebody asks for it (`upgrade_mofas`), because its agents have to be
-restarted then. Whoever may not change tables connects to older ones and does without what is new.
+restarted then. Whoever may not change tables, or would have to wait for others to let go of them, connects to older
+ones and does without what is new.
 """
 
 import io
@@ -70,10 +71,9 @@ async def prepare_tables(runner: PoolRunner, *, mofas: bool = False) -> str:
         if mofas:
             await runner.attempt_alone(make_later, "making indexes")
     except QueryError as error:
-        if mofas or not versions or not _is_denied(error, runner.dialect):
+        if mofas or not versions or (reason := _no_change(error, runner.dialect)) is None:
             raise
-        _LOG.warning("the tables stay at version %s, this user may not change them: run `mofa-usage migrate` with "
-                     "one who may (%s)", versions[0], error)  # fmt: skip
+        _LOG.warning("the tables stay at version %s, %s (%s)", versions[0], reason, error)
     return (await _versions(runner))[0]
 
 
@@ -93,9 +93,15 @@ def _is_newer(versions: Sequence[str]) -> bool:
     return all(re.fullmatch(f"{HEAD[0]}[0-9]{{3}}", version) and version > HEAD for version in versions)
 
 
-def _is_denied(error: QueryError, dialect: Dialect) -> bool:
+def _no_change(error: QueryError, dialect: Dialect) -> str | None:
+    """Why older tables cannot be changed for now, None where something is wrong."""
     failure = None if error.__cause__ is None else failure_of(error.__cause__, dialect)
-    return failure is not None and failure.denied
+    if failure is not None and failure.denied:
+        return "this user may not change them: run `mofa-usage migrate` with one who may"
+    if failure is not None and failure.transient and not failure.again:
+        # Somebody reads or writes them for long, a backup for example. All others would wait behind us.
+        return "others use them: a later connect or `mofa-usage migrate` changes them"
+    return None
 
 
 def _upgrade(connection: sa.Connection, dialect: Dialect, mofas: bool) -> None:

@@ -102,6 +102,8 @@ def _missing(connection: Connection) -> Iterator[str]:
         return  # it has no such ids; `Warehouse.sync` compares
     columns = columns_by_table(connection)
     lacking = [table for table in _ours(columns, index_names(connection)) if _COLUMN not in columns[table]]
+    if lacking and dialect == "postgresql":
+        yield "SET LOCAL lock_timeout = '5s'"  # whoever comes after us waits as long as we do
     if lacking and "mofa_usage_position" not in columns:
         yield from _shared(dialect)
     for table in lacking:
