@@ -161,11 +161,11 @@ class StoredTable:
             yield self._normalise(raw).hstack(raw.select(pl.col(further).cast(pl.String)) if further else [])
 
     def walk(
-        self, order: "Order", after: Sequence[str] | None, *conditions: str, limit: int = _STATEMENT_ROWS
+        self, order: Order, after: Sequence[str] | None, *conditions: str
     ) -> Iterator[tuple[pl.DataFrame, list[str]]]:
         """The rows that meet the conditions, in an order, some ten thousand at a time; and where the last of them
-        stands, behind which a walk goes on. Each statement reads at most `limit` rows, so that none holds its snapshot
-        for long.
+        stands, behind which a walk goes on. Each statement reads at most `_STATEMENT_ROWS`, so that none holds its
+        snapshot for long.
         """
         names, place, count = list(order.texts), after, 0
 
@@ -175,8 +175,8 @@ class StoredTable:
                 count = 0
                 met = [*conditions, *([] if place is None else [order.behind(place)])]
                 where = f"WHERE {' AND '.join(met)} " if met else ""
-                yield self.select(f"{where}ORDER BY {order.columns} LIMIT {limit}", **order.texts)
-                if count < limit:
+                yield self.select(f"{where}ORDER BY {order.columns} LIMIT {_STATEMENT_ROWS}", **order.texts)
+                if count < _STATEMENT_ROWS:
                     return
 
         for rows in self.read(statements(), *names):
