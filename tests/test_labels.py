@@ -320,7 +320,8 @@ async def test_who_would_have_to_wait_for_others_goes_on_with_older_tables(
     async with opened(empty_url, create_tables=False) as before, of_sql(before).engine.connect() as reading:
         await before.save_api_call(saved)
         is_file = before.backend_name == "sqlite"
-        await reading.exec_driver_sql("BEGIN IMMEDIATE" if is_file else f"SELECT count(*) FROM {TABLE}")
+        await reading.exec_driver_sql("BEGIN IMMEDIATE" if is_file else "BEGIN")
+        await reading.exec_driver_sql(f"SELECT count(*) FROM {TABLE}")
         async with opened(empty_url, lock_timeout=0.6) as store:
             assert "others use them" in caplog.text
             assert await store.query_api_calls() == [saved]

@@ -1,12 +1,13 @@
 """SQLite: every change, exactly once it is visible, because only one writes at a time.
 
-A counter goes up with each row that is saved, and the row notes what it says (`saved_position`). Nobody can save a row
-with an older number once a newer one is visible. So what changed since a sync are the rows with a number above the one
-that the counter had.
+A row that is saved notes the number that a counter says (`saved_position`), and the counter goes up before the lock is
+let go. Nobody can save a row with a number that was there before. So what changed since a sync are the rows from the
+number on that the counter had.
 
 A file that was put back as it had been some days ago has its counter from then, and gives numbers a second time. A
-position says which rows had the last numbers: where one of these now belongs to another row, or the counter is behind,
-all is read again. (Where the last rows were deleted meanwhile and as many others came, nothing tells; `verify` does.)
+position says which rows were saved last: where one of these has another number now, or others have theirs, or the
+counter is behind, all is read again. (Where just the same rows were saved once more since, nothing tells; `verify`
+does.)
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ _LAST = 20
 _ID = Key("id", "id", literal)
 _BY_ID = Order((_ID,))
 _BY_TIME = Order((Key("create_time", "create_time", literal), _ID))
-_BY_POSITION = Order((Key(POSITION, f"CAST({POSITION} AS TEXT)", str),))
+_BY_POSITION = Order((Key(POSITION, f"CAST({POSITION} AS TEXT)", str), _ID))
 
 
 class SqliteChanges(DatabaseChanges):
@@ -52,25 +53,32 @@ class SqliteChanges(DatabaseChanges):
             order, conditions = (_BY_TIME if self._table.name == "calls" else _BY_ID), []
         else:
             order = _BY_POSITION
-            conditions = [f"{POSITION} > {through['seen']}", f"{POSITION} <= {through['target']}"]
+            conditions = [f"{POSITION} >= {through['seen']}"]
         for rows, place in self._table.walk(order, through["after"], *conditions):
             yield Page(rows, {**through, "after": place})
 
-    def _last(self, value: int) -> dict[str, str]:
-        """The ids of the rows that were saved last, by their numbers."""
-        found = self._table.query(
-            f"SELECT {POSITION} AS number, id FROM {self._table.table} WHERE {POSITION} <= {value} "  # noqa: S608
-            f"ORDER BY {POSITION} DESC LIMIT {_LAST}"
-        )
-        return {str(number): key for number, key in found.iter_rows()}
+    def _last(self, value: int) -> dict[str, int]:
+        """The rows that were saved last before the counter had a value, with their numbers."""
+        return self._numbers(f"{POSITION} < {value} ORDER BY {POSITION} DESC LIMIT {_LAST}")
 
     def _is_same(self, position: Position, value: int) -> bool:
-        """Whether the numbers that were seen are still those of the same rows."""
+        """Whether this is still the history in which the rows of a position were saved last: no others have numbers
+        from between theirs and the counter's, and theirs are what they were, or new.
+        """
         seen, last = position.get("target", position["seen"]), position["last"]
         if value < seen:
             return False
-        numbers = ", ".join(str(int(number)) for number in last) or "NULL"
-        found = self._table.query(
-            f"SELECT {POSITION} AS number, id FROM {self._table.table} WHERE {POSITION} IN ({numbers})"  # noqa: S608
+        least = min(last.values()) if len(last) == _LAST else 0
+        others = self._numbers(f"{POSITION} > {least} AND {POSITION} < {seen} LIMIT {_LAST + 1}")
+        found = self._numbers(f"id IN ({', '.join(map(literal, last)) or 'NULL'})")
+        if not found:
+            return not self._numbers(f"{POSITION} < {seen} LIMIT 1")
+        return others.keys() <= last.keys() and all(
+            number >= seen or number == last[key] for key, number in found.items()
         )
-        return all(last[str(number)] == key for number, key in found.iter_rows())
+
+    def _numbers(self, condition: str) -> dict[str, int]:
+        """The numbers of the rows that meet a condition, 0 where there is none, by their ids."""
+        number = f"coalesce({POSITION}, 0)"
+        found = self._table.query(f"SELECT id, {number} AS number FROM {self._table.table} WHERE {condition}")  # noqa: S608
+        return dict(found.iter_rows())

@@ -7,11 +7,14 @@ and a trigger where an UPDATE needs one.
 - PostgreSQL: the id of the transaction, of 64 bits, which never begins anew within a cluster. The trigger does its work
   only for an UPDATE, and for rows that bring another position along, as replication and a restore do.
 - MySQL and MariaDB: the time of the statement, by `DEFAULT` and `ON UPDATE`; no trigger, for which most may not ask.
-- SQLite: a counter, in a table of its own. `era` tells one database from another.
+- SQLite: what a counter says, in a table of its own: the next number, which no row has at rest. A trigger numbers each
+  row that is saved without it, and counts on; `era` tells one database from another. Saves of many rows give the number
+  themselves, the same one to all; no other number gets past the trigger.
 
 Rows from before the column have none, or on MySQL the moment at which it came: they stand before every position.
-Adding it rewrites no table. An index has to read the whole table, though, during which PostgreSQL lets nobody write:
-of a table of more than a gigabyte it is made only by `mofa-usage migrate`, which does it without a lock.
+Adding it rewrites no table, on MySQL only of some versions. An index has to read the whole table, though, during which
+PostgreSQL lets nobody write: of a table of more than a gigabyte it is made only by `mofa-usage migrate`, which does it
+without a lock.
 
 The columns come to tables that we made: those that have our columns in our order and all of our indexes.
 """
@@ -73,7 +76,9 @@ def upgrade() -> None:
     context = op.get_context()
     dialect = context.dialect.name
     if context.as_sql:
-        statements = [*_shared(dialect), *(one for table in _TABLES for one in _whole(dialect, table))]
+        statements = [*_shared(dialect)]
+        for table in _TABLES:
+            statements += [*_column(dialect, table), _index(dialect, table)]
     else:
         statements = list(_missing(op.get_bind()))
     for statement in statements:
@@ -100,18 +105,23 @@ def _missing(connection: Connection) -> Iterator[str]:
     dialect = connection.dialect.name
     if dialect == "postgresql" and (connection.dialect.server_version_info or ()) < (13,):
         return  # it has no such ids; `Warehouse.sync` compares
-    columns = columns_by_table(connection)
-    lacking = [table for table in _ours(columns, index_names(connection)) if _COLUMN not in columns[table]]
+    columns, indexes = columns_by_table(connection), index_names(connection)
+    ours = list(_ours(columns, indexes))
+    lacking = [table for table in ours if _COLUMN not in columns[table]]
     if lacking and dialect == "postgresql":
         yield "SET LOCAL lock_timeout = '5s'"  # whoever comes after us waits as long as we do
     if lacking and "mofa_usage_position" not in columns:
         yield from _shared(dialect)
-    for table in lacking:
-        is_large = _is_large(connection, table)
-        yield from _whole(dialect, table, indexed=not is_large)
-        if is_large:
+    for table in ours:
+        if table in lacking:
+            yield from _column(dialect, table)
+        if (index := _TABLES[table][0]) in indexes:
+            continue
+        if _is_large(connection, table):
             _LOG.warning("%s is large: `mofa-usage migrate` makes its index %s without keeping others from writing",
-                         table, _TABLES[table][0])  # fmt: skip
+                         table, index)  # fmt: skip
+        else:
+            yield _index(dialect, table)
 
 
 def _ours(columns: Mapping[str, list[str]], indexes: set[str]) -> Iterator[str]:
@@ -145,18 +155,15 @@ def _shared(dialect: str) -> Iterator[str]:
         )
     elif dialect == "sqlite":
         yield "CREATE TABLE mofa_usage_position (era TEXT NOT NULL, value INTEGER NOT NULL)"
-        yield "INSERT INTO mofa_usage_position VALUES (lower(hex(randomblob(16))), 0)"
+        yield "INSERT INTO mofa_usage_position VALUES (lower(hex(randomblob(16))), 1)"
 
 
-def _whole(dialect: str, table: str, *, indexed: bool = True) -> Iterator[str]:
-    """A table's column with all that belongs to it."""
+def _column(dialect: str, table: str) -> Iterator[str]:
+    """A table's column with what keeps it right."""
     if dialect in _MYSQLS:
-        index = f", ADD INDEX {_TABLES[table][0]} ({_COLUMN})" if indexed else ""
-        yield f"ALTER TABLE {table} ADD COLUMN {_MYSQL_COLUMN}{index}"
-        return
-    yield from _postgres(table) if dialect == "postgresql" else _sqlite(table)
-    if indexed:
-        yield _index(dialect, table)
+        yield f"ALTER TABLE {table} ADD COLUMN {_MYSQL_COLUMN}"
+    else:
+        yield from _postgres(table) if dialect == "postgresql" else _sqlite(table)
 
 
 def _index(dialect: str, table: str, *, concurrently: bool = False) -> str:
@@ -182,9 +189,11 @@ def _postgres(table: str) -> Iterator[str]:
 
 def _sqlite(table: str) -> Iterator[str]:
     yield f"ALTER TABLE {table} ADD COLUMN {_COLUMN} INTEGER"
-    counted = (
-        "BEGIN UPDATE mofa_usage_position SET value = value + 1; "  # noqa: S608 (names of ours)
-        f"UPDATE {table} SET {_COLUMN} = (SELECT value FROM mofa_usage_position) WHERE rowid = NEW.rowid; END"
+    number = "(SELECT value FROM mofa_usage_position)"
+    numbered = (
+        f"WHEN NEW.{_COLUMN} IS NOT {number} "  # noqa: S608 (names of ours)
+        f"BEGIN UPDATE {table} SET {_COLUMN} = {number} WHERE rowid = NEW.rowid; "
+        "UPDATE mofa_usage_position SET value = value + 1; END"
     )
-    yield f"CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} {counted}"
-    yield (f"CREATE TRIGGER {table}_updated AFTER UPDATE ON {table} WHEN NEW.{_COLUMN} IS OLD.{_COLUMN} {counted}")
+    yield f"CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} {numbered}"
+    yield f"CREATE TRIGGER {table}_updated AFTER UPDATE ON {table} {numbered}"
