@@ -218,6 +218,30 @@ async def test_a_file_that_was_put_back_is_read_again(tmp_path: Path) -> None:
     assert changed(changes, position) == ids([*calls, *others])  # it is ahead, and its numbers are of other rows
 
 
+@pytest.mark.only_on("sqlite")
+async def test_sqlite_corrects_a_number_that_a_row_brings_along(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_STATEMENT_ROWS", 7)
+    calls = [call(n) for n in range(50)]
+    await store.save_api_calls(calls)  # with one number
+    changes = open_changes(store, "calls")
+    assert isinstance(changes, SqliteChanges)
+    position = read(changes)[0][-1].position
+    columns = ", ".join(name for name in SPECS["calls"].columns if name != "id")
+    for number in ("saved_position", "saved_position + 1", "saved_position + 9"):  # of before, the next, and beyond
+        copied = f"SELECT '{(new := uuid4())}', {columns}, {number} FROM {CALLS} WHERE id = '{calls[0].id}'"
+        await run(store, f"INSERT INTO {CALLS} (id, {columns}, saved_position) {copied}")
+        assert changed(changes, position) >= {str(new)}
+    await run(store, f"UPDATE {CALLS} SET saved_position = 1 WHERE id = '{calls[1].id}'")
+    assert changed(changes, position) >= ids(calls[1:2])
+    position = read(changes, position)[0][-1].position
+    again = [one.model_copy(update={"latency_ms": 7}) for one in calls]
+    await store.save_api_calls(again)
+    first = next(page for page in changes.pages(position) if page.rows.height)
+    assert 0 < first.rows.height < len(again)
+    rest = read(changes, first.position)[1]
+    assert ids(again) == rest.keys() | set(first.rows["id"])
+
+
 async def test_numbers_of_deleted_rows_are_not_given_again(tmp_path: Path) -> None:
     async with connect(f"sqlite:{tmp_path / 'usage.db'}") as store:
         await store.save_api_calls(calls := [call(n) for n in range(3)])
