@@ -16,10 +16,13 @@ from deltalake.exceptions import CommitFailedError
 
 from mofa_usage import UsageError, load_usage
 from mofa_usage.records import LLMApiCall
+from mofa_usage.report import write_report
+from mofa_usage.report.answers import answers
 from mofa_usage.stores import InMemoryStore
 from mofa_usage.warehouse import Warehouse, files, upkeep
 from mofa_usage.warehouse.delta import Change, Conflict, Mirror
 from mofa_usage.warehouse.sources import SCHEMAS
+from tests.proofs import trials
 from tests.samples import SECRET, agent, at, call, message, provider, session
 from tests.warehouse import expected_calls, held, held_calls, versions
 
@@ -440,3 +443,41 @@ def test_a_warehouse_is_a_source_of_another(path: Path, tmp_path: Path) -> None:
     copy.sync(path)
     assert held_calls(tmp_path / "copy") == expected_calls(calls)
     assert copy.verify(path).equal
+
+
+@pytest.mark.proof
+def test_a_report_of_a_version_is_the_same_for_ever(path: Path, tmp_path: Path) -> None:
+    """But for the line that says when it was written, and the random word that lets its own scripts run."""
+    prices = [Decimal(number).scaleb(-7) for number in range(60)]
+    calls = [
+        call(3_600.0 * n, id=CALLS[n], total_price=price, latency_ms=n * n, tokens_per_second=n / 7)
+        for n, price in enumerate(prices)
+    ]
+    store, warehouse = InMemoryStore(), Warehouse(path)
+    for part in (calls[::2], calls[1::2]):  # two files of one month
+        save(store, *part)
+        asyncio.run(store.save_agent(agent("helper", id=calls[0].agent_id, agent_name="Before")))
+        warehouse.sync(store)
+    version: Any = warehouse.history().filter(pl.col("table") == "calls")["version"].max()
+    then = datetime.now(UTC)
+
+    def page(as_of: Any) -> str:
+        text = write_report(warehouse.usage(as_of), tmp_path / "report.html").read_text()
+        return re.sub(r"Made by mofa_usage on [\d: -]+|nonce[-=][\"\w-]+", "", text)
+
+    def answered(as_of: Any) -> str:  # what a page is made of, in a tenth of the time
+        found = answers(warehouse.usage(as_of), None)
+        assert found is not None
+        floats = pl.selectors.float().round_sig_figs(10)
+        return repr([frame.with_columns(floats).to_dicts() for frame in found.found.values()])
+
+    said = page if trials(0, 1) else answered
+    first = said(version)
+    asyncio.run(store.save_agent(agent("helper", id=calls[0].agent_id, agent_name="After")))
+    save(store, *(one.model_copy(update={"total_price": Decimal(1)}) for one in calls[:9]))
+    warehouse.sync(store)
+    warehouse.compact()
+    warehouse.vacuum(1)
+    assert said(version) == first
+    assert said(then) == first
+    assert said(None) != first

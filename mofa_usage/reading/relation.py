@@ -294,9 +294,15 @@ def _limit(selection: Selection) -> int:
 
 
 def open_parquet(
-    path: str | Path, leeway: Leeway = STRICT, mapping: Mapping[str, str | None] = MappingProxyType({})
+    path: str | Path,
+    leeway: Leeway = STRICT,
+    mapping: Mapping[str, str | None] = MappingProxyType({}),
+    *,
+    threads: int | None = None,
 ) -> RelationCalls:
     """The calls in a Parquet file, in the files that a pattern (`*`, `**`, `?`) matches, or in a folder.
+
+    `threads`: so many read it; each has some 100 MB in hand.
 
     Raises:
         UsageError: there is no such file, or one is no Parquet.
@@ -313,7 +319,8 @@ def open_parquet(
         # What somebody else wrote may differ from file to file; what one version of ours wrote does not.
         options = f"union_by_name = {not canonical or len(versions) > 1}, hive_partitioning = false"
         replaced = {} if canonical else _durations(database, pattern)
-        opened = _ParquetFiles(f"{pattern}, {options}", replaced, _not_in_all(versions) if canonical else ())
+        left_out = _not_in_all(versions) if canonical else ()
+        opened = _ParquetFiles(f"{pattern}, {options}", replaced, left_out, threads)
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
 
 
@@ -367,11 +374,14 @@ def _durations(database: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, s
 class _ParquetFiles:
     """The relation of Parquet files, each with a cursor of its own. Pickled, it is what to read and not the reader."""
 
-    def __init__(self, files: str, replaced: Mapping[str, str], left_out: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, files: str, replaced: Mapping[str, str], left_out: tuple[str, ...] = (), threads: int | None = None
+    ) -> None:
+        self._given = files, replaced, left_out, threads
         self._files = files
         self._replaced = replaced
         self._left_out = left_out
-        self._database = duckdb.connect()
+        self._database = duckdb.connect(config={"threads": threads} if threads else {})
 
     def __call__(self, tz: str, beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         cursor = clocked_cursor(self._database, tz)
@@ -386,7 +396,7 @@ class _ParquetFiles:
         return relation.project(f"* REPLACE ({replaced})")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ParquetFiles, (self._files, self._replaced, self._left_out)
+        return _ParquetFiles, self._given
 
 
 def _pattern(path: Path) -> str:

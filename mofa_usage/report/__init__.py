@@ -121,8 +121,12 @@ def _described(figure: Figure) -> str:
 
 
 def _drawing(figure: Figure) -> Markup:
-    """A figure as JSON without its template, which the page puts in as the reader's theme wants it."""
-    parts = json.loads(pio.to_json(figure, validate=False))
+    """A figure as JSON without its template, which the page puts in as the reader's theme wants it.
+
+    Numbers have ten digits, more than a screen has pixels. The digits behind are those of sums of floating point, which
+    are others each time that several threads add them up; so the report of what does not change is always the same.
+    """
+    parts = json.loads(pio.to_json(figure, validate=False), parse_float=lambda text: float(f"{float(text):.10g}"))
     parts["layout"].pop("template", None)
     return _embedded(parts)
 

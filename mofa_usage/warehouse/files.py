@@ -27,7 +27,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 __all__ = ["Written", "gathered", "removed", "rewritten", "row_groups", "written"]
 
-_ROW_GROUP = 65_536
+_ROW_GROUP = 32_768
 _BOUNDED = ("id", "create_time", "update_time")
 _ORDER = ("create_time", "id")
 # Of few different values, so that a dictionary of them pays.

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 from mofa_usage.errors import require
 
@@ -15,16 +15,21 @@ _MEMORY = "256MB"
 
 
 class Scratch:
-    """The database, for as long as a `with` lasts; beyond its memory it spills into a folder that is removed."""
+    """The database, for as long as a `with` lasts; beyond its memory it spills into a folder that is removed.
 
-    def __init__(self) -> None:
+    `threads`: how many work in it, by default one for each core.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
         self._folder: TemporaryDirectory[str] | None = None
 
     @cached_property
     def database(self) -> duckdb.DuckDBPyConnection:
         """A connection on the clock of UTC, which takes no variable of Python for a table."""
         self._folder = TemporaryDirectory(prefix="mofa-usage-")
-        database = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": self._folder.name})
+        config: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": self._folder.name}
+        database = duckdb.connect(config=config | ({"threads": self._threads} if self._threads else {}))
         database.execute("SET TimeZone = 'UTC'")
         database.execute("SET python_enable_replacements = false")
         return database

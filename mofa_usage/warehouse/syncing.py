@@ -31,7 +31,7 @@ __all__ = ["TableSyncing"]
 
 T = TypeVar("T")
 
-_BATCH_ROWS = 100_000
+_BATCH_ROWS = 50_000
 _DELETED_AT_ONCE = 20_000
 _ATTEMPTS = 20
 _BEFORE = "month before"

@@ -31,7 +31,7 @@ __all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "tidied", "vacuumed
 KEPT_DAYS = 30.0
 _LEAST_DAYS = 1.0  # somebody may be reading an earlier version
 _LARGE = 64 * 2**20  # bytes of a file: what is written anew when one of its rows changes, in two seconds
-_TINY, _SMALL = 2**18, 2**22  # bytes: what a sync of some seconds writes, and what many of these make
+_TINY, _SMALL = 2**18, 2**21  # bytes: what a sync of some seconds writes, and what many of these make
 _MANY = 32
 _ATTEMPTS = 10
 _COUNTED = ("added", "updated", "deleted")
@@ -122,11 +122,28 @@ def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
 
 
 def _sorted(mirror: Mirror, files: Sequence[DataFile]) -> Iterator[pl.DataFrame]:
-    """The rows of files in order of time, some at a time."""
-    with Scratch() as scratch, told():
-        rows = mirror.readable.only(files).sql(scratch.database, "rows")
-        for batch in scratch.database.sql(f"FROM {rows} ORDER BY create_time, id").to_arrow_reader(PAGE_ROWS):
-            yield pl.DataFrame(pl.from_arrow(batch))
+    """The rows of files in order of time, some at a time. A file that has a stretch of time for itself is in order."""
+    for group in _overlapping(files):
+        if len(group) == 1:
+            yield from mirror.rows_of(group[0])
+            continue
+        with Scratch(threads=1) as scratch, told():  # each thread sorts in memory of its own
+            rows = mirror.readable.only(group).sql(scratch.database, "rows")
+            for batch in scratch.database.sql(f"FROM {rows} ORDER BY create_time, id").to_arrow_reader(PAGE_ROWS):
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+
+def _overlapping(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Files of a month, those together that have calls of the same time."""
+    group: list[DataFile] = []
+    last = datetime.min.replace(tzinfo=UTC)
+    for file in sorted(files, key=lambda file: file.times or ()):
+        if group and file.times is not None and file.times[0] > last:
+            yield group
+            group = []
+        group.append(file)
+        last = max(last, file.times[1]) if file.times is not None else last
+    yield group
 
 
 def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:

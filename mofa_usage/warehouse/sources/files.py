@@ -49,7 +49,7 @@ class FileChanges:
             yield Page(pl.DataFrame(schema=SCHEMAS["calls"]), {"files": done})
 
     def _rows(self, file: Path) -> Iterator[pl.DataFrame]:
-        return self.cost.counted(call_batches(open_parquet(file), str(file)))
+        return self.cost.counted(call_batches(open_parquet(file, threads=1), str(file)))
 
     def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
         """See `Changes`."""

@@ -48,7 +48,7 @@ class MemoryChanges(FrameChanges):
         oldest = min((record.create_time for record in records), default=None)
         there = pl.Series([str(record.id) for record in records], dtype=pl.String)
         for rows in held:
-            younger = rows if oldest is None else rows.filter(pl.col("create_time") >= oldest)
+            younger = rows.filter(pl.col("create_time") >= pl.lit(oldest, dtype=rows.schema["create_time"]))
             yield younger["id"].filter(younger["id"].is_in(there.implode()).not_())
 
 
