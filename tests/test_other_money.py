@@ -242,6 +242,7 @@ def test_converted_amounts_are_exact(prices: list[int], rate: Decimal) -> None:
         (lambda usage: usage.with_prices("list"), "book is a str; give a PriceBook, such as PriceBook.load"),
         (lambda usage: usage.what_if({}), "what_if takes models by the one that was asked for"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-4o-minni"}), "there is no price for 'gpt-4o-minni'"),
+        (lambda usage: usage.what_if({"gpt-4x": "gpt-5"}), "no call asked for 'gpt-4x'; models here: 'gpt-4o'"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-5"}, token_factor=0), "token_factor is 0; it must be above 0"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-5"}, token_factor=float("nan")), "token_factor is nan"),
         (lambda usage: usage.what_if({"gpt-4o": "gpt-5"}, token_factor={"x": 2}), "token_factor has 'x'"),

@@ -102,7 +102,8 @@ def other_models(
         token_factor: how many tokens the other model has for one; a number, or one by the model that was asked for.
 
     Raises:
-        UsageError: no models, no factor above 0, a model that has no price at all, a column that is missing.
+        UsageError: no models, no call that asked for one of them, no factor above 0, a model that has no price at all,
+            a column that is missing.
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
     """
     if not isinstance(models, Mapping) or not models:
@@ -119,10 +120,20 @@ def other_models(
         return tuple(Question(other, None, provider, tier, at) for provider in dict.fromkeys((kind.provider, None)))
 
     answers = ask_for(calls, book, None, which=_is_one_of(models), questions=questions)
+    if not (answers.priced or answers.unknown):
+        _refuse_if_nothing_is_of(models, calls)
     never = {models[kind.asked] for kind in answers.unknown} - {models[kind.asked] for kind in answers.priced}
     if never:
         raise UsageError(f"there is no price for {min(never)!r}: {book.has_none}")
     return OtherModel(answers, dict(models), factors)
+
+
+def _refuse_if_nothing_is_of(models: Collection[str], calls: duckdb.DuckDBPyRelation) -> None:
+    """Calls of none of the models would stay as they are, and the name that was mistyped stay unseen."""
+    sql = "SELECT model_name FROM {} GROUP BY model_name ORDER BY count(*) DESC, model_name LIMIT 10"
+    there = [f"{name!r:.60}" for (name,) in asked(calls, sql.format).fetchall() if name is not None]
+    if there:
+        raise UsageError(f"no call asked for {' or '.join(map(repr, models))}; models here: {', '.join(there)}")
 
 
 def _factors(models: Mapping[str, str], given: Factor | Mapping[str, Factor]) -> dict[str, Fraction]:
