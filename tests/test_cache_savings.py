@@ -252,6 +252,18 @@ def test_what_caching_costs_most_is_not_folded_in_the_figure(book: PriceBook) ->
     assert figure.layout.annotations[0].text == "<b>b</b>"
 
 
+def test_the_rest_is_cut_where_it_dwarfs_the_named_bars(book: PriceBook) -> None:
+    users = [ONE.replace("1", str(number)) for number in range(2, 8)]
+    rows = [reading(1_000_000, user_id=user, cache_write_tokens=200_000) for user in users]
+    figure = load_usage(frame_of(rows)).cache_savings("user_id", book=book).draw(top=1)
+    saved, premium = (list(trace.x) for trace in figure.data)
+    low, high = figure.layout.xaxis.range
+    assert saved[0] == 2.7
+    assert low < premium[1] < premium[0] < 0 < saved[0] < saved[1] == pytest.approx(high)
+    assert premium[1] / saved[1] == pytest.approx(premium[0] / saved[0])
+    assert "the bar of other is cut" in figure.layout.title.subtitle.text
+
+
 def test_what_is_added_up_is_the_same_as_call_by_call(book: PriceBook) -> None:
     rows = [reading(1_000, minutes=place, model="ab"[place % 2], status="success") for place in range(9)]
     calls = relation(frame_of(rows))

@@ -12,7 +12,7 @@ from mofa_usage.usage import load_usage
 from tests.plain_analysis import polars_frame
 from tests.test_change import week
 
-COMPARED = [
+COMPARED: list[dict[str, Any]] = [
     {"measure": "success_rate", "before": 0.9, "before_low": 0.85, "before_high": 0.93, "after": 0.5,
      "after_low": 0.45, "after_high": 0.55, "change": -0.4, "change_low": -0.5, "change_high": -0.3, "unit": None},
     {"measure": "latency_p95", "before": 900.0, "before_low": 800.0, "before_high": None, "after": 950.0,
@@ -48,6 +48,11 @@ def test_each_measure_has_a_panel_with_both_sides_and_their_intervals() -> None:
     assert "whiskers: interval, open where calls are too few" in notes
     assert "bold: changed by more than chance" in notes
     assert "unknown: Time to first token p95" in notes
+
+
+def test_a_currency_without_a_sign_is_said_once() -> None:
+    row = {"measure": "cost_per_call_JPY", "before": 0.5, "after": 0.25, "unit": "JPY"}
+    assert texts(draw(pl.DataFrame([COMPARED[0], COMPARED[0] | row])))[3] == "JPY 0.50 → <b>0.25</b>"
 
 
 def test_what_is_beside_a_change_draws_itself() -> None:

@@ -26,7 +26,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
-from mofa_usage.plots.rows import label, name_rows, of_top, panels, stack
+from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, stack
 from mofa_usage.plots.series import over_time
 
 PARTS = {
@@ -73,12 +73,13 @@ def cache_savings_by(
     notes: list[str | None] = []
     for number, (part, groups) in enumerate(zip(parts, drawn, strict=True), 1):
         label(figure, number, groups, texts[number - 1])
-        _panel(figure, number, part, groups, answer.measures, savings)
+        is_cut = _panel(figure, number, part, groups, answer.measures, savings)
         net: Any = total(part.rows, "cache_savings")
         code = wording.label_text(part.currency or "")
         notes += [
             None if net is None else f"{wording.money(net, code)} in total",
             of_top(top, every[number - 1]) if len(groups) < len(every[number - 1]) else None,
+            CUT if is_cut else None,
         ]
     figure.update_layout(barmode="relative")
     return finish(figure, title, notes, theme, height + legend_room(figure))
@@ -92,19 +93,24 @@ def _weight(rows: Sequence[Row]) -> Any:
 
 def _panel(
     figure: go.Figure, number: int, part: Facet, groups: Sequence[Group], measures: Measures, savings: Measure
-) -> None:
-    """The bars of a currency."""
+) -> bool:
+    """The bars of a currency; whether the one of the rest is cut."""
     rows = [merged(group.rows, measures) for group in groups]
     lengths = [float((row["cache_saved"] or 0) + (row["missed_savings"] or 0)) for row in rows]
     axis = value_axis(savings, max(lengths, default=0.0), part.currency, "Saved")
     figure.update_xaxes(axis | {"rangemode": "normal"}, row=number, col=1)
+    end = cut(figure, number, groups, lengths, [float(row["cache_premium"] or 0) for row in rows])
+    # A bar that is cut shows its parts all the same, in what is left of it.
+    scales = [end / length if end and length > end else 1.0 for length in lengths]
     hover = [
         "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(row, measures, part.currency)])
         for group, row in zip(groups, rows, strict=True)
     ]
     for name, (said, style, side) in PARTS.items():
         if any(row[name] for row in rows):
-            stack(figure, number, name, said, style, [side * float(row[name] or 0) for row in rows], hover)
+            sizes = [side * float(row[name] or 0) * scale for row, scale in zip(rows, scales, strict=True)]
+            stack(figure, number, name, said, style, sizes, hover)
+    return end is not None
 
 
 def _texts(groups: Sequence[Group], currency: str | None) -> list[str]:

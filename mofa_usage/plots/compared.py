@@ -124,6 +124,7 @@ def _panel(figure: go.Figure, number: int, row: Mapping[str, Any], periods: Sequ
     own = {"title": None, "showgrid": True, "showline": False, "ticks": "", "nticks": 5, "tickangle": 0}
     figure.update_xaxes({**axis, **own}, row=number, col=1)
     texts = ["unknown" if row[side] is None else wording.value_text(row[side], of.kind, code) for side in SIDES]
+    texts[1] = texts[1].removeprefix(f"{code} ")  # said by the first one, where the currency has no sign
     is_more = is_beyond_chance({end: row[end] for end in _ENDS})
     said = f"{texts[0]} → {f'<b>{texts[1]}</b>' if is_more else texts[1]}"
     suffix = "" if number == 1 else str(number)

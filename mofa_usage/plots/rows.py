@@ -220,14 +220,26 @@ def label(figure: go.Figure, number: int, groups: Sequence[Group], texts: Sequen
             )
 
 
-def cut(figure: go.Figure, number: int, groups: Sequence[Group], lengths: Sequence[float]) -> float | None:
-    """Cut the bar of the rest where it dwarfs the named ones: where the axis ends then."""
+def cut(
+    figure: go.Figure, number: int, groups: Sequence[Group], lengths: Sequence[float], below: Sequence[float] = ()
+) -> float | None:
+    """Cut the bar of the rest where it dwarfs the named ones: where the axis ends then.
+
+    What of the bars is `below` zero is to be drawn to the same scale as the rest of a bar that is cut.
+    """
     named = max((length for group, length in zip(groups, lengths, strict=True) if not group.rest), default=0.0)
     longer = [place for place, group in enumerate(groups) if group.rest and lengths[place] > DWARFS * named > 0]
     if not longer:
         return None
     end = named * 1.15
-    figure.update_xaxes(range=[0, end], row=number, col=1)
+    lowest = max(
+        (
+            size * min(1.0, end / (length or end))
+            for size, length in zip(below or [0.0] * len(lengths), lengths, strict=True)
+        ),
+        default=0.0,
+    )
+    figure.update_xaxes(range=[-1.05 * lowest, end], row=number, col=1)
     for place in longer:
         for shift in (0, 7):
             # In the colour of the background, which is the template's.

@@ -22,6 +22,9 @@ REACHED = 0.01
 MOST = 100
 """So many turns are drawn at most."""
 
+_ROOM = 44
+"""Characters that stand beside each other below an axis at 360 pixels."""
+
 _HOW = "usage.sessions()"
 
 
@@ -136,7 +139,8 @@ def _range(row: Row, code: str) -> str:
 def _edges(rows: Sequence[Row], code: str) -> dict[str, object]:
     """The axis: amounts where one bin ends and the next begins, as many as have room."""
     texts = ["" if row["cost_from"] is None else wording.money(row["cost_from"], code) for row in rows]
-    step = max(1, -(-len(rows) // 6))
+    most = max(3, min(6, _ROOM // max(map(len, texts))))
+    step = max(1, -(-len(rows) // most))
     places = range(0, len(rows), step)
     return {
         "tickvals": [place - 0.5 for place in places],
