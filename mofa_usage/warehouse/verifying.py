@@ -1,15 +1,18 @@
 """Whether a warehouse equals its source, proved by adding up and looking closer only where the sums differ.
 
-First each side is added up by month: rows, and a checksum over every column of every row (the sum of 64-bit hashes of
-whole rows, which does not depend on their order). The warehouse is added up by DuckDB over its files, the source as it
-streams by. A month in which both say the same is equal. Of the other months the rows of both sides are compared by id.
+First each side is added up by month: how many rows, the sums of their numbers, and a checksum over all values, which
+does not depend on the order of rows. Each engine does it where the rows are: PostgreSQL, MySQL and MariaDB over their
+tables, DuckDB over the files of the warehouse (see `sources.checksums`). Other sources stream by, and their rows are
+hashed as a whole. A month in which both sides say the same is equal. Of the other months the rows of both sides are
+compared by id, in all columns.
 
 What the source has and the warehouse has not, or has otherwise, is a difference. What only the warehouse has is kept:
 retention deleted it at the source. A source that is written meanwhile has rows that the last sync could not know.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import duckdb
@@ -20,13 +23,14 @@ from mofa_usage.reading.columns import quoted
 from mofa_usage.reading.relation import told
 from mofa_usage.warehouse.delta import Mirror
 from mofa_usage.warehouse.sources.changes import Changes, TableName
+from mofa_usage.warehouse.sources.checksums import DUCKDB, sums_query
 from mofa_usage.warehouse.tables import MONTH, NO_MONTH, conformed, with_labels, with_month
 from mofa_usage.wording import count
 
 __all__ = ["Verification", "compared", "verification"]
 
-Sums: TypeAlias = dict[str, tuple[int, int]]
-"""Month -> rows and checksum."""
+ByMonth: TypeAlias = dict[str, tuple[str | None, ...]]
+"""Month -> how many rows, and what else was added up, as text."""
 
 _DIFFERENCES = {"table": pl.String(), "id": pl.String(), "kind": pl.String()}
 _KEPT = {"table": pl.String(), MONTH: pl.String(), "rows": pl.Int64()}
@@ -87,9 +91,8 @@ def compared(mirror: Mirror, changes: Changes, database: duckdb.DuckDBPyConnecti
         PersistenceError: the source cannot be read.
     """
     comparison = _Comparison(mirror, changes, database)
-    there = comparison.of_source(advance)
-    here = comparison.of_warehouse()
-    rows: dict[TableName, int] = {mirror.name: sum(number for number, _ in there.values())}
+    there, here = comparison.both_sides(advance)
+    rows: dict[TableName, int] = {mirror.name: sum(int(number or 0) for number, *_ in there.values())}
     suspect = sorted(month for month in there.keys() | here.keys() if there.get(month) != here.get(month))
     if not suspect:
         return Verification(pl.DataFrame(schema=_DIFFERENCES), pl.DataFrame(schema=_KEPT), rows)
@@ -114,23 +117,33 @@ class _Comparison:
         names = [name for name in mirror.columns if name != MONTH]
         self._hash = f"hash({', '.join(quoted(name) for name in names)})"
 
-    def of_source(self, advance: Advance) -> Sums:
-        """The sums of the source, which streams by."""
-        sums: Sums = {}
+    def both_sides(self, advance: Advance) -> tuple[ByMonth, ByMonth]:
+        """What the source and the warehouse add up to."""
+        sums = self._changes.sums([name for name in self._mirror.columns if name != MONTH])
+        if sums is None:
+            return self._of_source(advance), self._of_warehouse(self._hash_sums)
+        there = {month or NO_MONTH: tuple(added) for month, added in sums.by_month.items()}
+        advance(done := sum(int(number or 0) for number, *_ in there.values()), f"{done:,} rows")
+        return there, self._of_warehouse(partial(sums_query, DUCKDB, sums.columns))
+
+    def _of_source(self, advance: Advance) -> ByMonth:
+        """The sums of a source that streams by."""
+        sums: dict[str, tuple[int, int]] = {}
         done = 0
         for rows in self._source_rows(None):
-            for month, (number, checksum) in self._sums("rows", rows).items():
+            self._database.register("rows", rows)
+            for month, (number, checksum) in self._sums(self._hash_sums("rows")).items():
                 before = sums.get(month, (0, 0))
-                sums[month] = (before[0] + number, before[1] + checksum)
+                sums[month] = (before[0] + int(number or 0), before[1] + int(checksum or 0))
             done += rows.height
             advance(done, f"{done:,} rows")
-        return sums
+        return {month: (f"{number}", f"{checksum}") for month, (number, checksum) in sums.items()}
 
-    def of_warehouse(self) -> Sums:
+    def _of_warehouse(self, query: Callable[[str], str]) -> ByMonth:
         """The sums of the table's files."""
         if not self._mirror.exists:
             return {}
-        return self._sums(self._mirror.readable.sql(self._database, "held"))
+        return self._sums(query(self._mirror.readable.sql(self._database, "held")))
 
     def by_id(self, months: list[str], only_here: list[str]) -> tuple[pl.DataFrame, dict[str, int]]:
         """What differs in some months, and how many rows only the warehouse has in them and in others."""
@@ -164,12 +177,14 @@ class _Comparison:
             labelled = with_labels(wanted, there) if self._mirror.name == "calls" else wanted
             yield conformed(with_month(labelled), self._mirror.name, there)
 
-    def _sums(self, relation: str, rows: pl.DataFrame | None = None) -> Sums:
-        if rows is not None:
-            self._database.register("rows", rows)
-        query = f"SELECT {_MONTH_SQL}, count(*), sum({self._hash}::HUGEINT) FROM {relation} GROUP BY 1"  # noqa: S608
+    def _hash_sums(self, relation: str) -> str:
+        """The statement that adds up a relation by hashes of whole rows, which only DuckDB knows."""
+        return f"SELECT {_MONTH_SQL}, count(*), sum({self._hash}::HUGEINT) FROM {relation} GROUP BY 1"  # noqa: S608
+
+    def _sums(self, query: str) -> ByMonth:
         with told():
-            return {month: (number, int(checksum)) for month, number, checksum in self._database.sql(query).fetchall()}
+            found = self._database.sql(query).fetchall()
+        return {month or NO_MONTH: tuple(None if one is None else f"{one}" for one in sums) for month, *sums in found}
 
 
 _MONTH_SQL = f"coalesce(strftime(create_time, '%Y-%m'), '{NO_MONTH}')"

@@ -14,7 +14,7 @@ further columns behind them (`labels.team` without `labels`, `session.plan`, a c
 others than from another.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -24,6 +24,7 @@ import polars as pl
 
 from mofa_usage.reading.columns import CALL_COLUMNS, TIME
 from mofa_usage.schema import AGENT, CHAT_SESSION, LLM_MESSAGE, PROVIDER, Kind, TableSpec
+from mofa_usage.warehouse.sources.checksums import Sums
 
 __all__ = ["CONTENT", "PAGE_ROWS", "SCHEMAS", "TABLES", "Changes", "Cost", "Page", "Position", "TableName"]
 
@@ -163,6 +164,17 @@ class Changes(Protocol):
         Raises:
             PersistenceError: as reading calls.
             UsageError: of files and frames, which may hold only what is new.
+        """
+        ...
+
+    def sums(self, columns: Collection[str]) -> Sums | None:
+        """The rows that the source has now, added up by month where they are; None of a source that cannot do that.
+
+        Args:
+            columns: over these columns, as far as the source has them.
+
+        Raises:
+            PersistenceError: as reading calls.
         """
         ...
 

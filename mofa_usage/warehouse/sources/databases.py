@@ -1,6 +1,6 @@
 """A table of a database: what all kinds of databases have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from mofa_usage.reading.open import database_of
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import MEMORY_PATH, parse_url
 from mofa_usage.warehouse.sources.changes import TableName
+from mofa_usage.warehouse.sources.checksums import Sums, engine_of, sums_query
 from mofa_usage.warehouse.sources.frames import FrameChanges
 from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
 
@@ -71,6 +72,16 @@ class DatabaseChanges(FrameChanges):
         read = self._table.flavour.read("id", SPECS[self._table.name].kinds["id"], self._table.declared["id"])
         statement = f"SELECT {read} FROM {self._table.table} WHERE id IN ({written})"  # noqa: S608 (ids)
         return self._table.query(statement)["id"].cast(pl.String).str.to_lowercase()
+
+    def sums(self, columns: Collection[str]) -> Sums | None:
+        """See `Changes`."""
+        table, engine = self._table, engine_of(self._table.flavour.grammar)
+        if engine is None:
+            return None
+        kinds = {name: SPECS[table.name].kinds[name] for name in table.stored if name in columns}
+        found = table.query(sums_query(engine, kinds, table.completed(engine.origin)))
+        self.cost.compared += sum(map(int, found["many"]))
+        return Sums.of(kinds, found.iter_rows())
 
     def rows_of(self, month: str | None) -> Iterator[pl.DataFrame]:
         """See `Changes`."""

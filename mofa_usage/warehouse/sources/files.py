@@ -4,7 +4,7 @@ What tells is the name, the size and the time of the last change, as with every 
 is a digest of these for each file; of thousands of files some share one, and are read again together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.relation import open_parquet, parquet_files
 from mofa_usage.warehouse.sources.changes import SCHEMAS, Cost, Page, Position
+from mofa_usage.warehouse.sources.checksums import Sums
 from mofa_usage.warehouse.sources.frames import call_batches, digest_of, in_month, refuse_deletions
 
 __all__ = ["FileChanges"]
@@ -54,6 +55,10 @@ class FileChanges:
     def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
         """See `Changes`."""
         raise refuse_deletions(self.fingerprint)
+
+    def sums(self, columns: Collection[str]) -> Sums | None:
+        """See `Changes`."""
+        return None
 
     def rows_of(self, month: str | None) -> Iterator[pl.DataFrame]:
         """See `Changes`."""

@@ -7,7 +7,7 @@ frame that grew at its end gives its last page and what follows, and one that di
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import polars as pl
@@ -19,6 +19,7 @@ from mofa_usage.reading.open import Calls
 from mofa_usage.reading.relation import RelationCalls
 from mofa_usage.reading.selection import Selection
 from mofa_usage.warehouse.sources.changes import PAGE_ROWS, SCHEMAS, Cost, Page, Position
+from mofa_usage.warehouse.sources.checksums import Sums
 
 __all__ = ["FrameChanges", "call_batches", "digest_of", "in_columns", "in_month", "refuse_deletions"]
 
@@ -60,6 +61,10 @@ class FrameChanges:
     def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
         """See `Changes`."""
         raise refuse_deletions(self.fingerprint)
+
+    def sums(self, columns: Collection[str]) -> Sums | None:
+        """See `Changes`."""
+        return None
 
     def rows_of(self, month: str | None) -> Iterator[pl.DataFrame]:
         """See `Changes`."""

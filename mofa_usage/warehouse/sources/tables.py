@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.errors import SerializationError, UsageError
-from mofa_usage.reading.columns import NIL, CallColumn, call_column
+from mofa_usage.reading.columns import NIL, CallColumn, call_column, completion, literal
 from mofa_usage.reading.database import SqlFlavour
 from mofa_usage.reading.drivers import Reader, StoredColumn
 from mofa_usage.reading.exact import Leeway, rule_of
@@ -199,6 +199,21 @@ class StoredTable:
                 raise SerializationError(f"{name} of the row {raw['id'][row]} of {self.table} is {said!r}")
         absent = [pl.col(name).fill_null(said) for name, said in _ABSENT.items() if name in kinds]
         return rows.with_columns(*absent, pl.max_horizontal("update_time", "create_time").alias("update_time"))
+
+    def completed(self, token_source: str) -> str:
+        """All rows as SQL, with what stands in pages for missing values. `token_source` reads it from the details."""
+        kinds, names = SPECS[self.name].kinds, self.stored
+        reads = [self.flavour.read(name, kinds[name], self.declared[name]) for name in names]
+        if self.name == "calls":
+            reads.append(f"{token_source} AS token_source")
+            values = [completion(name, (*names, "token_source"), str) for name in names]
+        else:
+            said = {"update_time": "greatest(update_time, create_time)"}
+            said |= {name: f"coalesce({name}, {literal(absent)})" for name, absent in _ABSENT.items()}
+            values = [said.get(name, name) for name in names]
+        completed = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
+        rows = f"(SELECT {', '.join(reads)} FROM {self.table}) AS stored"  # noqa: S608 (names of ours)
+        return f"(SELECT {completed} FROM {rows}) AS completed"  # noqa: S608
 
     def query(self, statement: str) -> pl.DataFrame:
         """The answer to a small question, which is no row of the table."""
