@@ -144,7 +144,8 @@ def _served(server: Server, since: int, done: SyncSummary) -> float:
         return sum(one.source_seconds for one in done.tables)
     with server.log_file.open("rb") as log:
         log.seek(since)
-        durations = re.findall(rb"^\[\[unknown\]\] LOG:  duration: ([0-9.]+) ms", log.read(), re.MULTILINE)  # not the store's
+        # Of the reader, which does not say what it is, and not of the store.
+        durations = re.findall(rb"^\[\[unknown\]\] LOG:  duration: ([0-9.]+) ms", log.read(), re.MULTILINE)
     return sum(map(float, durations)) / 1000
 
 
