@@ -128,7 +128,7 @@ async def test_what_was_deleted_is_gone_and_what_retention_deleted_stays(store: 
     held = pl.concat([page.rows for page in read(changes)[0]]).select("id", "create_time")
     await store.cleanup_old_records(at(2))
     await store.delete_api_call(CALLS[4].id)
-    gone = [list(found) for found in changes.gone(iter([held.head(3), held.slice(3)]))]
+    gone = [list(found) for found in changes.gone(iter([held.head(3), held.slice(3)]), None)]
     assert [one for found in gone for one in found] == [str(CALLS[4].id)]
     assert len(gone) == 2
 
@@ -159,7 +159,7 @@ def test_a_frame_gives_again_only_its_pages_that_changed(monkeypatch: pytest.Mon
     # Killed after the second page: what is behind it comes.
     assert changed(open_changes(first, "calls"), pages[1].position) == set(first["id"][6:])
     with pytest.raises(UsageError, match="what was deleted"):
-        list(open_changes(first, "calls").gone(iter([first])))
+        list(open_changes(first, "calls").gone(iter([first]), None))
 
 
 def test_further_columns_come_along() -> None:

@@ -181,6 +181,41 @@ def test_what_retention_deletes_stays_and_what_was_an_error_goes_when_asked(path
         warehouse.sync(store, deletes="never")  # type: ignore[arg-type]
 
 
+def test_a_source_that_is_empty_by_accident_takes_nothing_along(path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number]) for number in range(40)]
+    store, warehouse = store_of(*calls), Warehouse(path)
+    asyncio.run(store.create_session(session(0)))
+    warehouse.sync(store)
+    for gone in calls[5:35]:
+        asyncio.run(store.delete_api_call(gone.id))
+    with pytest.raises(UsageError, match="30 of 40 rows of calls are gone at memory:: is it the right one, and whole"):
+        warehouse.sync(store, deletes="mirror")
+    empty = InMemoryStore()
+    assert warehouse.sync(empty, deletes="mirror", tables="calls")["calls"].deleted == 0  # which might all be too old
+    with pytest.raises(UsageError, match="1 of 1 rows of sessions are gone"):
+        warehouse.sync(empty, deletes="mirror")
+    assert held_calls(path) == expected_calls(calls)
+    done = warehouse.sync(store, deletes="mirror", most_deleted=1)
+    assert (done["calls"].deleted, done["sessions"].deleted) == (30, 0)
+
+
+def test_the_oldest_rows_go_too_from_a_moment_on(path: Path) -> None:
+    calls = [call(DAY * number, id=CALLS[number]) for number in range(20)]
+    store, warehouse = store_of(*calls), Warehouse(path)
+    for number in range(3):
+        asyncio.run(store.create_session(session(DAY * number, user_id=CALLS[number])))
+    warehouse.sync(store)
+    for gone in calls[:4]:
+        asyncio.run(store.delete_api_call(gone.id))
+    oldest = asyncio.run(store.get_user_sessions(CALLS[0]))[0]
+    asyncio.run(store.delete_session(oldest.id))  # retention does not do that
+    done = warehouse.sync(store, deletes="mirror")
+    assert (done["calls"].deleted, done["sessions"].deleted) == (0, 1)
+    done = warehouse.sync(store, deletes="mirror", kept_before=calls[2].create_time)
+    assert done["calls"].deleted == 2
+    assert held_calls(path) == expected_calls([*calls[:2], *calls[4:]])
+
+
 def test_verify_names_what_differs(path: Path) -> None:
     calls = [call(DAY * number, id=CALLS[number], total_price=Decimal(1)) for number in range(80)]
     store, warehouse = store_of(*calls), Warehouse(path)

@@ -40,6 +40,13 @@ def sync(
     mirror: Annotated[
         bool, typer.Option("--mirror-deletes", help="Remove what was deleted at the source as an error, or forgotten.")
     ] = False,
+    kept_before: Annotated[
+        str | None, typer.Option("--kept-before", metavar="MOMENT", help="With that: but for calls made before.")
+    ] = None,
+    most_deleted: Annotated[
+        float,
+        typer.Option("--most-deleted", metavar="PART", help="With that: at most so much of a table.", min=0, max=1),
+    ] = 0.5,
     full: Annotated[bool, typer.Option("--full", help="Read everything at the source again.")] = False,
     follow: Annotated[
         float | None, typer.Option("--follow", metavar="SECONDS", min=0.1, help="Go on, with such pauses.")
@@ -56,7 +63,14 @@ def sync(
     source, warehouse = existing(url), _warehouse(path, storage_option)
 
     def once() -> "SyncSummary":
-        return warehouse.sync(source, content=content, deletes="mirror" if mirror else "keep", full=full)
+        return warehouse.sync(
+            source,
+            content=content,
+            deletes="mirror" if mirror else "keep",
+            kept_before=kept_before,
+            most_deleted=most_deleted,
+            full=full,
+        )
 
     if follow is None:
         _show(once(), printed)

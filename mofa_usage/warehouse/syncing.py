@@ -10,7 +10,7 @@ older version of a row over a newer one. So a commit is refused when the positio
 sync left there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -34,6 +34,7 @@ T = TypeVar("T")
 _BATCH_ROWS = 50_000
 _DELETED_AT_ONCE = 20_000
 _ATTEMPTS = 20
+_FEW = 10  # rows that may go whatever part of a table they are, if it is not all
 _BEFORE = "month before"
 
 
@@ -74,11 +75,15 @@ class TableSyncing:
         if not self._mirror.exists:
             self._mirror.create(self._prepared(pl.DataFrame(schema=SCHEMAS[self._mirror.name])), self._told)
 
-    def mirror_deletions(self) -> None:
+    def mirror_deletions(self, kept_before: datetime | None, most: float) -> None:
         """Remove the rows that are gone at the source.
 
+        Args:
+            kept_before: see `Changes.gone`.
+            most: no more than this part of the table.
+
         Raises:
-            UsageError: it does not say what is gone, or other sources' rows are there, too.
+            UsageError: the source does not say what is gone, or it is too much, or other sources' rows are there, too.
         """
         others = sorted(self._mirror.positions().keys() - {self._source})
         if others:
@@ -86,7 +91,21 @@ class TableSyncing:
                 f'deletes="mirror" would delete the rows of other sources from {self._mirror.name}: it also has those '
                 f"of {', '.join(others)}"
             )
-        gone = [ids for ids in self._changes.gone(self._finder.everything()) if ids.len()]
+        held = 0
+
+        def counted() -> Iterator[pl.DataFrame]:
+            nonlocal held
+            for rows in self._finder.everything():
+                held += rows.height
+                yield rows
+
+        gone = [ids for ids in self._changes.gone(counted(), kept_before) if ids.len()]
+        number = sum(ids.len() for ids in gone)
+        if number == held > most * held or number > max(most * held, _FEW):
+            raise UsageError(
+                f"{number:,} of {held:,} rows of {self._mirror.name} are gone at {self._source}: is it the right one, "
+                "and whole? If they are to go, say so with most_deleted=1"
+            )
         for ids in pl.concat(gone).unique().sort().to_frame("id").iter_slices(_DELETED_AT_ONCE) if gone else ():
             self._deleted += self._insist(partial(self._delete, ids["id"]))
 

@@ -80,6 +80,8 @@ class Warehouse:
         tables: Sequence[TableName] | TableName | None = None,
         content: bool = False,
         deletes: Deletes = "keep",
+        kept_before: Moment | None = None,
+        most_deleted: float = 0.5,
         full: bool = False,
         wait: float = 60.0,
         progress: bool | None = None,
@@ -97,16 +99,22 @@ class Warehouse:
             deletes: "mirror" removes rows that were deleted at the source as errors, or because a user is forgotten.
                 Databases and stores can be asked, and only where the warehouse has one source. Earlier versions still
                 have the rows until `vacuum` has removed their files.
+            kept_before: With "mirror": calls and messages made before this moment stay, for retention deletes them at
+                the source. By default that is when the oldest was made that the source still has.
+            most_deleted: With "mirror": what part of a table may go in one sync; more is refused, for a source that is
+                the wrong one, or empty by accident, looks just like that.
             full: Read everything at the source again, also what its position says has not changed.
             wait: So many seconds for another sync of this warehouse on this machine.
             progress: As for `load_usage`.
 
         Raises:
-            UsageError: another sync is under way, the source lacks a table, a newer program made the warehouse.
+            UsageError: another sync is under way, the source lacks a table, a newer program made the warehouse, or more
+                would go than may.
             PersistenceError: the source cannot be read; what came before is kept.
         """
         if deletes not in ("keep", "mirror"):
             raise UsageError(f"deletes is {deletes!r}; it is 'keep' or 'mirror'")
+        cut = None if kept_before is None else instant(kept_before, zone("UTC"), "kept_before")
         begun = perf_counter()
         done: list[TableSync] = []
         fingerprint, run = "", uuid4().hex
@@ -122,7 +130,7 @@ class Warehouse:
                     syncing = TableSyncing(mirror, Finder(mirror, scratch), changes, run)
                     syncing.pull(full=full or new_column, advance=advance)
                     if deletes == "mirror":
-                        syncing.mirror_deletions()
+                        syncing.mirror_deletions(cut, most_deleted)
                     done.append(syncing.summary())
                     if done[-1].changed:
                         tidied(mirror)

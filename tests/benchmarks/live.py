@@ -76,6 +76,8 @@ def fill_server(url: str, rows: int) -> None:
             engine: Any = store.engine  # type: ignore[attr-defined]
             if store.backend_name != "postgres":
                 await fill(url, rows)
+                async with engine.begin() as connection:  # as if they had been saved when they were made
+                    await connection.exec_driver_sql(f"UPDATE {_TABLE} SET saved_position = create_time")
                 return
             async with engine.begin() as connection:
                 found = await connection.exec_driver_sql(

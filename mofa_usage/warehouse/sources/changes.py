@@ -26,7 +26,7 @@ from mofa_usage.reading.columns import CALL_COLUMNS, TIME
 from mofa_usage.schema import AGENT, CHAT_SESSION, LLM_MESSAGE, PROVIDER, Kind, TableSpec
 from mofa_usage.warehouse.sources.checksums import Sums
 
-__all__ = ["CONTENT", "PAGE_ROWS", "SCHEMAS", "TABLES", "Changes", "Cost", "Page", "Position", "TableName"]
+__all__ = ["CONTENT", "PAGE_ROWS", "RETAINED", "SCHEMAS", "TABLES", "Changes", "Cost", "Page", "Position", "TableName"]
 
 TableName = Literal["calls", "messages", "sessions", "agents", "providers"]
 TABLES: tuple[TableName, ...] = get_args(TableName)
@@ -71,6 +71,9 @@ Messages have `content` (JSON text) as their last column where it was asked for.
 
 CONTENT = {"content": pl.String()}
 """The column that messages have where their content was asked for."""
+
+RETAINED: Collection[TableName] = ("calls", "messages")
+"""The tables of which retention deletes the oldest rows."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +153,17 @@ class Changes(Protocol):
         """
         ...
 
-    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+    def gone(self, held: Iterator[pl.DataFrame], kept_before: datetime | None) -> Iterator[pl.Series]:
         """Which rows are no longer at the source although retention has not deleted them: those that somebody deleted
-        as errors, and those of users who were forgotten. Rows that are older than all that the source still has are
-        taken for old ones whose time had come, and stay.
+        as errors, and those of users who were forgotten.
+
+        Retention deletes calls and messages, the oldest first, and so those of them stay that were made before a
+        moment. Sessions, agents and providers it never deletes.
 
         Args:
             held: `id` (text) and `create_time` of rows that came from this source, some ten thousand at a time.
+            kept_before: that moment; None for when the oldest row was made that the source still has, before which
+                nobody can tell an error from a row whose time had come.
 
         Returns:
             For each of these frames the ids that are gone.

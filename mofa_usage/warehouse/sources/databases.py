@@ -10,9 +10,9 @@ from mofa_usage.reading.columns import literal
 from mofa_usage.reading.open import database_of
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import MEMORY_PATH, parse_url
-from mofa_usage.warehouse.sources.changes import TableName
+from mofa_usage.warehouse.sources.changes import RETAINED, TableName
 from mofa_usage.warehouse.sources.checksums import Sums, engine_of, sums_query
-from mofa_usage.warehouse.sources.frames import FrameChanges
+from mofa_usage.warehouse.sources.frames import FrameChanges, made_since
 from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
 
 __all__ = ["POSITION", "DatabaseChanges", "fingerprint_of", "stored_tables"]
@@ -54,14 +54,16 @@ class DatabaseChanges(FrameChanges):
     def _nothing(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self._table.schema)
 
-    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+    def gone(self, held: Iterator[pl.DataFrame], kept_before: datetime | None) -> Iterator[pl.Series]:
         """See `Changes`."""
-        table = self._table.table
-        oldest = f"WHERE create_time = (SELECT min(create_time) FROM {table}) LIMIT 1"  # noqa: S608 (a name of ours)
-        since = pl.concat(self._table.read([self._table.select(oldest)]))["create_time"].min()
+        if kept_before is None:
+            table = self._table.table
+            oldest = f"WHERE create_time = (SELECT min(create_time) FROM {table}) LIMIT 1"  # noqa: S608 (a name of ours)
+            kept_before = pl.concat(self._table.read([self._table.select(oldest)]))["create_time"].min()  # type: ignore[assignment]
         for rows in held:
-            is_asked = pl.col("id").str.contains(_UUID)  # others no table of ours holds
-            asked = rows.filter(is_asked, pl.col("create_time") >= pl.lit(since, dtype=rows.schema["create_time"]))
+            asked = rows.filter(pl.col("id").str.contains(_UUID))  # others no table of ours holds
+            if self._table.name in RETAINED:
+                asked = asked.filter(made_since(kept_before))
             there = [self._there(part["id"]) for part in asked.iter_slices(_ASKED)]
             found = pl.concat(there) if there else pl.Series(dtype=pl.String)
             yield asked["id"].filter(asked["id"].is_in(found.implode()).not_())

@@ -5,6 +5,7 @@ is a digest of these for each file; of thousands of files some share one, and ar
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -52,7 +53,7 @@ class FileChanges:
     def _rows(self, file: Path) -> Iterator[pl.DataFrame]:
         return self.cost.counted(call_batches(open_parquet(file, threads=1), str(file)))
 
-    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+    def gone(self, held: Iterator[pl.DataFrame], kept_before: datetime | None) -> Iterator[pl.Series]:
         """See `Changes`."""
         raise refuse_deletions(self.fingerprint)
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from datetime import datetime
 
 import polars as pl
 from typing_extensions import Buffer
@@ -21,7 +22,7 @@ from mofa_usage.reading.selection import Selection
 from mofa_usage.warehouse.sources.changes import PAGE_ROWS, SCHEMAS, Cost, Page, Position
 from mofa_usage.warehouse.sources.checksums import Sums
 
-__all__ = ["FrameChanges", "call_batches", "digest_of", "in_columns", "in_month", "refuse_deletions"]
+__all__ = ["FrameChanges", "call_batches", "digest_of", "in_columns", "in_month", "made_since", "refuse_deletions"]
 
 _EVERYTHING = Selection(columns=None, equal={}, start=None, end=None, details=True)
 _MOST = 4_000  # digests, some 60 kB: what is behind their pages is read again each time
@@ -58,7 +59,7 @@ class FrameChanges:
     def _position(self, digests: list[str]) -> Position:
         return {"by": _version(), "pages": digests}
 
-    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+    def gone(self, held: Iterator[pl.DataFrame], kept_before: datetime | None) -> Iterator[pl.Series]:
         """See `Changes`."""
         raise refuse_deletions(self.fingerprint)
 
@@ -70,6 +71,11 @@ class FrameChanges:
         """See `Changes`."""
         for rows in self._read():
             yield rows if month is None else rows.filter(in_month(month))
+
+
+def made_since(moment: datetime | None) -> pl.Expr:
+    """Whether a row was made at a moment or later; none was, where there is no such moment."""
+    return pl.lit(False) if moment is None else (pl.col("create_time") >= moment).fill_null(False)
 
 
 def in_month(month: str) -> pl.Expr:

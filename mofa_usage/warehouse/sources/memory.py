@@ -1,6 +1,7 @@
 """The store in memory, read as a whole each time: see `frames`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -9,8 +10,8 @@ from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.records import Record
 from mofa_usage.schema import Kind, write_json
 from mofa_usage.stores.memory import InMemoryStore
-from mofa_usage.warehouse.sources.changes import CONTENT, PAGE_ROWS, SCHEMAS, TableName
-from mofa_usage.warehouse.sources.frames import FrameChanges, call_batches
+from mofa_usage.warehouse.sources.changes import CONTENT, PAGE_ROWS, RETAINED, SCHEMAS, TableName
+from mofa_usage.warehouse.sources.frames import FrameChanges, call_batches, made_since
 from mofa_usage.warehouse.sources.tables import SPECS
 
 __all__ = ["MemoryChanges"]
@@ -42,14 +43,15 @@ class MemoryChanges(FrameChanges):
         )
         return iter(frame.iter_slices(PAGE_ROWS))
 
-    def gone(self, held: Iterator[pl.DataFrame]) -> Iterator[pl.Series]:
+    def gone(self, held: Iterator[pl.DataFrame], kept_before: datetime | None) -> Iterator[pl.Series]:
         """See `Changes`."""
         records = self._records()
-        oldest = min((record.create_time for record in records), default=None)
+        if kept_before is None:
+            kept_before = min((record.create_time for record in records), default=None)
         there = pl.Series([str(record.id) for record in records], dtype=pl.String)
         for rows in held:
-            younger = rows.filter(pl.col("create_time") >= pl.lit(oldest, dtype=rows.schema["create_time"]))
-            yield younger["id"].filter(younger["id"].is_in(there.implode()).not_())
+            asked = rows.filter(made_since(kept_before)) if self._table in RETAINED else rows
+            yield asked["id"].filter(asked["id"].is_in(there.implode()).not_())
 
 
 def _value(value: Any, kind: Kind) -> Any:
