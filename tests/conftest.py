@@ -223,8 +223,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes `-n auto` means. Benchmarks run alone: they would slow each other."""
-    return 0 if config.getoption("benchmark_enable") else min(os.cpu_count() or 1, MOST_PROCESSES)
+    """How many processes `-n auto` means: one more than cores, since a fifth of the time a test waits for a server, a
+    lock or a process that ends. Benchmarks run alone: they would slow each other.
+    """
+    return 0 if config.getoption("benchmark_enable") else min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -235,6 +237,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[PROOF] = "1"  # before any test module is imported, and for the processes of pytest-xdist
     if config.getoption("--spark") and not spark.is_installed():
         raise pytest.UsageError("--spark needs pyspark: pip install -e '.[all,test,spark]'")
+    # Images of containers forbid to keep what was compiled: then each of the hundreds of processes that tests start
+    # compiles the whole package again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
 
 

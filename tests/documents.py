@@ -3,7 +3,9 @@
 - `python`: executed; the blocks of one page share their names. A block may `await` at its top level, as in a notebook;
   one with `>>>` is run as a session whose output must match.
 - `console`: the lines after `$ ` are run by one shell per block (`> ` and a backslash continue a line). Other lines are
-  output that must come in this order, among other lines; `...` in them stands for anything.
+  output that must come in this order, among other lines; `...` in them stands for anything. A block of which a shell
+  would only split the words of `mofa-usage` runs without one, in this process: starting another takes longer than most
+  commands. README's blocks have a shell and processes, and so have all with pipes, variables or other programs.
 - `bash`: a script, run as it stands.
 - `sql`: run by the administrator of the page's database server.
 - `toml`, `json`, `ini`: read by a parser.
@@ -21,12 +23,14 @@ import asyncio
 import configparser
 import doctest
 import inspect
+import io
 import json
 import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +118,8 @@ class Page:
         environment: of the commands.
         run_sql: runs an `sql` block; None where the page has no database server.
         ready: what is run in place of a command, by the command as pages write it.
+        program: runs `mofa-usage` with the given words in this process, in the environment that it has, and returns the
+            exit code; None where a shell is to start it.
     """
 
     def __init__(
@@ -122,9 +128,10 @@ class Page:
         environment: Mapping[str, str],
         run_sql: Callable[[str], object] | None = None,
         ready: Mapping[str, str] | None = None,
+        program: Callable[[Sequence[str]], int] | None = None,
     ) -> None:
         self._folder, self._environment, self._run_sql = folder, dict(environment), run_sql
-        self._ready = ready or {}
+        self._ready, self._program = ready or {}, program
         self._names: dict[str, Any] = {"__name__": "__main__"}
 
     def read(self, path: Path) -> int:
@@ -139,7 +146,9 @@ class Page:
         kinds: dict[str, Callable[[], object]] = {
             "python": lambda: run_python(block, self._names, runner),
             "console": lambda: self._run_console(block),
-            "bash": lambda: self._shell("\n".join(_checked(line) for line in _whole_lines(block.code.splitlines()))),
+            "bash": lambda: self._shell(
+                "\n".join(self._checked(line) for line in _whole_lines(block.code.splitlines()))
+            ),
             "sql": lambda: self._sql(block.code),
             "toml": lambda: tomllib.loads(block.code),
             "json": lambda: json.loads(block.code),
@@ -160,8 +169,27 @@ class Page:
 
     def _run_console(self, block: Block) -> None:
         commands, shown = _transcript(block)
-        printed = self._shell("\n".join(self._ready.get(command) or _checked(command) for command in commands))
+        steps = [self._ready.get(command) or self._checked(command) for command in commands]
+        ways = [self._shell if command in self._ready else self._call for command in commands]
+        planned = list(zip(ways, steps, strict=True))
+        if self._program is not None and all(way == self._shell or _is_plain(step) for way, step in planned):
+            printed = "".join(way(step) for way, step in planned)
+        else:
+            printed = self._shell("\n".join(steps))
         _compare(shown, printed)
+
+    def _checked(self, line: str) -> str:
+        """What to run for a line of shell: itself, or what remains of it once its set-up commands are checked."""
+        return " && ".join(self._ready.get(command) or _checked_command(command) for command in line.split(" && "))
+
+    def _call(self, command: str) -> str:
+        """What the program prints, run in this process."""
+        assert self._program is not None
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed):
+            code = self._program(shlex.split(command)[1:])
+        if code != 0:
+            raise DocumentError(f"{command}\nended with {code}:\n{printed.getvalue()}")
+        return printed.getvalue()
 
     def _shell(self, script: str) -> str:
         """What a shell prints that runs the script and stops at the first error."""
@@ -179,6 +207,12 @@ class Page:
         if done.returncode != 0:
             raise DocumentError(f"{script}\nended with {done.returncode}:\n{done.stdout}")
         return done.stdout
+
+
+def _is_plain(command: str) -> bool:
+    """Whether it is one of `mofa-usage` and a shell would do nothing with it but split it into words."""
+    unquoted = re.sub(r"""'[^']*'|"[^"$`\\]*\"""", "", command)
+    return command.startswith("mofa-usage ") and not re.search(r"[|&;<>$`~*?!(){}\[\]#\\\n\"']", unquoted)
 
 
 def _whole_lines(lines: list[str]) -> list[str]:
@@ -212,11 +246,6 @@ def _compare(shown: list[str], printed: str) -> None:
         pattern = re.compile(".*".join(words))
         if wanted.strip() != "..." and not any(pattern.fullmatch(" ".join(line.split())) for line in lines):
             raise DocumentError(f"the page shows {wanted!r}, which was not printed (in this order):\n{printed}")
-
-
-def _checked(line: str) -> str:
-    """What to run for a line of shell: the line itself, or what remains of it once its set-up commands are checked."""
-    return " && ".join(_checked_command(command) for command in line.split(" && "))
 
 
 def _checked_command(command: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,22 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """What a module consists of."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All of it, also what is inside of functions."""
+    return tuple(ast.walk(tree_of(path)))
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """Full names of what a module imports, wherever in it: `from a import b` gives `a.b`."""
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -118,7 +131,7 @@ def used_units(path: Path) -> set[str]:
 
 def functions_of(path: Path) -> Iterator[tuple[str, int]]:
     """Name and length in lines of each function. The docstring does not count: prose is welcome there."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
@@ -199,7 +212,7 @@ def test_a_module_is_read_in_one_sitting(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_module_says_what_it_is_about(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree_of(path))
 
 
 def test_functions_fit_on_a_screen() -> None:
@@ -301,7 +314,7 @@ def test_the_version_is_said_once() -> None:
 def test_what_belongs_to_the_whole_process_is_left_alone(path: Path) -> None:
     """The environment and the working directory are read by all threads, C code among them: nobody changes them."""
     changed = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         match node:
             case ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Store() | ast.Del()):
                 changed.append(ast.unparse(node))
@@ -319,7 +332,7 @@ def test_what_belongs_to_the_whole_process_is_left_alone(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_what_is_joined_to_rows_leaves_them_in_their_order(path: Path) -> None:
     """Polars promises an order only where it is asked for one."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert given.get("how") != "'left'" or "maintain_order" in given, ast.unparse(node)

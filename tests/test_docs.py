@@ -19,7 +19,7 @@ import pytest
 from opentelemetry import trace
 
 import mofa_usage
-from mofa_usage import demo
+from mofa_usage import cli, demo
 from tests import bills, logs, spark
 from tests.documents import Block, DocumentError, Page, blocks, run_python
 from tests.pictures import PICTURES
@@ -42,8 +42,15 @@ BILLS = "completeness.md"
 # Pages whose clients of SDKs find the tests' server of models.
 TRACES = "opentelemetry.md"
 ASKS_MODELS = {"README.md", "agents.md", TRACES, "sdks.md", *more.PAGES}
-# The demo of pages that begin with it; README runs the command itself, and so does `tests/cli/test_demo_command.py`.
-DEMO, DEMO_CALLS = "mofa-usage demo --dir demo", 5_000
+# The demos that pages begin with, by their commands; `tests/cli/test_demo_command.py` and README run such.
+DEMOS: dict[str, dict[str, Any]] = {
+    "mofa-usage demo --dir demo": {"calls": 5_000},
+    "mofa-usage demo --dir demo --calls 3000 --days 14": {"calls": 3_000, "days": 14},
+    "mofa-usage demo --dir demo --calls 3000 --days 14 --end 2026-06-01": {
+        **{"calls": 3_000, "days": 14},
+        "end": datetime(2026, 6, 1, tzinfo=UTC),
+    },
+}
 
 
 @pytest.fixture
@@ -59,16 +66,21 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a demo with fewer calls, which all pages read: making it takes longer than most of them."""
-    folder = tmp_path_factory.mktemp("demo")
-    asyncio.run(write_demo(f"sqlite:{folder}/usage.db"))
-    return folder
+def demos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Commands to run in place of others. Most bring the database of a demo: making one, with a report, takes longer
+    than most pages. Where a page does not say how many calls, there are fewer.
+    """
+    ready = {".venv/bin/mofa-usage demo": "mofa-usage demo --calls 5000"}
+    for command, options in DEMOS.items():
+        folder = tmp_path_factory.mktemp("demo")
+        asyncio.run(write_demo(f"sqlite:{folder}/usage.db", options))
+        ready[command] = f"cp -r {folder} demo && ls demo/*"
+    return ready
 
 
-async def write_demo(url: str) -> None:
+async def write_demo(url: str, options: dict[str, Any]) -> None:
     async with mofa_usage.connect(url) as store:
-        await demo.write_usage(store, demo.generate_usage(calls=DEMO_CALLS))
+        await demo.write_usage(store, demo.generate_usage(**options))
 
 
 @pytest.fixture
@@ -100,7 +112,7 @@ def page_id(path: Path) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm")
 @pytest.mark.parametrize("path", PAGES, ids=page_id)
 def test_every_block_of_a_page_runs(
-    path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_folder: Path
+    path: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demos: dict[str, str]
 ) -> None:
     """The page of a server runs with DATABASE_URL set to an empty database of such a server."""
     with ExitStack() as stack:
@@ -118,8 +130,8 @@ def test_every_block_of_a_page_runs(
             asyncio.run(bills.lay_out(tmp_path))
         if path.name == TRACES:
             stack.enter_context(a_tracer_provider_of_its_own(monkeypatch))
-        ready = {DEMO: f"cp -r {demo_folder} demo && ls demo/*"}
-        page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None, ready)
+        program = None if path.name == "README.md" else cli.run
+        page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None, demos, program)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
 
 
@@ -314,6 +326,27 @@ def test_set_up_commands_are_checked_and_not_run_again(page: Page, tmp_path: Pat
         "$ .venv/bin/pip wheel --no-deps -w dist .\n$ .venv/bin/mofa-usage --version\n...0...\n```\n"
     )
     assert page.read(write(tmp_path, text)) == 1
+
+
+def test_commands_of_which_a_shell_would_only_split_the_words_need_none(tmp_path: Path) -> None:
+    called: list[Any] = []
+
+    def program(words: Any) -> int:
+        called.append(words)
+        sys.stdout.write("called\n")
+        return len(words) - 3
+
+    commands = "$ mofa-usage a 'b c' \"d\"\ncalled\n$ .venv/bin/mofa-usage 1 \\\n  2 3\n"
+    read = Page(tmp_path, os.environ, ready={"$": "false"}, program=program).read
+    assert read(write(tmp_path, f"```console\n{commands}```\n")) == 1
+    assert called == [["a", "b c", "d"], ["1", "2", "3"]]
+    for other in ("mofa-usage --nonsense | cat", "mofa-usage $nonsense", "true"):
+        page = write(tmp_path, f"```console\n{commands}$ {other}\n```\n")
+        with pytest.raises(DocumentError, match="ended with"):
+            read(page)
+    assert len(called) == 2
+    with pytest.raises(DocumentError, match="ended with 1"):
+        read(write(tmp_path, "```console\n$ mofa-usage 1 2 3 4\n```\n"))
 
 
 def test_a_command_may_be_ready(tmp_path: Path) -> None:

@@ -204,20 +204,24 @@ def name_rows(groups: Sequence[Sequence[Group]], texts: Sequence[Sequence[str]])
 
 def label(figure: go.Figure, number: int, groups: Sequence[Group], texts: Sequence[str]) -> None:
     """Write above each bar its name, and where it ends its value."""
-    suffix = "" if number == 1 else str(number)
-    for position, (group, text) in enumerate(zip(groups, texts, strict=True)):
-        for words, place, side in ((f"<b>{group.short}</b>", 0, "left"), (text, 1, "right")):
-            figure.add_annotation(
-                text=words,
-                x=place,
-                xref=f"x{suffix} domain",
-                xanchor=side,
-                y=position - BAR / 2,
-                yref=f"y{suffix}",
-                yanchor="bottom",
-                borderpad=0,
-                align=side,
-            )
+    axis = "" if number == 1 else str(number)
+    written = [
+        {
+            "text": words,
+            "x": place,
+            "xref": f"x{axis} domain",
+            "xanchor": side,
+            "y": position - BAR / 2,
+            "yref": f"y{axis}",
+            "yanchor": "bottom",
+            "borderpad": 0,
+            "align": side,
+        }
+        for position, (group, text) in enumerate(zip(groups, texts, strict=True))
+        for words, place, side in ((f"<b>{group.short}</b>", 0, "left"), (text, 1, "right"))
+    ]
+    # Plotly makes all annotations anew whenever one is added.
+    figure.layout.annotations = (*figure.layout.annotations, *written)
 
 
 def cut(

@@ -24,7 +24,7 @@ def test_waste_counts_right(demo: tuple[Shell, str]) -> None:
 
 def test_no_calls_are_explained(demo: tuple[Shell, str]) -> None:
     shell, _ = demo
-    done = shell.run("waste", "--url", "sqlite:try/usage.db", "--model", "gpt-41", "--csv")
+    done = shell.call("waste", "--url", "sqlite:try/usage.db", "--model", "gpt-41", "--csv")
     assert (done.returncode, done.stdout) == (1, "model_name,waste\n")
     assert "no calls of model 'gpt-41'" in done.stderr
 

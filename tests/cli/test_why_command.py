@@ -50,7 +50,7 @@ def test_why_compares_a_week_with_the_one_before(demo: tuple[Shell, str]) -> Non
 )
 def test_what_is_asked_wrongly_is_said(demo: tuple[Shell, str], options: tuple[str, ...], said: str) -> None:
     shell, _ = demo
-    done = shell.run("why", "--url", "sqlite:try/usage.db", *options)
+    done = shell.call("why", "--url", "sqlite:try/usage.db", *options)
     assert done.returncode == 2
     assert said in done.stderr
 
