@@ -1,16 +1,21 @@
-"""Every notebook runs from top to bottom in a new kernel: as it is, on a database, and on one without calls."""
+"""Every notebook runs from top to bottom: as it is, in a new kernel; on a database, and on one without calls, in one
+that has run others, since a kernel takes longer to start than most notebooks to run.
+"""
 
 import ast
 import asyncio
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 import pytest
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError
 
@@ -19,12 +24,14 @@ from mofa_usage.demo.sample import sample_path
 from mofa_usage.importing import import_calls
 from mofa_usage.records import UsageStatistics
 from mofa_usage.stores import connect
+from tests.proofs import trials
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 RECORDING = "03_record_an_agent"
 ANALYSES = [name for name in NOTEBOOKS if name != RECORDING]
-WHOLE = "01_overview"  # with all made-up calls; of the others fewer, since making them takes most of their time
+# In a proof one runs with all made-up calls; else there are fewer, since making them takes most of the time.
+WHOLE = trials(0, 1) and "01_overview"
 MADE_UP, FEWER = "generate_usage(end=", "generate_usage(calls=5_000, end="
 PLACE = r'\)\("mofa-usage-\w+", '
 PARAMETERS = {
@@ -71,11 +78,41 @@ def executed(path: Path, folder: Path) -> Any:
 
     Once, on a busy machine, a kernel never said that a cell was done; whoever loses the answer asks a new kernel.
     """
-    resources = {"metadata": {"path": str(folder)}}
     try:
-        NotebookClient(notebook := read(path), timeout=110, kernel_name="python3", resources=resources).execute()
+        client(notebook := read(path), folder).execute()
     except CellTimeoutError:
-        NotebookClient(notebook := read(path), timeout=110, kernel_name="python3", resources=resources).execute()
+        client(notebook := read(path), folder).execute()
+    return notebook
+
+
+def client(notebook: Any, folder: Path, **options: Any) -> NotebookClient:
+    resources = {"metadata": {"path": str(folder)}}
+    return NotebookClient(notebook, timeout=110, kernel_name="python3", resources=resources, **options)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[AsyncKernelManager]:
+    """A kernel that the first who runs something in it starts."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    yield manager
+    if manager.has_kernel:
+        run_sync(manager.shutdown_kernel)(now=True)
+
+
+def executed_in(kernel: AsyncKernelManager, path: Path, folder: Path) -> Any:
+    """The notebook after it ran in a kernel that has forgotten the names of those before."""
+    notebook = read(path)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # type: ignore[no-untyped-call]
+    running = client(notebook, folder, km=kernel)
+    try:
+        running.execute()
+    except CellTimeoutError:
+        run_sync(kernel.shutdown_kernel)(now=True)
+        return executed(path, folder)
+    finally:
+        if running.kc is not None:
+            running.kc.stop_channels()
+    del notebook.cells[0]
     return notebook
 
 
@@ -172,12 +209,12 @@ async def make_database(url: str, *, with_calls: bool) -> None:
     # Nothing at all breaks more than few columns: each runs without calls, and those that read most of them on a trace.
     [*((name, False) for name in ANALYSES), *((name, True) for name in ("01_overview", "06_what_changed"))],
 )
-def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) -> None:
+def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path, kernel: AsyncKernelManager) -> None:
     """On real calls without prices and latencies, and without any calls, there is less to see but nothing breaks."""
     url = f"sqlite:{tmp_path / 'usage.db'}"
     asyncio.run(make_database(url, with_calls=with_calls))
     write_notebook(name, tmp_path / "mine.ipynb", url=url, tz="Europe/Berlin")
-    notebook = executed(tmp_path / "mine.ipynb", tmp_path)
+    notebook = executed_in(kernel, tmp_path / "mine.ipynb", tmp_path)
     check_outputs(notebook, told=False)
     said = card(code_cells(notebook)[1])
     assert ("8,819" in said, "code-model" in said) == (with_calls, with_calls)
@@ -186,7 +223,7 @@ def test_a_copy_runs_on_a_database(name: str, with_calls: bool, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["02_cost", "07_prices_and_waste"])
-def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
+def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path, kernel: AsyncKernelManager) -> None:
     lines = [
         f"2026-05-{day:02d}T10:00:00Z,model-{day % 3},100,{day},{cost},{currency}"
         for day in range(1, 29)
@@ -198,7 +235,7 @@ def test_a_copy_runs_on_several_currencies(name: str, tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'usage.db'}"
     asyncio.run(import_into(url, tmp_path / "calls.csv"))
     write_notebook(name, tmp_path / "mine.ipynb", url=url)
-    notebook = executed(tmp_path / "mine.ipynb", tmp_path)
+    notebook = executed_in(kernel, tmp_path / "mine.ipynb", tmp_path)
     check_outputs(notebook, told=True)
     assert any("Cost (EUR)" in text for cell in code_cells(notebook) for text in outputs(cell, "text/html"))
 
