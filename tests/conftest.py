@@ -16,10 +16,11 @@ one. `-n 0` runs them in one process, as benchmarks always do. `--proof` is expl
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -241,6 +242,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # compiles the whole package again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     config.stash[_CHOSEN] = [_backend(word.strip()) for word in config.getoption("--backends").split(",")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector need not look again and again at the million objects that modules and tests are."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

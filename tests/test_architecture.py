@@ -94,32 +94,28 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    """What a module consists of."""
-    return ast.parse(path.read_text())
+def nodes_of(path: Path) -> Iterator[ast.AST]:
+    """What a module consists of, also what is inside of functions."""
+    return ast.walk(ast.parse(path.read_text()))
 
 
 @cache
-def nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    """All of it, also what is inside of functions."""
-    return tuple(ast.walk(tree_of(path)))
-
-
-def imports_of(path: Path) -> Iterator[str]:
+def imports_of(path: Path) -> tuple[str, ...]:
     """Full names of what a module imports, wherever in it: `from a import b` gives `a.b`."""
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    found: list[str] = []
     for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             source = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            found += (f"{source}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in {"import_module", "require", "__import__"}:
-                yield str(node.args[0].value)
+                found.append(str(node.args[0].value))
+    return tuple(found)
 
 
 def used_units(path: Path) -> set[str]:
@@ -212,7 +208,7 @@ def test_a_module_is_read_in_one_sitting(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_module_says_what_it_is_about(path: Path) -> None:
-    assert ast.get_docstring(tree_of(path))
+    assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 def test_functions_fit_on_a_screen() -> None:

@@ -100,9 +100,9 @@ def kernel() -> Iterator[AsyncKernelManager]:
 
 
 def executed_in(kernel: AsyncKernelManager, path: Path, folder: Path) -> Any:
-    """The notebook after it ran in a kernel that has forgotten the names of those before."""
+    """The notebook after it ran in a kernel that has forgotten the names and the folder of those before."""
     notebook = read(path)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # type: ignore[no-untyped-call]
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {folder}"))  # type: ignore[no-untyped-call]
     running = client(notebook, folder, km=kernel)
     try:
         running.execute()
