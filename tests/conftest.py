@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -255,11 +256,26 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--proof"):
         for item in items:
             if item.get_closest_marker("proof"):
                 item.add_marker(pytest.mark.timeout(_PROOF_SECONDS))
+        items[:] = _proofs_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _proofs_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """In an order in which the share of each process begins with its part of the proofs, so that no long one is left
+    for the end, when the others have nothing more to do. pytest-xdist cuts the list into pieces of the same length.
+    """
+    proofs = [item for item in items if item.get_closest_marker("proof")]
+    others = iter([item for item in items if not item.get_closest_marker("proof")])
+    shares = [proofs[number::processes] for number in range(processes)]
+    return [
+        *chain(*([*share, *islice(others, max(0, len(items) // processes - len(share)))] for share in shares)),
+        *others,
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

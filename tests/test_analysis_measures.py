@@ -152,7 +152,7 @@ percents = st.integers(0, 100).map(str) | st.sampled_from(["99.9", "0.5", "12.34
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 200), deadline=None)
+@settings(max_examples=trials(8, 100), deadline=None)
 @given(
     rows=calls(max_size=40, currencies=["EUR", None]) | calls(max_size=40),
     by=st.sampled_from([[], ["model_name"], ["team", "status"], ["currency"]]),
@@ -174,7 +174,7 @@ def test_percentiles_by_name_are_those_of_the_values_in_between(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 200), deadline=None)
+@settings(max_examples=trials(8, 100), deadline=None)
 @given(
     units=st.lists(st.integers(0, 10**15 - 1), min_size=1, max_size=60),
     percent=st.integers(0, 1000).map(lambda tenths: tenths / 10),

@@ -63,7 +63,7 @@ def assert_measured(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 200), deadline=None)
+@settings(max_examples=trials(6, 100), deadline=None)
 @given(
     rows=calls(max_size=40),
     by=BY.filter(lambda by: not {"month", "weekday"}.issuperset(by)),
@@ -90,7 +90,7 @@ def test_the_heaviest_keep_their_names_and_the_rest_is_one_group(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 200), deadline=None)
+@settings(max_examples=trials(6, 100), deadline=None)
 @given(rows=calls(max_size=40), by=BY)
 def test_totals_are_computed_from_the_calls(rows: list[Row], by: list[str]) -> None:
     for native in frames(rows):
@@ -121,7 +121,7 @@ QUESTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 300), deadline=None)
+@settings(max_examples=trials(8, 100), deadline=None)
 @given(
     rows=calls(max_size=40, times=st.datetimes(datetime(2025, 4, 28), datetime(2025, 5, 12), timezones=st.just(UTC))),
     question=st.sampled_from(QUESTIONS),

@@ -21,6 +21,7 @@ from polars.testing import assert_frame_equal
 from mofa_usage import QueryFilter, UsageError, UsageFrame, export_parquet, load_usage, theme
 from mofa_usage.analysis import Question
 from mofa_usage.measures import MEASURES, Dimension
+from tests.proofs import trials
 
 
 @pytest.fixture
@@ -56,12 +57,14 @@ def test_sql_runs_on_the_clock_of_the_zone(usage_of: Any, kind: str) -> None:
 
 
 @KINDS
+@pytest.mark.proof
 def test_many_threads_may_ask_at_once(usage_of: Any, kind: str) -> None:
     usage = load_usage(usage_of[kind])
     answers: list[Any] = []
+    rounds = trials(3, 10)
 
     def ask() -> None:
-        for _ in range(10):
+        for _ in range(rounds):
             answers.append(usage.sql("SELECT count(*) AS n FROM calls")["n"][0])
             answers.append(usage.breakdown("model_name", "calls")["calls"].sum())
 
@@ -70,7 +73,7 @@ def test_many_threads_may_ask_at_once(usage_of: Any, kind: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [48] * 120
+    assert answers == [48] * 12 * rounds
 
 
 @KINDS

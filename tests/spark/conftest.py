@@ -36,7 +36,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     }
     os.environ.update(told)
     builder = SparkSession.builder.master("local-cluster[2,1,1024]").appName("mofa_usage")
-    for name, value in _SETTINGS.items():
+    settings = {**_SETTINGS, "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("tables"))}
+    for name, value in settings.items():
         builder = builder.config(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the version of pandas, which nothing here uses
