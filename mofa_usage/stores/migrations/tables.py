@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy.engine import Connection
 
-__all__ = ["LARGE", "columns_by_table", "index_names"]
+__all__ = ["LARGE", "columns_by_table", "id_types", "index_names"]
 
 LARGE = 2**30
 """Bytes of a table that is not read as a whole while others wait."""
@@ -25,6 +25,18 @@ _COLUMNS: Mapping[str, str] = {
     "sqlite": "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
     " WHERE tables.type = 'table' ORDER BY tables.name, columns.cid",
 }
+_MYSQL_IDS = (
+    "SELECT table_name, column_type FROM information_schema.columns WHERE table_schema = DATABASE() AND"
+    " column_name = 'id'"
+)
+_IDS: Mapping[str, str] = {
+    "postgresql": "SELECT relname, format_type(atttypid, atttypmod) FROM pg_attribute JOIN pg_class ON"
+    " pg_class.oid = attrelid WHERE relkind IN ('r', 'p') AND pg_table_is_visible(attrelid) AND attname = 'id'",
+    "mysql": _MYSQL_IDS,
+    "mariadb": _MYSQL_IDS,
+    "sqlite": "SELECT tables.name, columns.type FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
+    " WHERE tables.type = 'table' AND columns.name = 'id'",
+}
 # PostgreSQL keeps an index that it could not finish; it is not one.
 _INDEXES: Mapping[str, str] = {
     "postgresql": "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
@@ -41,6 +53,13 @@ def columns_by_table(connection: Connection) -> Mapping[str, list[str]]:
     for table, column in connection.exec_driver_sql(_COLUMNS[connection.dialect.name]):
         found.setdefault(table, []).append(column)
     return found
+
+
+def id_types(connection: Connection) -> Mapping[str, str]:
+    """What each table declares its `id` as, in lower case."""
+    return {
+        table: str(declared).lower() for table, declared in connection.exec_driver_sql(_IDS[connection.dialect.name])
+    }
 
 
 def index_names(connection: Connection) -> set[str]:

@@ -16,7 +16,7 @@ Adding it rewrites no table, on MySQL only of some versions. An index has to rea
 PostgreSQL lets nobody write: of a table of more than a gigabyte it is made only by `mofa-usage migrate`, which does it
 without a lock.
 
-The columns come to tables that we made: those that have our columns in our order and all of our indexes.
+The columns come to tables that we made: those that have our columns in our order, ids of our type, and our indexes.
 """
 
 import logging
@@ -26,7 +26,7 @@ from alembic import op
 from sqlalchemy.engine import Connection
 
 from mofa_usage.stores.migrations import tables
-from mofa_usage.stores.migrations.tables import columns_by_table, index_names
+from mofa_usage.stores.migrations.tables import columns_by_table, id_types, index_names
 
 revision = "0003"
 down_revision = "0002"
@@ -66,6 +66,7 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """Of each table: what the index on the position is called, the columns as we make them, and indexes that we make."""
 
+_ID = {"postgresql": "uuid", "mysql": "varchar(36)", "mariadb": "varchar(36)", "sqlite": "text"}
 _COLUMN = "saved_position"
 _MYSQLS = ("mysql", "mariadb")
 _MYSQL_COLUMN = f"{_COLUMN} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"
@@ -90,7 +91,7 @@ def later(connection: Connection) -> list[str]:
     dialect = connection.dialect.name
     columns, indexes = columns_by_table(connection), index_names(connection)
     statements = []
-    for table in _ours(columns, indexes):
+    for table in _ours(connection, columns, indexes):
         index = _TABLES[table][0]
         if dialect == "sqlite" or _COLUMN not in columns[table] or index in indexes:
             continue
@@ -106,7 +107,7 @@ def _missing(connection: Connection) -> Iterator[str]:
     if dialect == "postgresql" and (connection.dialect.server_version_info or ()) < (13,):
         return  # it has no such ids; `Warehouse.sync` compares
     columns, indexes = columns_by_table(connection), index_names(connection)
-    ours = list(_ours(columns, indexes))
+    ours = list(_ours(connection, columns, indexes))
     lacking = [table for table in ours if _COLUMN not in columns[table]]
     if lacking and dialect == "postgresql":
         yield "SET LOCAL lock_timeout = '5s'"  # whoever comes after us waits as long as we do
@@ -124,11 +125,13 @@ def _missing(connection: Connection) -> Iterator[str]:
             yield _index(dialect, table)
 
 
-def _ours(columns: Mapping[str, list[str]], indexes: set[str]) -> Iterator[str]:
+def _ours(connection: Connection, columns: Mapping[str, list[str]], indexes: set[str]) -> Iterator[str]:
     """The tables that we made."""
+    dialect, types = connection.dialect.name, id_types(connection)
     for table, (_, made, with_indexes) in _TABLES.items():
         ours = made.split()
-        if columns.get(table, [])[: len(ours)] == ours and set(with_indexes) <= indexes:
+        are_our_columns = columns.get(table, [])[: len(ours)] == ours and types.get(table) == _ID[dialect]
+        if are_our_columns and set(with_indexes) <= indexes:
             yield table
 
 
