@@ -452,7 +452,19 @@ def test_what_is_asked_for_wrongly_is_refused(path: Path) -> None:
             action()
     with pytest.raises(UsageError, match="has no table bills"):
         warehouse.sync(store_of(), tables="bills")  # type: ignore[arg-type]
-    Warehouse(path).sync(store_of(), tables="calls")
+    with pytest.raises(UsageError, match="there is no warehouse"):
+        warehouse.verify(store_of())
+    (path / "messages").mkdir(parents=True)
+    (path / "messages" / "of mine.txt").write_text("Hello")
+    with pytest.raises(UsageError, match="is no table of a warehouse, and holds of mine"):
+        warehouse.sync(store_of())
+    for url in (f"postgres://me:{SECRET}@db/usage", "sqlite:usage.db", f"ftp://me:{SECRET}@host/x"):
+        with pytest.raises(UsageError, match="a warehouse is a folder, or the URL of one") as refused:
+            Warehouse(url)
+        assert SECRET not in str(refused.value)
+    assert Warehouse("file:///some%20where").path == "/some where"
+    with pytest.raises(UsageError, match="has no table messages yet"):
+        warehouse.verify(store_of())
     with pytest.raises(UsageError, match="is a warehouse, whose columns are known"):
         load_usage(path, mapping={"model_name": "model"})
 
@@ -463,6 +475,20 @@ def test_a_warehouse_of_nothing_answers(path: Path) -> None:
     assert len(warehouse.usage()) == 0
     assert warehouse.usage().cost(by="model_name").is_empty()
     assert set(SCHEMAS["calls"]) <= set(pl.read_delta(str(path / "calls")).columns)
+
+
+@pytest.mark.parametrize("name", ["new user, ü", "100%#?", "[a]*'b\""])
+def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    store, warehouse = store_of(call(0, id=CALLS[0])), Warehouse(path)
+    warehouse.sync(store, tables="calls")
+    save(store, call(0, id=CALLS[0], latency_ms=5), call(1, id=CALLS[1]))
+    warehouse.sync(store, tables="calls")
+    warehouse.compact()
+    warehouse.vacuum()
+    assert load_usage(path).frame["latency_ms"].to_list() == [5, None]
+    assert warehouse.verify(store, tables="calls").equal
+    assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
 def test_a_warehouse_is_a_source_of_another(path: Path, tmp_path: Path) -> None:

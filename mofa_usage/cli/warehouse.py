@@ -152,9 +152,14 @@ def vacuum(
 
 @app.command()
 @unbundled
-def history(printed: Printed, path: Place, storage_option: StorageOption = None) -> None:
+def history(
+    printed: Printed,
+    path: Place,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", min=1, help="Only so many of each table.")] = None,
+    storage_option: StorageOption = None,
+) -> None:
     """The versions of the tables, the newest first."""
-    versions = _warehouse(path, storage_option).history()
+    versions = _warehouse(path, storage_option).history(last)
     if printed.for_programs:
         print_rows(versions.columns, versions.to_dicts(), printed)
         return

@@ -6,6 +6,7 @@ those that can hold what is asked for, so that a question about a week opens the
 """
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import literal, quoted
@@ -31,6 +33,7 @@ import polars as pl  # isort: skip
 import pyarrow.fs as pa_fs  # isort: skip
 
 __all__ = [
+    "LOG",
     "NO_VERSION",
     "SYNCED",
     "AsOf",
@@ -51,7 +54,9 @@ __all__ = [
 
 AsOf: TypeAlias = "int | datetime | None"
 """Which version: a number, the last one at a time, or the newest."""
-_LOG = "_delta_log"
+LOG = "_delta_log"
+"""The folder in a table where its versions are."""
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def is_warehouse(path: str | Path, options: StorageOptions | None = None) -> bool:
@@ -61,8 +66,8 @@ def is_warehouse(path: str | Path, options: StorageOptions | None = None) -> boo
         UsageError: the object store does not let us in.
     """
     if is_object_url(path):
-        return not str(path).endswith(".parquet") and has_folder(f"{str(path).rstrip('/')}/calls/{_LOG}", options)
-    return Path(path, "calls", _LOG).is_dir()
+        return not str(path).endswith(".parquet") and has_folder(f"{str(path).rstrip('/')}/calls/{LOG}", options)
+    return Path(path, "calls", LOG).is_dir()
 
 
 def place_of(root: str, table: str) -> str:
@@ -86,7 +91,8 @@ def delta_told(what: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.DeltaError, OSError) as error:
-        raise UsageError(f"cannot {what}: {error}") from error
+        said = " ".join(_COLOUR.sub("", str(error)).split())  # some are drawn in colours over many lines
+        raise UsageError(f"cannot {what}: {said}") from error
 
 
 def delta_table(root: str, table: str, options: StorageOptions, as_of: AsOf = None) -> "DeltaTable | None":
@@ -160,7 +166,7 @@ def filesystem(place: str, options: StorageOptions, *, local: bool) -> Any:
 
 def _commit(folder: Any, version: int) -> Mapping[str, Any] | None:
     """What the log of a table says of a version; None where it says nothing: logs are kept for 30 days."""
-    path = f"{_LOG}/{version:020}.json"
+    path = f"{LOG}/{version:020}.json"
     if not folder.get_file_info(path).is_file:
         return None
     with folder.open_input_stream(path) as stream:
@@ -200,7 +206,9 @@ def columns_version(table: "DeltaTable") -> str:
 
 
 def _uri(table: "DeltaTable") -> str:
-    return table.table_uri.removeprefix("file://").rstrip("/")
+    """Where a table is, as this machine opens it: a URL, or a path, which deltalake writes as one (`my%20usage`)."""
+    uri = table.table_uri.rstrip("/")
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
 
 
 @dataclass(frozen=True)

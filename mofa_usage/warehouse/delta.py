@@ -23,6 +23,7 @@ import polars as pl
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.delta import (
+    LOG,
     SYNCED,
     DataFile,
     StorageOptions,
@@ -43,6 +44,7 @@ from mofa_usage.warehouse.tables import MONTH
 
 require("pyarrow", extra="analysis")
 import pyarrow as pa  # noqa: E402
+import pyarrow.fs as pa_fs  # noqa: E402
 
 __all__ = ["DONE", "Change", "Conflict", "Mirror"]
 
@@ -166,9 +168,17 @@ class Mirror:
         Args:
             rows: with all their columns.
             told: which sync it is.
+
+        Raises:
+            UsageError: there are files of somebody else, which `vacuum` would remove some day, or it cannot be made.
         """
         self._precaution.take()
         what = f"make the table {self.name} of the warehouse {self._root}"
+        with delta_told(what):
+            names = {one.base_name for one in self._folder.get_file_info(pa_fs.FileSelector("", allow_not_found=True))}
+        if names and LOG not in names:
+            place = place_of(self._root, self.name)
+            raise UsageError(f"{place} is no table of a warehouse, and holds {min(names)}: take another folder")
         with delta_told(what), suppress(self._exceptions.CommitFailedError):
             self._deltalake.DeltaTable.create(
                 place_of(self._root, self.name),

@@ -155,17 +155,18 @@ class TableSyncing:
         held = self._finder.held(rows)
         new = rows.join(held, on="id", how="anti")
         changed = _differing(rows, held, only_newer=len(self._mirror.positions().keys() | {self._source}) > 1)
+        places = held.select("id", "path", pl.col(MONTH).alias(_BEFORE))
+        del held  # whole rows, beside which files are about to be written
         if new.height or changed.height or position != self._position:
             told = {**self._told, "source": self._source, "added": new.height, "updated": changed.height}
-            self._mirror.commit(self._change(new, changed, held), self._positions(position), told)
+            self._mirror.commit(self._change(new, changed, places), self._positions(position), told)
         self._position = position
         self._added += new.height
         self._updated += changed.height
         return new.height + changed.height
 
-    def _change(self, new: pl.DataFrame, changed: pl.DataFrame, held: pl.DataFrame) -> Change:
+    def _change(self, new: pl.DataFrame, changed: pl.DataFrame, places: pl.DataFrame) -> Change:
         """What a commit has to do: rows go where they were, those of another month than before to the new ones."""
-        places = held.select("id", "path", pl.col(MONTH).alias(_BEFORE))
         moving = changed.join(places, on="id", how="inner")
         moved = moving.filter(pl.col(MONTH) != pl.col(_BEFORE)).select(new.columns)
         stay = moving.filter(pl.col(MONTH) == pl.col(_BEFORE))

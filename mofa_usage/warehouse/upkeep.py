@@ -165,10 +165,10 @@ def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:
     return len(removed)
 
 
-def history_of(mirror: Mirror) -> pl.DataFrame:
-    """The versions of a table, the newest first: what was done when, and how many rows a sync changed."""
+def history_of(mirror: Mirror, last: int | None) -> pl.DataFrame:
+    """The versions of a table, or its last so many, the newest first: what was done when, and what a sync changed."""
     rows: list[dict[str, Any]] = []
-    for commit in mirror.table.history():
+    for commit in mirror.table.history(last):
         synced = commit.get(SYNCED) or {}
         rows.append(
             {

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
+from urllib.parse import unquote
 from uuid import uuid4
 
 from mofa_usage.errors import UsageError, require
@@ -27,6 +28,7 @@ from mofa_usage.reading.open import Source
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark_frames import SparkFrame
 from mofa_usage.reading.warehouse import open_warehouse
+from mofa_usage.urls import backend_of
 from mofa_usage.usage.frame import UsageFrame
 from mofa_usage.usage.held import HeldRelation
 from mofa_usage.warehouse.cluster import calls_on_spark
@@ -60,13 +62,13 @@ class Warehouse:
         storage_options: How the object store is reached, as `deltalake` takes it. They are shown nowhere.
 
     Raises:
+        UsageError: it is the URL of something else.
         MissingExtraError: the extra `warehouse` is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
         require("deltalake", extra="warehouse")
-        text = os.fspath(path)
-        self.path = str(Path(text).absolute()) if is_local(text) else text.rstrip("/")
+        self.path = _place(os.fspath(path))
         self._options = dict(storage_options or {})
         self._precaution = Precaution(self.path, self._options)
 
@@ -188,12 +190,15 @@ class Warehouse:
             progress: As for `load_usage`.
 
         Raises:
-            UsageError: the source lacks a table.
+            UsageError: there is no warehouse, or it or the source lacks a table.
             PersistenceError: the source cannot be read.
         """
+        self._mirrors()
         parts = []
         for name in table_names(tables) or tables_of(source):
             mirror = self._mirror(name)
+            if not mirror.exists:
+                raise UsageError(f"the warehouse {self.path} has no table {name} yet: sync makes it")
             has_content = not CONTENT.keys().isdisjoint(mirror.columns)
             changes = open_changes(source, name, content=name == "messages" and has_content)
             with Scratch() as scratch, progress_bar(f"Comparing {name}", None, progress) as advance:
@@ -230,14 +235,17 @@ class Warehouse:
         files = {name: number for name, (number, _) in done.items()}
         return Upkeep("removed", files, None, sum(len(mirror.files) for _, mirror in done.values()))
 
-    def history(self) -> pl.DataFrame:
+    def history(self, last: int | None = None) -> pl.DataFrame:
         """The versions of all tables, the newest first.
+
+        Args:
+            last: Only so many of each table; who syncs every few seconds has many thousands.
 
         Returns:
             table, version, time (UTC), what (`sync`, `compact`, or what another program did), source, and how many
             rows a sync added, updated and deleted. The versions of `calls` are those that `usage(as_of=...)` takes.
         """
-        versions = pl.concat([history_of(mirror) for mirror in self._mirrors()])
+        versions = pl.concat([history_of(mirror, last) for mirror in self._mirrors()])
         return versions.sort("time", "table", "version", descending=[True, False, True])
 
     def synced(self) -> pl.DataFrame:
@@ -290,6 +298,26 @@ class Warehouse:
 
     def _locked(self, wait: float) -> AbstractContextManager[Any]:
         return locked(Path(self.path), wait) if is_local(self.path) else nullcontext()
+
+
+_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss")
+
+
+def _place(text: str) -> str:
+    """The absolute path of a folder, or the URL of one in an object store.
+
+    Raises:
+        UsageError: it is the URL of something else, which may hold a password and is not shown.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() == "file":
+        return str(Path(unquote(rest)).absolute())
+    if backend_of(text) or (separator and scheme.lower() not in _SCHEMES):
+        raise UsageError(
+            f"a warehouse is a folder, or the URL of one in an object store ({', '.join(_SCHEMES)}); what begins with "
+            f"{scheme.partition(':')[0]}: is neither"
+        )
+    return text.rstrip("/") if separator else str(Path(text).absolute())
 
 
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:

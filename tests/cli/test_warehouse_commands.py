@@ -19,6 +19,7 @@ def test_a_warehouse_is_made_compared_and_looked_after(labelled: tuple[Shell, st
     rows = json.loads(shell.output("warehouse", "history", "copy", "--json"))
     assert [row["added"] for row in rows if row["table"] == "calls" and row["what"] == "sync"] == [31]
     assert "calls" in shell.output("warehouse", "history", "copy")
+    assert len(json.loads(shell.output("warehouse", "history", "copy", "--json", "--last", "1"))) == 5
     shell.output("warehouse", "compact", "copy")
     shell.output("warehouse", "vacuum", "copy", "--dry-run")
 
