@@ -143,10 +143,10 @@ class Sources(RuleBasedStateMachine):
     def mirrored(self) -> None:
         if "other" in self.synced:
             with pytest.raises(UsageError, match="would delete the rows of other sources"):
-                self.warehouse.sync(self.source, tables="calls", deletes="mirror")
+                self.warehouse.sync(self.source, tables="calls", deletes="mirror", most_deleted=1)
             self._merged("store", self.store)
         else:
-            self.warehouse.sync(self.source, tables="calls", deletes="mirror")
+            self.warehouse.sync(self.source, tables="calls", deletes="mirror", most_deleted=1)
             self._merged("store", self.store)
             oldest = min((one.create_time for one in self.store.values()), default=None)
             gone = [
