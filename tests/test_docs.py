@@ -3,12 +3,14 @@
 import ast
 import asyncio
 import doctest
+import gc
 import importlib
 import os
 import re
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -97,6 +99,13 @@ def a_tracer_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         yield
 
 
+def let_go() -> None:
+    """Collect the clients that a page has not closed, as readers need not, while what they left open is no error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def lay_out_logs(home: Path) -> None:
     """The samples of logs, where tools keep theirs or beside the page."""
     for tool in (path for path in logs.FOLDER.iterdir() if path.is_dir()):
@@ -133,6 +142,9 @@ def test_every_block_of_a_page_runs(
         program = None if path.name == "README.md" else cli.run
         page = Page(tmp_path, {**environment, **os.environ}, server.admin if server else None, demos, program)
         assert page.read(path) > 0, "a page without an example has nothing to hold it true"
+        del page
+        if path.name in ASKS_MODELS:
+            let_go()
 
 
 def pictures_on(path: Path) -> list[Path]:
