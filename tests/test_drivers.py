@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mofa_usage.analysis import Breakdown
+from mofa_usage.changes import dimensions as choosing
 from mofa_usage.changes import drivers
 from mofa_usage.changes import leaves as reading
 from mofa_usage.errors import UsageError
@@ -267,6 +268,23 @@ def test_the_usual_dimensions_are_those_that_tell_calls_apart() -> None:
     rows = [row | {"environment": "production"} for row in [*_many(40, 0), *_many(40, 31)]]
     answer = drivers(relation(polars_frame(rows)), "calls", MAY, JUNE)
     assert list(answer.roles.dimensions) == ["model_name", "labels.feature"]
+
+
+def test_a_wrong_guess_of_how_many_values_there_are_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two values an engine may see one, and of 95 a hundred and two."""
+    rows = [row | {"user_id": f"u{at % 95:02}"} for at, row in enumerate([*_many(950, 0), *_many(1900, 31)])]
+    options: dict[str, Any] = {"dimensions": ["user_id", "model_name"], "min_calls": 1}
+    wanted, usual, asked = _asked(rows, "calls", **options), _asked(rows, "calls"), choosing._asked
+
+    def guessed(keyed: Any, sql: Sequence[str]) -> tuple[Any, ...]:
+        wrong = {2: 1, 95: 102}
+        about = zip(sql, asked(keyed, sql), strict=True)
+        return tuple(wrong.get(value, value) if "approx" in one else value for one, value in about)
+
+    monkeypatch.setattr(choosing, "_asked", guessed)
+    assert_frame_equal(pl.DataFrame(_asked(rows, "calls", **options)), pl.DataFrame(wanted))
+    assert _asked(rows, "calls").columns == usual.columns
+    assert "model_name" in usual.columns
 
 
 def test_a_measure_of_ones_own() -> None:

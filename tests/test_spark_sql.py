@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 from mofa_usage.analysis.ordered import Picked, places_of, polars_picked
 from mofa_usage.analysis.spark_groups import between
 from mofa_usage.analysis.sums import in_spark
+from mofa_usage.errors import UsageError
 from mofa_usage.measures import Bound
 from mofa_usage.reading.columns import bare, call_column
 from mofa_usage.reading.exact import Leeway
+from mofa_usage.reading.relation import told
 from mofa_usage.reading.spark_frames import is_spark
 from mofa_usage.reading.spark_values import exact, moment, named, text_literal
 from mofa_usage.service.concurrency import InFlight
 from mofa_usage.service.spark_concurrency import put_together
+
+JAVA = (
+    "An error occurred while calling o3690.getResult.\n: org.apache.spark.SparkException: Exception thrown:"
+    "\n\tat org.apache.spark.util.SparkThreadUtils$.awaitResult(SparkThreadUtils.scala:53)\nCaused by: "
+    "org.apache.spark.SparkException: Job aborted: Total size is bigger than spark.driver.maxResultSize (1024.0 KiB)"
+    "\n\tat org.apache.spark.scheduler.DAGScheduler.failJobAndIndependentStages(DAGScheduler.scala:2887)\n\t... 1 more"
+)
 
 names = st.text(st.sampled_from("aA.^`;_0é \U0001f600"), max_size=8)
 
@@ -105,3 +114,31 @@ def test_periods_that_were_swept_apart_make_what_one_sweep_makes() -> None:
         now += running[-1]
     assert put_together(swept, edges) == wanted
     assert put_together([None], [0, 5]) == InFlight([0], [0])
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "said"),
+    [
+        (
+            "py4j.protocol",
+            JAVA,
+            "Spark cannot read the calls: org.apache.spark.SparkException: Job aborted: Total size is",
+        ),
+        (
+            "py4j.protocol",
+            "Answer from Java side is empty",
+            "Spark cannot read the calls: Answer from Java side is empty",
+        ),
+        (
+            "pyspark.errors.exceptions",
+            "[NO_FILE] gone\n\nJVM stacktrace:\nCaused by: x",
+            "Spark cannot read the calls: [NO",
+        ),
+    ],
+)
+def test_an_error_of_java_is_a_sentence(module: str, text: str, said: str) -> None:
+    error = type("Py4JJavaError", (Exception,), {"__module__": module})
+    with pytest.raises(UsageError) as raised, told():
+        raise error(text)
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)

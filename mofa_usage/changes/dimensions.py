@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from mofa_usage.analysis.asking import By, found
 from mofa_usage.analysis.engine import LazyCalls
-from mofa_usage.changes.leaves import keys_by
+from mofa_usage.changes.leaves import MOST_KEPT, keys_by
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import LABEL_COLUMNS, Dimension
 from mofa_usage.reading.spark_frames import is_spark
@@ -29,6 +29,9 @@ _USUAL = (
 )
 """The usual dimensions; of each line the first that tells calls apart."""
 
+_WIDE = 1.5
+"""No guess of an engine is so many times too large or too small: they are off by 5%, seldom by 10%."""
+
 _OPEN = ("labels.", "session.")
 
 _ALIKE = {"labels.agent", "labels.provider", "labels.session", "labels.user", *LABEL_COLUMNS}
@@ -45,7 +48,10 @@ class SliceOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """The dimensions that slices are made by, and about how many values each has, a missing one not counted."""
+    """The dimensions that slices are made by, and how many values each has, a missing one not counted.
+
+    It is a guess where neither of the bounds is near: the 10,000 of what is a name, and the 100 that are told apart.
+    """
 
     dimensions: tuple[Dimension, ...]
     distinct: tuple[int, ...]
@@ -89,13 +95,32 @@ def _usual(calls: LazyCalls) -> tuple[Dimension, ...]:
 
 
 def _look(dimensions: Sequence[Dimension], calls: LazyCalls, tz: str) -> tuple[list[int], list[bool]]:
-    """About how many values each dimension has, and whether it is missing from some calls."""
+    """How many values each dimension has, about, and exactly where that decides; whether it is missing from some calls.
+
+    Engines guess in different ways, and of two values a guess may see one.
+    """
     keys = keys_by(dimensions, calls, tz)
-    looks = ((f"approx_count_distinct({name})", f"count(*) > count({name})") for name in keys)
-    asked = [sql for pair in looks for sql in pair]
     keyed: Any = calls.frame.select(**keys).to_native()
+    looks = ((f"approx_count_distinct({name})", f"count(*) > count({name})") for name in keys)
+    row = _asked(keyed, [sql for pair in looks for sql in pair])
+    values, missing = list(row[::2]), list(row[1::2])
+    unsure = [place for place, about in enumerate(values) if _decides(about)]
+    if unsure:
+        exact = _asked(keyed, [f"count(DISTINCT k{place})" for place in unsure])
+        for place, number in zip(unsure, exact, strict=True):
+            values[place] = number
+    return values, missing
+
+
+def _decides(about: int) -> bool:
+    """Whether about so many values may be more or less than a bound."""
+    return about == 1 or any(bound / _WIDE < about < bound * _WIDE for bound in (MOST_KEPT, MOST_NAMES))
+
+
+def _asked(keyed: Any, sql: Sequence[str]) -> tuple[Any, ...]:
+    """One row of aggregates."""
     if is_spark(keyed):
-        (row,) = keyed.selectExpr(*asked).collect()
+        (row,) = keyed.selectExpr(*sql).collect()
     else:
-        (row,) = keyed.aggregate(", ".join(asked)).fetchall()
-    return list(row[::2]), list(row[1::2])
+        (row,) = keyed.aggregate(", ".join(sql)).fetchall()
+    return tuple(row)

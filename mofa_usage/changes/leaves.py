@@ -31,12 +31,13 @@ from mofa_usage.reading.columns import literal
 from mofa_usage.reading.spark_frames import is_spark
 from mofa_usage.zones import zone
 
-__all__ = ["MISSING", "REST", "Leaves", "Parts", "keys_by", "read_leaves"]
+__all__ = ["MISSING", "MOST_KEPT", "REST", "Leaves", "Parts", "keys_by", "read_leaves"]
 
 MOST_LEAVES = 1_000_000
 """So many leaves are held in memory at most: where there are more, fewer values of the dimensions are kept."""
 
-_KEPT = (100, 50, 25, 10)
+MOST_KEPT = 100
+_KEPT = (MOST_KEPT, 50, 25, 10)
 """So many values of a dimension are kept; fewer where there would be too many leaves."""
 
 _VIEW = "calls_with_keys"  # to SQL; there may be a table called calls

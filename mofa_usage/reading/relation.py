@@ -428,6 +428,9 @@ def as_calls(table: Any) -> pl.DataFrame:
     return frame.with_columns(pl.col(times).dt.convert_time_zone("UTC")).cast(known)  # type: ignore[arg-type]
 
 
+_CAUSE = re.compile(r"^Caused by: ", re.MULTILINE)  # of an error that Java hands over as it is
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """The errors of DuckDB, and of Spark where it is in use, as ours."""
@@ -436,8 +439,9 @@ def told() -> Iterator[None]:
     except duckdb.Error as error:
         raise UsageError(f"DuckDB cannot read the calls: {error}") from error
     except Exception as error:
-        if not type(error).__module__.startswith("pyspark.errors"):
+        if not type(error).__module__.startswith(("pyspark.errors", "py4j.")):
             raise
         ours = _REFUSAL.search(str(error))
-        said = str(error).partition("\n\nJVM stacktrace")[0].strip()
+        told_by, *causes = _CAUSE.split(str(error).partition("\n\nJVM stacktrace")[0])
+        said = (causes or [told_by])[-1].partition("\n\tat ")[0].strip()
         raise UsageError(ours[1] if ours else f"Spark cannot read the calls: {said}") from error

@@ -71,11 +71,13 @@ def write_report(
         The path written.
 
     Raises:
-        UsageError: `days` is less than 1, the frame lacks a column, or the file cannot be written.
+        UsageError: `days` is less than 1, the frame lacks a column, the calls are on a cluster, or the file cannot be
+            written.
         MissingExtraError: an optional part is not installed.
     """
     if days is not None and days < 1:
         raise UsageError(f"days is {days}; there is at least one last day")
+    usage._here("write_report")
     page = _page(usage, title or "LLM usage", days)
     target = Path(path)
     # Not a file of `tempfile`: those are readable by their owner only, whatever the umask says.

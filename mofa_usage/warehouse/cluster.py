@@ -5,12 +5,16 @@ one, else Spark reads the Parquet files that are in it. The bare folder would al
 rows that were deleted since. The names of agents and providers and what the metadata of sessions says are read
 here, as `usage()` does, and joined there.
 
+Of a period only the files are read that can hold its calls. Which those are the log of the table says: their months, by
+which Delta's reader leaves them out, and the first and the last time in each, by which they are not in the list.
+
 The session needs to reach the files by the path or URL of the warehouse (`s3a://` for most), and to know how by itself:
 no setting of it is changed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -20,15 +24,23 @@ from mofa_usage.reading.columns import LABEL, NAME_COLUMNS, SESSION, bare
 from mofa_usage.reading.delta import AsOf, StorageOptions, delta_table, files_of, place_of
 from mofa_usage.reading.labels import MOST
 from mofa_usage.reading.spark_frames import SparkFrame, of_sql
-from mofa_usage.reading.spark_values import named
+from mofa_usage.reading.spark_values import moment, named
 from mofa_usage.reading.warehouse import open_warehouse
 from mofa_usage.warehouse.tables import MONTH
 
 __all__ = ["calls_on_spark"]
 
 
-def calls_on_spark(session: Any, root: str, options: StorageOptions, as_of: AsOf) -> SparkFrame:
-    """The calls of a warehouse as a frame of a Spark session, with the columns that `load_usage` knows.
+def calls_on_spark(
+    session: Any,
+    root: str,
+    options: StorageOptions,
+    as_of: AsOf,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> SparkFrame:
+    """The calls of a warehouse created in [start, end) as a frame of a Spark session, with the columns that
+    `load_usage` knows.
 
     Raises:
         UsageError: there is no warehouse, or no longer what it was then.
@@ -42,7 +54,10 @@ def calls_on_spark(session: Any, root: str, options: StorageOptions, as_of: AsOf
     place = place_of(root, "calls")
     frame = _by_delta(session, place, table.version())
     if frame is None:
-        frame = _by_files(session, place, [file.uri for file in files_of(table)], schema)
+        files = [file.uri for file in files_of(table) if file.may_hold(start, end)]
+        frame = _by_files(session, place, files, schema)
+    for condition in _conditions(start, end):
+        frame = frame.where(condition)
     columns = [name for name in frame.columns if name not in (MONTH, *snapshot.left_out)]
     if sum(name.startswith(LABEL) for name in columns) < MOST:  # all labels are columns, and need not be looked for
         columns = [name for name in columns if name != "labels"]
@@ -51,6 +66,13 @@ def calls_on_spark(session: Any, root: str, options: StorageOptions, as_of: AsOf
         session, _with_names(session, calls, snapshot.beside.agents), snapshot.beside.sessions
     )
     return told
+
+
+def _conditions(start: datetime | None, end: datetime | None) -> Iterator[str]:
+    if start is not None:
+        yield f"{MONTH} >= '{start.astimezone(UTC):%Y-%m}' AND create_time >= {moment(start)}"
+    if end is not None:
+        yield f"{MONTH} <= '{end.astimezone(UTC):%Y-%m}' AND create_time < {moment(end)}"
 
 
 def _by_delta(session: Any, place: str, version: int) -> Any:

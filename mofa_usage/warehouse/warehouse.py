@@ -155,7 +155,15 @@ class Warehouse:
         selection = Selection(columns=None, equal={}, start=None, end=None)
         return UsageFrame(HeldRelation(open_warehouse(self.path, self._options, _version(as_of, tz)), selection), tz=tz)
 
-    def spark(self, session: Any, as_of: Moment | int | None = None) -> SparkFrame:
+    def spark(
+        self,
+        session: Any,
+        as_of: Moment | int | None = None,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+    ) -> SparkFrame:
         """The calls as a frame of a Spark session, for `load_usage`, or for SQL of Spark.
 
         `load_usage(warehouse.spark(session), tz="Europe/Berlin")` answers breakdowns, explanations and service levels
@@ -165,13 +173,16 @@ class Warehouse:
 
         Args:
             session: A `SparkSession`.
-            as_of: As for `usage`; dates are those of UTC.
+            as_of: As for `usage`.
+            start, end: Only calls created in [start, end), of which only the files are read that can hold them.
+            tz: The zone of dates and of text without a zone.
 
         Raises:
             UsageError: there is no warehouse, or `vacuum` has removed what it was then.
             MissingExtraError: the extra `spark` is not installed.
         """
-        return calls_on_spark(session, self.path, self._options, _version(as_of, "UTC"))
+        within = Selection.of(None, start, end, tz, None)
+        return calls_on_spark(session, self.path, self._options, _version(as_of, tz), within.start, within.end)
 
     def verify(
         self,

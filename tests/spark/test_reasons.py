@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from mofa_usage.errors import UsageError
+from mofa_usage.report import write_report
 from tests.plain_analysis import Row
 from tests.spark.usages import Usages, assert_same, rows, usages
 
@@ -96,6 +97,8 @@ def test_what_needs_the_calls_here_says_so(calls: Usages, tmp_path: Path) -> Non
             getattr(calls.spark, question)()
     with pytest.raises(UsageError, match=r"^export_parquet needs the calls on this machine"):
         calls.spark.export_parquet(tmp_path / "calls.parquet")
+    with pytest.raises(UsageError, match=r"^write_report needs the calls on this machine"):
+        write_report(calls.spark, tmp_path / "report.html")
     with pytest.raises(UsageError, match=r"^SQL of DuckDB needs the calls on this machine"):
         calls.spark.sql("SELECT 1")
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -56,6 +56,19 @@ def test_time_travel(session: Any, warehouse: Warehouse) -> None:
     assert_same(usage.breakdown("model_name"), wanted.breakdown("model_name"))
     with pytest.raises(UsageError, match="there is no version 99"):
         warehouse.spark(session, as_of=99)
+
+
+def test_a_period_reads_the_files_that_can_hold_it(session: Any, warehouse: Warehouse) -> None:
+    """Its days are those of a zone; of others' files nothing is opened."""
+    wanted = warehouse.usage(tz=TZ)
+    day = wanted.summary()["last_call"].item().date()
+    months = wanted.breakdown("month", "calls")["month"]
+    calls, whole = (cast("Any", warehouse.spark(session, start=start, tz=TZ)) for start in (day, None))
+    assert 0 < len(calls.inputFiles()) < len(whole.inputFiles())
+    assert_same(load_usage(calls, tz=TZ).breakdown("hour"), wanted.between(day).breakdown("hour"))
+    before = load_usage(warehouse.spark(session, end=months[-1], tz=TZ), tz=TZ)
+    assert len(before) == len(wanted.between(end=months[-1])) > 0
+    assert len(load_usage(warehouse.spark(session, start="2000-01-01", end="2000-01-02"))) == 0
 
 
 def test_nothing_is_no_warehouse(session: Any, tmp_path: Path) -> None:
