@@ -11,6 +11,7 @@ each page of the documentation has one, and that each one is made here.
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,12 +28,13 @@ from types import MappingProxyType
 
 import polars as pl
 from playwright.sync_api import Browser
-from plotly.graph_objects import Figure
+from plotly.graph_objects import Figure, Scatter
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from mofa_usage import load_usage
+from mofa_usage.theme import template
 from mofa_usage.usage import UsageFrame
 from tests import bills, logs
 from tests.browser import open_browser
@@ -175,6 +177,19 @@ def _export(studio: Studio) -> bytes:
     )
 
 
+def _scale(studio: Studio) -> bytes:
+    """The seconds of CPU that the page's table has."""
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) \| [\d,]+ \|", (DOCS / "scale.md").read_text(), re.MULTILINE)
+    steps = [(" ".join(re.sub(r"\(.*?\)|`", "", what).split()), float(seconds)) for what, seconds in rows]
+    names, values = zip(*steps, strict=True)
+    figure = Figure(Scatter(y=names, x=values, mode="markers+text", texttemplate="%{x}", textposition="middle right"))
+    figure.update_layout(template=template("light"), title="Seconds of CPU for a million calls")
+    figure.update_xaxes(type="log", title="log scale", range=[-1.3, 2.2], ticksuffix=" s", dtick=1)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_traces(marker_size=12, cliponaxis=False)
+    return _image(figure)
+
+
 def _completeness(studio: Studio) -> bytes:
     """A week whose bills say more than was recorded."""
     folder = studio.folder / "audited"
@@ -226,6 +241,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "questions": lambda studio: _image(
             studio.usage.breakdown("day", ["cost", "cost_cumulative", "cost_rolling_7"], fill_gaps=True).draw()
         ),
+        "scale": _scale,
         "service": lambda studio: _image(
             studio.usage.service_level(latency_ms=20_000, ttft_ms=2_000, objective=0.9).level.draw()
         ),

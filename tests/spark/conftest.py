@@ -53,7 +53,7 @@ _SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.memory": "1g",
-    "spark.driver.maxResultSize": "1m",  # see test_small_results
+    "spark.driver.maxResultSize": "2m",  # see test_small_results
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.session.timeZone": ZONE,

@@ -1,4 +1,4 @@
-"""Only small results come to this machine: Spark itself stops more than a megabyte, as its setting here says."""
+"""Only small results come to this machine: Spark itself stops more than two megabytes, as its setting here says."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from mofa_usage import UsageFrame, load_usage
 from mofa_usage.errors import UsageError
 
-CALLS = 200_000  # of which one column of numbers is more than that
+CALLS = 300_000  # of which one column of numbers is more than that
 COLUMNS = {
     "id": "lpad(id, 36, '0')",
     "create_time": "timestamp_micros(1743200000000000 + id * 1000000)",  # two days, and then the clock changes
