@@ -190,6 +190,20 @@ def _scale(studio: Studio) -> bytes:
     return _image(figure)
 
 
+def _warehouse(studio: Studio) -> bytes:
+    """What came a week late is found by the second sync."""
+    late = studio.usage.frame.tail(3).with_columns(
+        pl.col("id").str.reverse(), pl.col("create_time") - timedelta(days=9), pl.col("update_time")
+    )
+    late.write_csv(studio.folder / "late.csv")
+    return studio.terminal(
+        "mofa-usage warehouse sync warehouse --url sqlite:usage.db",
+        "mofa-usage import late.csv --url sqlite:usage.db",
+        "mofa-usage warehouse sync warehouse --url sqlite:usage.db",
+        "mofa-usage warehouse verify warehouse --url sqlite:usage.db",
+    )
+
+
 def _completeness(studio: Studio) -> bytes:
     """A week whose bills say more than was recorded."""
     folder = studio.folder / "audited"
@@ -245,6 +259,7 @@ PICTURES: Mapping[str, Callable[[Studio], bytes]] = MappingProxyType(
         "service": lambda studio: _image(
             studio.usage.service_level(latency_ms=20_000, ttft_ms=2_000, objective=0.9).level.draw()
         ),
+        "warehouse": _warehouse,
         "spans": lambda studio: _image(studio.usage.success_rate(by="day").draw()),
         "spark": lambda studio: _image(studio.usage.breakdown(["weekday", "hour_of_day"], "calls").draw()),
         "sure": lambda studio: _image(

@@ -168,6 +168,8 @@ class StoredTable:
         snapshot for long.
         """
         names, place, count = list(order.texts), after, 0
+        # By the columns of the table: a bare name would be what is read of it, which no index is in order of.
+        ordered = ", ".join(f"{self.table}.{key.column}" for key in order.keys)
 
         def statements() -> Iterator[str]:
             nonlocal count
@@ -175,7 +177,7 @@ class StoredTable:
                 count = 0
                 met = [*conditions, *([] if place is None else [order.behind(place)])]
                 where = f"WHERE {' AND '.join(met)} " if met else ""
-                yield self.select(f"{where}ORDER BY {order.columns} LIMIT {_STATEMENT_ROWS}", **order.texts)
+                yield self.select(f"{where}ORDER BY {ordered} LIMIT {_STATEMENT_ROWS}", **order.texts)
                 if count < _STATEMENT_ROWS:
                     return
 
