@@ -188,6 +188,27 @@ async def test_a_large_table_gets_its_index_from_migrate_only(
     assert "idx_agent_saved" in made
 
 
+@pytest.mark.only_on("postgres")
+async def test_what_postgres_reads_has_an_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.save_api_call(call())
+    statements = []
+    select = tables.StoredTable.select
+
+    def noted(*arguments: Any, **further: str) -> str:
+        statements.append(select(*arguments, **further))
+        return statements[-1]
+
+    monkeypatch.setattr(tables.StoredTable, "select", noted)
+    changes = open_changes(store, "calls")
+    changed(changes, read(changes)[0][-1].position)
+    async with store.engine.begin() as connection:  # type: ignore[attr-defined]
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        for statement, index in zip(statements, ("idx_api_call_time", "idx_api_call_saved"), strict=True):
+            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {statement}")).scalars())
+            assert f"Index Scan using {index}" in plan
+            assert "Sort Key: (" not in plan  # of what is read
+
+
 def test_a_snapshot_is_what_postgres_says() -> None:
     seen = _Snapshot.of("10:20:10,14,15")
     assert (seen.end, seen.open, str(seen)) == (20, (10, 14, 15), "10:20:10,14,15")
