@@ -194,8 +194,8 @@ async def test_what_postgres_reads_has_an_index(store: Store, monkeypatch: pytes
     statements = []
     select = tables.StoredTable.select
 
-    def noted(*arguments: Any, **further: str) -> str:
-        statements.append(select(*arguments, **further))
+    def noted(table: tables.StoredTable, tail: str, **further: str) -> str:
+        statements.append(select(table, tail, **further))
         return statements[-1]
 
     monkeypatch.setattr(tables.StoredTable, "select", noted)
