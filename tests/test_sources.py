@@ -15,6 +15,7 @@ from mofa_usage.records import LLMApiCall, Record
 from mofa_usage.schema import write_json
 from mofa_usage.stores import Store
 from mofa_usage.warehouse.sources import SCHEMAS, TABLES, Changes, Page, TableName, frames, open_changes, tables_of
+from mofa_usage.warehouse.sources.databases import fingerprint_of
 from tests.calls import DETAILS, expected_row
 from tests.samples import SECRET, SESSION, at, call, message, provider, session
 from tests.samples import agent as an_agent
@@ -207,3 +208,17 @@ def test_thousands_of_files_share_their_digests(tmp_path: Path, monkeypatch: pyt
     assert len(pages[-1].position["files"]) == 2
     frame_of([CALLS[5]]).write_parquet(tmp_path / "4.parquet")
     assert changed(open_changes(tmp_path, "calls"), pages[-1].position) == ids([CALLS[3], CALLS[5]])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("postgres://me:secret@db/usage", "postgresql+asyncpg://you@DB:5432/usage"),
+        ("mysql://db/usage", "mysql+aiomysql://me:secret@db:3306/usage"),
+        ("sqlite:usage.db", "sqlite:./usage.db"),
+    ],
+)
+def test_a_database_is_one_source_however_its_url_is_written(first: str, second: str) -> None:
+    assert fingerprint_of(first) == fingerprint_of(second)
+    assert "secret" not in fingerprint_of(first) + fingerprint_of(second)
+    assert fingerprint_of(first) != fingerprint_of(f"{first}2")

@@ -48,7 +48,9 @@ def test_calls_that_another_source_has_too_are_there_once(object_store: ObjectSt
     assert warehouse.verify(changed).equal
 
 
-def test_a_warehouse_is_read_by_its_url(object_store: ObjectStore) -> None:
+def test_a_warehouse_is_read_by_its_url(
+    object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls, options = calls_of(50), object_store.options
     path = f"{object_store.bucket()}/some folder/ü"
     Warehouse(path, storage_options=options).sync(calls)
@@ -58,6 +60,11 @@ def test_a_warehouse_is_read_by_its_url(object_store: ObjectStore) -> None:
         load_usage(path, storage_options=options, mapping={"model_name": "model"})
     with pytest.raises(UsageError, match="no Parquet file"):
         load_usage(f"{path}/else", storage_options=options)
+    for name, value in options.items():
+        monkeypatch.setenv(name, value)
+    copy = Warehouse(tmp_path / "copy")  # a warehouse there is a source, too
+    assert copy.sync(path)["calls"].added == 50
+    assert not copy.sync(path).changed
     [synced] = Warehouse(path, storage_options=options).synced().rows()
     assert synced[1] == "calls"
     assert not [name for name in objects(object_store, path) if "probe" in name]

@@ -14,6 +14,7 @@ from typing import Any
 
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.delta import is_warehouse
+from mofa_usage.reading.object_stores import is_object_url
 from mofa_usage.reading.open import Source, database_of, is_in_memory, open_source
 from mofa_usage.reading.relation import RelationCalls
 from mofa_usage.stores.base import Store
@@ -108,8 +109,9 @@ def _is_memory(source: Any) -> bool:
 
 def _open_calls(source: Any) -> Changes:
     calls = open_source(source)
-    if isinstance(source, str | Path) and is_warehouse(source):  # of its files only some are its newest version
-        place = str(Path(source).absolute())
+    # Of a warehouse's files only some are its newest version; those of an object store are not looked at one by one.
+    if is_object_url(source) or (isinstance(source, str | Path) and is_warehouse(source)):
+        place = str(source).rstrip("/") if is_object_url(source) else str(Path(source).absolute())
         return FrameChanges(place, lambda: call_batches(open_source(source), place))
     if isinstance(source, str | Path):
         return FileChanges(source)

@@ -20,18 +20,20 @@ __all__ = ["POSITION", "DatabaseChanges", "fingerprint_of", "stored_tables"]
 POSITION = "saved_position"
 """The column in which our tables note where a row stands in the order of saves (migration 0003)."""
 
+_PORTS = {"postgres": 5432, "mysql": 3306}
 _ASKED = 5_000  # ids in a statement
 _UUID = "^[0-9A-Fa-f-]{32,36}$"
 
 
 def fingerprint_of(source: Any) -> str:
-    """Where a database is, without who asks."""
+    """Where a database is, without who asks, however its URL is written."""
     url = source.url if isinstance(source, Store) else parse_url(source).located().url  # type: ignore[attr-defined]
     backend = parse_url(url).backend
     if backend == "sqlite":
         return f"sqlite:{url.database or MEMORY_PATH}"
     place = url.host or url.query.get("host") or url.query.get("unix_socket") or url.query.get("socket") or ""
-    return f"{backend}://{place}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+    port = "" if url.port in (None, _PORTS.get(backend)) else f":{url.port}"
+    return f"{backend}://{url.host.lower() if url.host else place}{port}/{url.database or ''}"
 
 
 def stored_tables(source: Any) -> tuple[TableName, ...]:
