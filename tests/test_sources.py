@@ -134,6 +134,15 @@ async def test_what_was_deleted_is_gone_and_what_retention_deleted_stays(store: 
     assert len(gone) == 2
 
 
+def test_a_database_is_the_same_whoever_asks_and_however_it_is_written() -> None:
+    same = ("postgres://me:secret@DB.example/agents", "postgresql://you@db.example:5432/agents?sslmode=require")
+    assert {fingerprint_of(url) for url in same} == {"postgres://db.example/agents"}
+    assert (
+        fingerprint_of("mysql://db:3306/a") == fingerprint_of("mariadb://db/a") != fingerprint_of("mysql://db:3307/a")
+    )
+    assert fingerprint_of("postgres://db/a") != fingerprint_of("postgres://db/A")
+
+
 # --- files and frames -----------------------------------------------------------------------------------------------
 
 
