@@ -23,6 +23,7 @@ import pymysql
 import pytest
 from sqlalchemy import make_url
 
+from mofa_usage.urls import parse_url
 from mofa_usage.warehouse.sources import Changes, open_changes, tables, windows
 from tests.proofs import trials
 from tests.samples import NOON
@@ -226,8 +227,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_nothing_is_lost_and_nothing_doubled(url: str, small: None) -> None:
-    kind = make_url(url).get_backend_name() if not url.startswith("sqlite") else "sqlite"
-    kind = {"postgresql": "postgres", "mariadb": "mysql"}.get(kind, kind)
+    kind = parse_url(url).backend
     chance = random.Random(11)
     async with AsyncExitStack() as stack:
         runs = [await stack.enter_async_context(connected(url)) for _ in range(WRITERS)]
@@ -245,3 +245,44 @@ async def test_nothing_is_lost_and_nothing_doubled(url: str, small: None) -> Non
                 await runs[0](f"DELETE FROM {TABLE}")
                 writers.deleted |= writers.committed
                 writers.committed.clear()
+
+
+async def test_nothing_is_lost_while_others_write(url: str, small: None) -> None:
+    """Writers and a sync at the same time, as fast as they can; each writer has rows of its own."""
+    kind = parse_url(url).backend
+    deleted: set[str] = set()
+
+    async def write(number: int, run: Run) -> None:
+        chance = random.Random(number)
+        writers, rows = Writers(kind, [run], chance, numbers=number * 1_000_000), set[str]()
+        for _ in range(trials(8, 250)):
+            await writers.begin(0)
+            kept, gone = set(rows), set[str]()
+            for _ in range(chance.randrange(1, 6)):
+                key = chance.choice([*sorted(kept)[-5:], str(UUID(int=chance.getrandbits(128), version=4))])
+                if key in kept and chance.random() < 0.3:
+                    await run(f"DELETE FROM {TABLE} WHERE id = '{key}'")
+                    kept.remove(key)
+                    gone.add(key)
+                elif key in kept:
+                    await run(f"UPDATE {TABLE} SET title = '{chance.random()}' WHERE id = '{key}'")
+                else:
+                    await writers._write(0, "INSERT", key)
+                    kept.add(key)
+            await asyncio.sleep(chance.choice([0, 0, 0.002, 0.02]))
+            how = chance.choice(["COMMIT", "COMMIT", "ROLLBACK"])
+            await writers.end(0, how)
+            if how == "COMMIT":
+                rows = kept
+                deleted.update(gone)
+
+    async with AsyncExitStack() as stack:
+        runs = [await stack.enter_async_context(connected(url)) for _ in range(WRITERS)]
+        mirror = Mirror(open_changes(url, "sessions"))
+        writing = asyncio.gather(*(write(number, run) for number, run in enumerate(runs)))
+        while not writing.done():
+            await asyncio.to_thread(mirror.sync)
+        await writing
+        mirror.sync()
+        mirror.check(deleted)
+        assert mirror.sync() == 0
