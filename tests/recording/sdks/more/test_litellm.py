@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import openai
@@ -65,8 +66,12 @@ async def _close_clients() -> None:
     litellm.in_memory_llm_clients_cache.flush_cache()  # type: ignore[no-untyped-call]
 
 
+@cache
 def _warm_up(server: ModelServer) -> None:
-    """In its first stream LiteLLM stops to load what it needs."""
+    """In its first stream LiteLLM stops to load what it needs.
+
+    It tells only the first listener of a kind, so that this is done once, however often other tests come between.
+    """
     server.plan()
     listener, options = _Listener(), {"api_base": f"{server.url}/v1", "api_key": KEY, "stream": True}
     litellm.callbacks = [listener]
