@@ -103,6 +103,7 @@ def test_notebooks_are_listed_with_their_titles(shell: Shell) -> None:
         "05_who_used_what",
         "06_what_changed",
         "07_prices_and_waste",
+        "08_export_and_warehouse",
     ]
     assert all(line.partition("  ")[2] for line in lines)
     assert [f"{one['name']}  {one['title']}" for one in json.loads(shell.output("notebook", "--json"))] == lines
