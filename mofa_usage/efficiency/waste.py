@@ -14,7 +14,7 @@ were tried again all the same. What a call without a price cost is unknown, not 
 is known.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -26,6 +26,7 @@ import polars as pl
 
 from mofa_usage.analysis import Breakdown, By, PeriodOptions, breakdown
 from mofa_usage.analysis.asking import Usual, asked_for
+from mofa_usage.efficiency.staging import Stage, staged
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, Dimension, MeasureColumn
 from mofa_usage.reading.columns import NIL, quoted
@@ -46,8 +47,6 @@ KIND = Dimension("waste", "Waste", "category", "Why it is waste: retried, partia
 _MEASURES = Usual(
     ("cost", "calls", "priced_calls", "coverage", "total_tokens", "token_coverage"), about=("cost",), question="waste"
 )
-
-_CALLS = '"calls to sort"'
 
 _KINDS = """
     CASE WHEN {retried} THEN 'retried'
@@ -87,15 +86,17 @@ def waste(
     """
     if "status" not in calls.columns:
         raise UsageError("the frame has no column 'status', which tells what is waste")
-    wasted: Any = calls.query("calls to sort", _statement(calls.columns))
-    answer = breakdown(wasted, [*asked_for(by, calls.columns), KIND], _MEASURES, tz=tz, start=start, end=end, top=top)
+    asked = [*asked_for(by, calls.columns), KIND]
+    with staged(calls) as stage:
+        wasted: Any = stage.run(_statement(stage))
+        answer = breakdown(wasted, asked, _MEASURES, tz=tz, start=start, end=end, top=top)
     whole = breakdown(calls, "currency", "cost", tz=tz, start=start, end=end)
     return _with_shares(answer, dict(whole.select("currency", "cost").iter_rows()))
 
 
-def _statement(columns: Collection[str]) -> str:
-    """The wasted calls with their kind, as SQL over `calls to sort`."""
-    given = set(columns)
+def _statement(stage: Stage) -> str:
+    """The wasted calls with their kind, as SQL."""
+    given = set(stage.columns)
     signs = {
         "token_source": "token_source = 'partial'",
         "error_code": "error_code = 'truncated'",
@@ -103,33 +104,37 @@ def _statement(columns: Collection[str]) -> str:
     }
     partial = " OR ".join(f"coalesce({sign}, false)" for name, sign in signs.items() if name in given) or "false"
     labelled = "retried IS NOT NULL" if "retried" in given else "false"
-    joined, retried = _retried(given, labelled)
+    joined, retried = _retried(stage, labelled)
     kinds = _KINDS.format(retried=retried, partial=partial)
     kept = f"calls.* EXCLUDE ({quoted(KIND.name)})" if KIND.name in given else "calls.*"
-    inner = f"SELECT {kept}, {kinds} AS {KIND.name} FROM {_CALLS} AS calls{joined}"  # noqa: S608 (no text of anybody)
+    inner = f"SELECT {kept}, {kinds} AS {KIND.name} FROM {stage.calls} AS calls{joined}"  # noqa: S608 (no text of anybody)
     return f"SELECT * FROM ({inner}) AS kinds WHERE {KIND.name} IS NOT NULL"  # noqa: S608
 
 
-def _retried(given: Collection[str], labelled: str) -> tuple[str, str]:
+def _retried(stage: Stage, labelled: str) -> tuple[str, str]:
     """What is joined to the calls, and the condition that tells which of them were tried again.
 
-    Only requests with an unsuccessful call that has no label are looked at, so that nothing large is grouped.
+    Only requests of several calls with an unsuccessful one that has no label are looked at, so that nothing large is
+    grouped; and only once, because the ids of all requests are much to read.
     """
-    times = [name for name in ("attempt", "create_time") if name in given]
-    if "request_message_id" not in given or not times:
+    times = [name for name in ("attempt", "create_time") if name in stage.columns]
+    if "request_message_id" not in stage.columns or not times:
         return "", labelled
     asked = f"CASE WHEN status <> 'success' AND NOT {labelled} AND request_message_id <> '{NIL}' THEN"
     request = f"{asked} request_message_id END"
     lasts = ", ".join(f"max({name}) AS last_{name}" for name in times)
-    requests = (
-        f"SELECT request_message_id AS request, {lasts} FROM {_CALLS}"  # noqa: S608
-        f" WHERE request_message_id IN (SELECT {request} FROM {_CALLS}) GROUP BY request_message_id"
+    requests = stage.keep(
+        f"SELECT request_message_id AS request, {lasts} FROM {stage.calls}"  # noqa: S608
+        f" WHERE request_message_id IN (SELECT {request} FROM {stage.calls}) GROUP BY request_message_id"
+        " HAVING count(*) > 1"
     )
-    later = "create_time < last_create_time" if "create_time" in given else "false"
-    if "attempt" in given:
+    if stage.answer(f"SELECT 1 FROM {requests} LIMIT 1").is_empty():  # noqa: S608
+        return "", labelled
+    later = "create_time < last_create_time" if "create_time" in times else "false"
+    if "attempt" in times:
         both = "attempt IS NOT NULL AND last_attempt IS NOT NULL"
         later = f"CASE WHEN {both} THEN attempt < last_attempt ELSE {later} END"
-    return f" LEFT JOIN ({requests}) AS requests ON request = {request}", f"({labelled} OR coalesce({later}, false))"
+    return f" LEFT JOIN {requests} AS requests ON request = {request}", f"({labelled} OR coalesce({later}, false))"
 
 
 def _with_shares(answer: Breakdown, whole: Mapping[str | None, Decimal | None]) -> Breakdown:
