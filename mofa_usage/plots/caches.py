@@ -26,7 +26,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
-from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, stack
+from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, scales_of, stack
 from mofa_usage.plots.series import over_time
 
 PARTS = {
@@ -100,12 +100,11 @@ def _panel(
     axis = value_axis(savings, max(lengths, default=0.0), part.currency, "Saved")
     figure.update_xaxes(axis | {"rangemode": "normal"}, row=number, col=1)
     end = cut(figure, number, groups, lengths, [float(row["cache_premium"] or 0) for row in rows])
-    # A bar that is cut shows its parts all the same, in what is left of it.
-    scales = [end / length if end and length > end else 1.0 for length in lengths]
     hover = [
         "<br>".join([f"<b>{wording.hover_text(group.label)}</b>", *details(row, measures, part.currency)])
         for group, row in zip(groups, rows, strict=True)
     ]
+    scales = scales_of(lengths, end)
     for name, (said, style, side) in PARTS.items():
         if any(row[name] for row in rows):
             sizes = [side * float(row[name] or 0) * scale for row, scale in zip(rows, scales, strict=True)]

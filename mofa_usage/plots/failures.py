@@ -12,7 +12,7 @@ from mofa_usage.plots.answers import Group, Measures, Row, details, fold, groupe
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, left_out, legend_room
 from mofa_usage.plots.panels import pattern
-from mofa_usage.plots.rows import BAR, CUT, FIGURE_SPACE, cut, label, name_rows, of_top, panels, share_text
+from mofa_usage.plots.rows import BAR, CUT, FIGURE_SPACE, cut, label, name_rows, of_top, panels, scales_of, share_text
 from mofa_usage.plots.series import COUNTS, TOLD
 
 
@@ -53,11 +53,9 @@ def failures_by(
     lengths = [float(unsuccessful([row])) for row in rows]
     figure.update_xaxes(value_axis(MEASURES["error_count"], max(lengths), title="Unsuccessful calls"))
     end = cut(figure, 1, groups, lengths)
-    # A bar that is cut shows its parts all the same, in what is left of it.
-    scales = [end / length if end and length > end else 1 for length in lengths]
     for status in COUNTS:
         if total(rows, COUNTS[status]):
-            _bars(figure, groups, rows, status, columns.measures, scales)
+            _bars(figure, groups, rows, status, columns.measures, scales_of(lengths, end))
     cancelled = total(columns.rows, COUNTS["cancelled"]) or 0
     notes = [
         f"{unsuccessful(columns.rows):,} of {calls:,} calls",

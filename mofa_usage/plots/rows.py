@@ -236,13 +236,7 @@ def cut(
     if not longer:
         return None
     end = named * 1.15
-    lowest = max(
-        (
-            size * min(1.0, end / (length or end))
-            for size, length in zip(below or [0.0] * len(lengths), lengths, strict=True)
-        ),
-        default=0.0,
-    )
+    lowest = max((size * scale for size, scale in zip(below, scales_of(lengths, end), strict=False)), default=0.0)
     figure.update_xaxes(range=[-1.05 * lowest, end], row=number, col=1)
     for place in longer:
         for shift in (0, 7):
@@ -252,6 +246,13 @@ def cut(
                 y0=place + BAR * 0.8, y1=place - BAR * 0.8, row=number, col=1,
             )  # fmt: skip
     return end
+
+
+def scales_of(lengths: Sequence[float], end: float | None) -> list[float]:
+    """How much of each bar is drawn where the axis ends (None: behind all): one that is cut shows its parts all the
+    same, in what is left of it.
+    """
+    return [end / length if end and length > end else 1.0 for length in lengths]
 
 
 def stack(

@@ -28,7 +28,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import value_axis
 from mofa_usage.plots.layout import by_text, empty, finish, legend_room
-from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, stack
+from mofa_usage.plots.rows import CUT, cut, label, name_rows, of_top, panels, scales_of, stack
 from mofa_usage.plots.series import over_time
 
 KINDS = {
@@ -95,10 +95,8 @@ def _drawn(
         axis = value_axis(measure, max(lengths), part.currency, "Cost of wasted calls" if name == "cost" else "")
         figure.update_xaxes(axis, row=number, col=1)
         end = cut(figure, number, groups, lengths)
-        # A bar that is cut shows its parts all the same, in what is left of it.
-        scales = [end / length if end and length > end else 1.0 for length in lengths]
         for kind in [*KINDS, *sorted({str(row["waste"]) for row in part.rows} - set(KINDS))]:
-            _stack(figure, number, part, groups, kind, name, answer.measures, scales)
+            _stack(figure, number, part, groups, kind, name, answer.measures, scales_of(lengths, end))
         notes += [_whole(part, name), of_top(top, every[number - 1]) if len(groups) < len(every[number - 1]) else None]
         notes.append(CUT if end else None)
     notes += ["no prices: the calls are counted" if name == "calls" else coverage(answer.rows, answer.measures)]
