@@ -141,16 +141,22 @@ def duration(milliseconds: float | None) -> str:
 
 
 def percent(rate: float | None) -> str:
-    """`97.2%` of a fraction. What is not quite everything never reads 100%, what is not quite nothing never 0%."""
+    """`97.2%` of a fraction, `100.4%` of more than the whole, `-12.5%` of what fell.
+
+    What is not quite everything never reads 100%, what is not quite nothing never 0%.
+    """
     if rate is None:
         return count(None)
-    if rate in (0, 1):
-        return f"{rate:.0%}"
+    if rate in (0, 1, -1):
+        return f"{rate + 0:.0%}"  # of -0.0, too
     for digits in range(1, 7):
         text = f"{rate:.{digits}%}"
-        if text.strip("-0.%") and not text.lstrip("-").startswith("100."):
+        if abs(float(text.rstrip("%"))) not in (0, 100):
             return text
-    return ">99.999999%" if rate > 0 and text.strip("0.%") else "<0.000001%"
+    sign, below, above = ("", "<", ">") if rate > 0 else ("-", ">", "<")
+    if abs(rate) < 0.5:
+        return f"{below}{sign}0.000001%"
+    return f"{above}{sign}{'99.999999%' if abs(rate) < 1 else '100%'}"
 
 
 def value_text(value: object, kind: Quantity, currency: str = "USD") -> str:

@@ -288,6 +288,14 @@ def test_what_is_nearly_all_or_nothing_never_reads_as_that() -> None:
     assert [percent(rate) for rate in (1, 1 - 1e-12, 0.9999, 0.5, 1e-12, 0)] == [
         *("100%", ">99.999999%", "99.99%", "50.0%", "<0.000001%", "0%"),
     ]
+    assert [percent(-rate) for rate in (1, 1 - 1e-12, 0.5, 1e-12, 0.0)] == [
+        *("-100%", "<-99.999999%", "-50.0%", ">-0.000001%", "0%"),
+    ]
+
+
+def test_what_is_a_little_more_than_all_reads_so() -> None:
+    assert [percent(rate) for rate in (1.004, 1.0001, 1 + 1e-12, 1.5)] == ["100.4%", "100.01%", ">100%", "150.0%"]
+    assert [percent(rate) for rate in (-1.004, -1 - 1e-12)] == ["-100.4%", "<-100%"]
 
 
 def test_a_duration_may_be_negative_and_a_name_empty() -> None:
