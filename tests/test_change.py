@@ -330,6 +330,12 @@ def test_unpriced_calls_are_left_out_and_said() -> None:
     assert explained([]).sentence == "There are no calls."
 
 
+def test_more_calls_at_negative_prices_are_not_fewer_calls() -> None:
+    answer = explained(week(0, price="-0.01") + week(7, price="-0.01", calls_a_day=4))
+    assert "fell by $0.14 (100%)" in answer.sentence
+    assert answer.sentence.endswith("through the number of calls (-$0.14).")
+
+
 # Days and weekdays --------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,17 @@ _THROUGH: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """What makes the cost rise, and what makes it fall."""
 
+_WHICHEVER: Mapping[str, str] = MappingProxyType(
+    {
+        "volume": "the number of calls",
+        "mix": "the mix of calls",
+        "tokens_per_call": "tokens per call",
+        "cache": "the use of the cache",
+        "price": "prices",
+    }
+)
+"""The same where a cost is below zero: more calls at negative prices make it fall."""
+
 _WORTH_SAYING = Decimal("0.1")
 """What works against a change is said from this part of it on."""
 
@@ -63,8 +74,11 @@ def _through(told: Told, code: str | None, change: Decimal) -> str:
     if not parts:
         return ""
 
+    is_usual = all((told.sums(f"cost_{when}").get(code) or 0) >= 0 for when in ("before", "after"))
+
     def text(name: str) -> str:
-        return f"{_THROUGH[name][parts[name] < 0]} ({wording.signed_money(parts[name], code or 'USD')})"
+        words = _THROUGH[name][parts[name] < 0] if is_usual else _WHICHEVER[name]
+        return f"{words} ({wording.signed_money(parts[name], code or 'USD')})"
 
     ranked = sorted(parts, key=lambda name: -abs(parts[name]))
     along = [name for name in ranked if parts[name] * change > 0] or ranked
