@@ -10,6 +10,8 @@ from uuid import UUID
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,3 +263,32 @@ def test_a_batch_in_which_nothing_has_a_label_stands_beside_one_with(rows: int) 
     labelled = pl.DataFrame({"id": ["a", "b"], "labels.team": ["red", None]})
     frame = gather([bare, labelled])
     assert frame.rows() == [*((f"bare{n}", None) for n in range(rows)), ("a", "red"), ("b", None)]
+
+
+@pytest.mark.parametrize("kind", ["struct", "map"])
+@pytest.mark.parametrize("source", ["frame", "lazy", "relation", "parquet"])
+def test_labels_may_be_a_struct_or_a_map(source: str, kind: str, tmp_path: Path) -> None:
+    said = {
+        "id": ["a", "b", "c"],
+        "labels": [{"team": "red", "a 'b' \"c\"": "x", "retried": "true"}, {"team": "blue"}, None],
+    }
+    given = pl.DataFrame(said)
+    if kind == "map":
+        entries = [None if labels is None else list(labels.items()) for labels in said["labels"]]  # type: ignore[attr-defined]
+        maps = pa.array(entries, pa.map_(pa.string(), pa.string()))
+        given = pl.DataFrame(pa.table({"id": said["id"], "labels": maps}))
+    pq.write_table(given.to_arrow(), tmp_path / "given.parquet")
+    relation = duckdb.connect().sql(f"FROM '{tmp_path}/given.parquet'")
+    sources: dict[str, Any] = {
+        "frame": given,
+        "lazy": given.lazy(),
+        "relation": relation,
+        "parquet": tmp_path / "given.parquet",
+    }
+    frame = load_usage(sources[source]).frame
+    assert [name for name in frame.columns if name.startswith("labels.")] == ["labels.team", "labels.a 'b' \"c\""]
+    assert frame.sort("id").select("retried", "labels.team", "labels.a 'b' \"c\"").rows() == [
+        ("true", "red", "x"),
+        (None, "blue", None),
+        (None, None, None),
+    ]

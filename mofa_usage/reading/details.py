@@ -1,6 +1,6 @@
 """Values that stand inside JSON: the details of tokens and prices, and labels, taken apart into columns.
 
-A column of details holds JSON objects as text, or structs. Null says nothing, and so does what Python takes for
+A column of details holds JSON objects as text, structs, or maps. Null says nothing, and so does what Python takes for
 nothing: `null`, 0, false, an empty text or list. Anything else that is no object is refused, naming the call. A number
 may be given as text; what is asked for as a number and is none is refused too. Prices in there are rounded to their ten
 places, because Rust computes them as doubles.
@@ -12,16 +12,19 @@ the rows around an odd one (a list where text is expected, a number of 400 digit
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mofa_usage.errors import MofaUsageError, UsageError
-from mofa_usage.reading.columns import CallColumn, quoted
+from mofa_usage.reading.columns import CallColumn, literal, quoted
 from mofa_usage.schema import Kind
 from mofa_usage.values import read_json
 
-__all__ = ["NOTHING", "NUMBER", "NUMBERS", "naming", "sql_number", "sql_text_inside", "take_apart"]
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+__all__ = ["NOTHING", "NUMBER", "NUMBERS", "naming", "sql_names_inside", "sql_number", "sql_text_inside", "take_apart"]
 
 NUMBERS = (Kind.INTEGER, Kind.MONEY)
 """The kinds of values that are numbers in JSON."""
@@ -41,7 +44,7 @@ def take_apart(raw: pl.DataFrame, columns: Sequence[CallColumn], error: type[Mof
     """The rows with a column for each value inside JSON: floats for numbers, else text.
 
     Raises:
-        UsageError: a column of details is neither text nor a struct.
+        UsageError: a column of details is neither text nor a struct nor a map.
         MofaUsageError: as `error`, for text that is no JSON object, or a number that is none.
     """
     inside: dict[str, list[CallColumn]] = {}
@@ -65,14 +68,24 @@ class _Details:
         self._error = error
 
     def values(self) -> list[pl.Series]:
-        given = self._texts()
+        details = self._raw[self._source]
+        if isinstance(details.dtype, pl.Map):
+            return [self._typed(self._mapped(column), column) for column in self._columns]
+        given = self._texts(details)
         if (quick := self._quickly(given)) is not None:
             return quick
         texts = self._decoded(given, 0)
-        return [self._number(texts[one.name]) if one.kind in NUMBERS else texts[one.name] for one in self._columns]
+        return [self._typed(texts[column.name], column) for column in self._columns]
 
-    def _texts(self) -> pl.Series:
-        details = self._raw[self._source]
+    def _typed(self, texts: pl.Series, column: CallColumn) -> pl.Series:
+        return self._number(texts) if column.kind in NUMBERS else texts
+
+    def _mapped(self, column: CallColumn) -> pl.Series:
+        """The value of a key of a map, as text."""
+        value = pl.col(self._source).map.get(column.key or "").cast(pl.String)
+        return self._raw.select(value.alias(column.name))[column.name]
+
+    def _texts(self, details: pl.Series) -> pl.Series:
         if isinstance(details.dtype, pl.Struct):
             written = pl.when(pl.col(self._source).is_not_null()).then(pl.col(self._source).struct.json_encode())
             return self._raw.select(written.alias(self._source))[self._source]
@@ -157,11 +170,26 @@ def _as_text(value: Any) -> str | None:
 # --- the same, as DuckDB says it ------------------------------------------------------------------------------------
 
 
+def sql_names_inside(source: str, given: "DuckDBPyType") -> str:
+    """The names in the objects of a column, as a list of those that have a value.
+
+    What is no JSON object has none; `sql_text_inside` refuses it.
+    """
+    column = quoted(source)
+    if given.id == "struct":
+        fields = ((f"{column}.{quoted(name)}", literal(name)) for name, _ in given.children)
+        return f"[{', '.join(f'CASE WHEN {field} IS NOT NULL THEN {name} END' for field, name in fields)}]"
+    if given.id == "map":
+        return f"map_keys({column})"
+    text = f"CAST({column} AS VARCHAR)"
+    return f"json_keys(CASE WHEN json_valid({text}) THEN {text} END)"
+
+
 def sql_text_inside(column: CallColumn, given: str, which: str) -> str:
     """The value of a key as text; `given` is the type of the details, `which` names the call.
 
     Raises:
-        UsageError: the details are neither JSON nor a struct.
+        UsageError: the details are neither JSON nor a struct nor a map.
     """
     source = quoted(column.source or "")
     if given.startswith(("STRUCT", "MAP")):

@@ -1,5 +1,6 @@
 """Calls in a Polars frame: somebody's, or one made of records."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from mofa_usage.reading.columns import (
     status_in_words,
 )
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
-from mofa_usage.reading.labels import label_columns, label_counts, session_columns
+from mofa_usage.reading.labels import label_columns, label_counts, labels_among, session_columns
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.rows import normalise
 from mofa_usage.reading.selection import Selection, offered
@@ -52,9 +53,20 @@ class FrameCalls:
         if selection.columns is not None or "labels" not in self._schema:
             return offered(self._schema.names(), selection)
         if self._labels is None:
-            texts = self._frame.select("labels").collect()["labels"]
-            self._labels = label_columns(label_counts(texts)) if texts.dtype == pl.String else ()
+            self._labels = label_columns(self._label_counts())
         return offered(self._schema.names(), selection, self._labels)
+
+    def _label_counts(self) -> Counter[str]:
+        """How many calls have each label, be they JSON, a struct or a map."""
+        labels, dtype = pl.col("labels"), self._schema["labels"]
+        if dtype == pl.String:
+            return label_counts(self._frame.select(labels).collect()["labels"])
+        if isinstance(dtype, pl.Map):
+            keys = self._frame.select(labels.map.keys().explode().alias("name")).group_by("name").len().collect()
+            return labels_among(keys.iter_rows())
+        names = [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+        counted = self._frame.select(labels.struct.field(name).count() for name in names).collect()
+        return labels_among((name, counted[name][0]) for name in names)
 
     @property
     def given(self) -> Collection[str]:

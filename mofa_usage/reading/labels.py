@@ -16,7 +16,7 @@ import polars as pl
 from mofa_usage.reading.columns import LABEL, LABEL_COLUMNS, SESSION
 from mofa_usage.reading.rows import normalise
 
-__all__ = ["MOST", "UNREAD", "gather", "label_columns", "label_counts", "session_columns"]
+__all__ = ["MOST", "UNREAD", "gather", "label_columns", "label_counts", "labels_among", "session_columns"]
 
 MOST = 64
 """How many names become columns."""
@@ -51,6 +51,11 @@ def _names(text: str) -> Iterable[str]:
     except ValueError:
         return ()
     return [name for name in labels if name and name not in LABEL_COLUMNS] if isinstance(labels, dict) else ()
+
+
+def labels_among(found: Iterable[tuple[Any, int]]) -> Counter[str]:
+    """How many calls have each label, of names with the number of calls; those with a meaning are columns anyway."""
+    return Counter({name: calls for name, calls in found if calls and name and name not in LABEL_COLUMNS})
 
 
 def label_columns(counts: Counter[str]) -> tuple[str, ...]:

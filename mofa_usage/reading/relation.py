@@ -8,7 +8,6 @@ Files that `export_parquet` wrote say so in their metadata and are read as they 
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,6 @@ from typing import Any, TypeAlias
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import (
     CALL_COLUMNS,
-    LABEL_COLUMNS,
     PRICES,
     call_column,
     completion,
@@ -32,10 +30,10 @@ from mofa_usage.reading.columns import (
     quoted,
     status_in_words,
 )
-from mofa_usage.reading.details import NUMBERS, sql_number, sql_text_inside
+from mofa_usage.reading.details import NUMBERS, sql_names_inside, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
-from mofa_usage.reading.labels import label_columns
+from mofa_usage.reading.labels import label_columns, labels_among
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.selection import Selection, offered
 
@@ -125,13 +123,11 @@ class RelationCalls:
         """The columns that the labels become; our own files have them already."""
         if "labels" not in self._types or self._canonical:
             return ()
-        text = 'CAST("labels" AS VARCHAR)'
-        # What is no JSON is refused when the calls are read.
-        keys = f"json_keys(CASE WHEN json_valid({text}) THEN {text} END)"
-        named = self._calls("UTC").project(f"unnest({keys}) AS name")
+        calls = self._calls("UTC")
+        given = dict(zip(calls.columns, calls.types, strict=True))["labels"]
+        named = calls.project(f"unnest({sql_names_inside('labels', given)}) AS name")
         with told():
-            counts = named.aggregate("name, count(*) AS calls").fetchall()
-        return label_columns(Counter({name: calls for name, calls in counts if name and name not in LABEL_COLUMNS}))
+            return label_columns(labels_among(named.aggregate("name, count(*) AS calls").fetchall()))
 
     @property
     def given(self) -> Collection[str]:

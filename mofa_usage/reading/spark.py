@@ -31,7 +31,7 @@ from mofa_usage.reading.columns import (
 )
 from mofa_usage.reading.details import NUMBER, NUMBERS
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
-from mofa_usage.reading.labels import MOST, label_columns
+from mofa_usage.reading.labels import MOST, label_columns, labels_among
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.relation import as_calls, told
 from mofa_usage.reading.selection import Selection, offered
@@ -82,7 +82,7 @@ class SparkCalls:
                 found = {row[0]: row[1] for row in heaviest.collect()}
         else:
             return Counter()
-        return Counter({name: calls for name, calls in found.items() if calls and name and name not in LABEL_COLUMNS})
+        return labels_among(found.items())
 
     def frame(self, selection: Selection) -> Any:
         """The selected calls as a Spark frame, lazily, whose columns have their names."""
