@@ -257,3 +257,38 @@ def test_nothing_to_draw_is_said() -> None:
         draw(pl.DataFrame({"calls": [1]}), "recorded_and_other")
     by_hand = pl.DataFrame({"model_name": ["a"], "recorded_cost": [2.0], "other_cost": [1.0], "currency": ["USD"]})
     assert bars(Breakdown(by_hand).draw("recorded_and_other"))["recorded"] == [2]
+
+
+def test_prices_in_several_currencies_are_compared_in_one() -> None:
+    at = {"create_time": MAY, "prompt_tokens": 1000, "completion_tokens": 100, "model_name": "gpt-4o"}
+    rows = [
+        {**at, "id": "a", "total_price": 1.0, "currency": "USD"},
+        {**at, "id": "b", "total_price": 2.0, "currency": "EUR"},
+        {**at, "id": "c", "total_price": 300.0, "currency": "JPY"},
+        {**at, "id": "d", "total_price": 1.0, "currency": "GBP", "model_name": "x"},
+    ]
+    rates = pl.DataFrame({"date": [MAY.date()] * 2, "currency": ["USD", "GBP"], "rate": ["0.5", "1.25"]})
+    other = load_usage(pl.DataFrame(rows)).what_if({"gpt-4o": "gpt-4o-mini"})
+    euros = other.in_currency("EUR", rates)
+    answer = euros.against_recorded()
+    mini = (1000 * Decimal("0.15") + 100 * Decimal("0.60")) / 1_000_000 / 2  # EUR a call
+    assert (answer["recorded_cost"][0], answer["other_cost"][0]) == (Decimal("2.5"), 2 * mini)
+    assert answer.select("currency", "compared_calls", "two_currencies").rows() == [("EUR", 2, 1)]  # no rate of JPY
+    recorded = euros.frame.select("recorded_price", "recorded_currency", "compared_price", "compared_currency").rows()
+    assert [row[1:] for row in recorded] == [
+        ("USD", Decimal("0.5"), "EUR"),
+        ("EUR", Decimal(2), "EUR"),
+        ("JPY", None, None),
+        ("GBP", Decimal("1.25"), "EUR"),
+    ]
+    pounds = euros.in_currency("GBP", pl.DataFrame({"date": [MAY.date()], "currency": ["EUR"], "rate": ["0.8"]}))
+    assert pounds.against_recorded().select("recorded_cost", "currency").rows() == [(Decimal(2), "GBP")]
+
+
+def test_another_price_after_a_conversion_is_none_that_was_converted() -> None:
+    row = {"id": "a", "create_time": MAY, "model_name": "gpt-4o", "prompt_tokens": 1, "completion_tokens": 1}
+    rates = pl.DataFrame({"date": [MAY.date()], "currency": ["USD"], "rate": ["0.5"]})
+    euros = load_usage(pl.DataFrame([row | {"total_price": 1.0, "currency": "USD"}])).in_currency("EUR", rates)
+    for again in (euros.what_if({"gpt-4o": "gpt-4o-mini"}), euros.with_prices(recompute=True)):
+        assert again.frame.select("currency", "converted_from", "rate_day").rows() == [("USD", None, None)]
+        assert again.against_recorded()["compared_calls"].to_list() == [1]

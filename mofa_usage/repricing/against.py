@@ -44,7 +44,7 @@ _PRICES = """
     SELECT *, other_price IS NOT NULL AND before_price IS NOT NULL AS has_both,
         coalesce(other_currency, 'USD') = coalesce(before_currency, 'USD') AS is_alike
     FROM (SELECT {kept}, CAST(total_price AS DECIMAL(38, 10)) AS other_price, {currency} AS other_currency,
-            CAST(recorded_price AS DECIMAL(38, 10)) AS before_price, {before} AS before_currency
+            CAST({before} AS DECIMAL(38, 10)) AS before_price, {before_currency} AS before_currency
         FROM "calls with two prices" WHERE {which}) AS calls
 """
 
@@ -120,10 +120,18 @@ def against_recorded(
 def _statement(has: Collection[str], which: str) -> str:
     """The calls with what is compared of them, as SQL over `calls with two prices`."""
     currency = "currency" if "currency" in has else "CAST(NULL AS VARCHAR)"
+    price, before = "recorded_price", "recorded_currency" if "recorded_currency" in has else currency
+    if "compared_price" in has:  # converted together with a price, and of use beside that one
+        is_converted = f"compared_currency = coalesce({currency}, 'USD')"
+        price, before = (
+            f"CASE WHEN {is_converted} THEN compared_{name} ELSE {sql} END"
+            for name, sql in (("price", price), ("currency", before))
+        )
     prices = _PRICES.format(
         kept=", ".join(quoted(name) for name in has if name not in _OWN),
         currency=currency,
-        before="recorded_currency" if "recorded_currency" in has else currency,
+        before=price,
+        before_currency=before,
         which=which,
     )
     return _COMPARED.format(prices=prices)

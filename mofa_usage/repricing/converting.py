@@ -3,6 +3,8 @@
 A rate says what one unit of another currency is worth in the wanted one. It counts from its day until the next: of a
 day without a rate (a weekend, a holiday) the last one before counts, and `rate_day` says which that was. A price
 without a rate becomes unknown, which is not 0; what it was stands beside it.
+
+Where calls have other prices than the recorded ones (`what_if`), both are converted, so that they can be compared.
 """
 
 import json
@@ -19,7 +21,7 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import quoted
 from mofa_usage.reading.exact import ten_places
 from mofa_usage.reading.open import frame_of_arrow
-from mofa_usage.repricing.steps import asked, before, with_columns
+from mofa_usage.repricing.steps import asked, before, compared_before, with_columns
 from mofa_usage.values import Currency
 
 require("duckdb", extra="analysis")
@@ -52,35 +54,45 @@ class Converted:
     def columns(self, has: Collection[str]) -> tuple[str, ...]:
         """See `Step`."""
         prices = [name for name in _PRICES if name in has]
-        return (*prices, "currency", *before(has), "converted_from", "rate_day")
+        return (*prices, "currency", *before(has), "converted_from", "rate_day", *compared_before(has))
 
     def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """See `Step`."""
         has = calls.columns
-        is_other = f"total_price IS NOT NULL AND currency <> '{self.currency}'"
         worth, day = quoted("rate: worth"), quoted("rate: day")
+        is_other = f"total_price IS NOT NULL AND currency <> '{self.currency}'"
         is_same = f"total_price IS NOT NULL AND currency = '{self.currency}'"
         columns = {
-            **{
-                name: f"CASE WHEN {is_same} THEN {name} ELSE {self._product(name, worth)} END"
-                for name in _PRICES
-                if name in has
-            },
+            **{name: self._converted(name, is_same, worth) for name in _PRICES if name in has},
             "currency": f"CASE WHEN {is_same} OR {is_other} AND {worth} IS NOT NULL THEN '{self.currency}' END",
             **before(has),
             "converted_from": f"CASE WHEN {is_other} AND {worth} IS NOT NULL THEN currency END",
             "rate_day": f"CASE WHEN {is_other} THEN DATE '1970-01-01' + {day} END",
         }
-        selected, rates = with_columns(has, columns), self._rates()
-        call_day = f"CAST(create_time AT TIME ZONE '{self.tz}' AS DATE) - DATE '1970-01-01'"
-        on = f"c.currency = r.currency AND {call_day} = r.day"
+        rates = self._rates()
+        added, joins = f"r.worth AS {worth}, r.rate_day AS {day}", self._joined(rates, "r", "currency")
+        if compared := compared_before(has):
+            price, currency = compared.values()
+            worth_then = quoted("rate: worth of what was recorded")
+            converted = self._converted(price, f"{currency} = '{self.currency}'", worth_then)
+            columns |= {
+                "compared_price": converted,
+                "compared_currency": f"CASE WHEN {converted} IS NOT NULL THEN '{self.currency}' END",
+            }
+            added, joins = f"{added}, b.worth AS {worth_then}", f"{joins} {self._joined(rates, 'b', currency)}"
+        selected = with_columns(has, columns)
         return asked(
             calls,
-            lambda these: (
-                f"SELECT {selected} FROM (SELECT c.*, r.worth AS {worth}, r.rate_day AS {day} "  # noqa: S608
-                f"FROM {these} AS c LEFT JOIN {rates} AS r ON {on})"
-            ),
+            lambda these: f"SELECT {selected} FROM (SELECT c.*, {added} FROM {these} AS c {joins})",  # noqa: S608
         )
+
+    def _joined(self, rates: str, name: str, currency: str) -> str:
+        """The rates of a currency of each call on its day, joined to the calls."""
+        call_day = f"CAST(create_time AT TIME ZONE '{self.tz}' AS DATE) - DATE '1970-01-01'"
+        return f"LEFT JOIN {rates} AS {name} ON c.{currency} = {name}.currency AND {call_day} = {name}.day"
+
+    def _converted(self, price: str, is_same: str, worth: str) -> str:
+        return f"CASE WHEN {is_same} THEN {price} ELSE {self._product(price, worth)} END"
 
     def _product(self, price: str, worth: str) -> str:
         """A price times a rate, rounded half to even at ten places."""
@@ -114,11 +126,7 @@ def conversions(calls: duckdb.DuckDBPyRelation, currency: str, rates: Any, *, tz
     for name in ("total_price", "currency", "create_time"):
         if name not in has:
             raise UsageError(f"prices are converted with the column {name}, which was not loaded")
-    day = f"CAST(create_time AT TIME ZONE '{tz}' AS DATE)"
-    found = asked(
-        calls,
-        lambda these: f"SELECT currency, max({day}) FROM {these} WHERE total_price IS NOT NULL GROUP BY 1",  # noqa: S608
-    ).fetchall()
+    found = asked(calls, lambda these: _last_days(these, has, tz)).fetchall()
     latest = {code: last for code, last in found if code not in (None, wanted) and last is not None}
     by_currency: dict[str, dict[date, Decimal]] = {}
     for at, code, rate in _rows(rates):
@@ -130,6 +138,18 @@ def conversions(calls: duckdb.DuckDBPyRelation, currency: str, rates: Any, *, tz
         raise UsageError(f"rates has a rate of {highest}, which is too high")
     rows = [row for code, one in sorted(by_currency.items()) for row in _periods(code, one, latest[code], places)]
     return Converted(wanted, tz, json.dumps(rows, separators=(",", ":")), places)
+
+
+def _last_days(calls: str, has: Collection[str], tz: str) -> str:
+    """A query for the currencies that there are amounts in, each with the last day of these calls."""
+    amounts = [("total_price", "currency")]
+    if compared := compared_before(has):
+        amounts.append((compared["compared_price"], compared["compared_currency"]))
+    each = (
+        f"SELECT {currency} AS code, max(create_time) AS last FROM {calls} WHERE {price} IS NOT NULL GROUP BY 1"  # noqa: S608
+        for price, currency in amounts
+    )
+    return f"SELECT code, CAST(max(last) AT TIME ZONE '{tz}' AS DATE) FROM ({' UNION ALL '.join(each)}) GROUP BY 1"  # noqa: S608
 
 
 def _periods(code: str, rates: Mapping[date, Decimal], latest: date, places: int) -> Iterator[dict[str, Any]]:

@@ -13,10 +13,11 @@ from mofa_usage.repricing.steps import COMPUTED, ESTIMATE, asked, before, select
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
 
-__all__ = ["MONEY_COLUMNS", "Priced", "priced_columns", "prices"]
+__all__ = ["Priced", "money_columns_of", "priced_columns", "prices"]
 
-MONEY_COLUMNS = ("total_price", "input_price", "output_price", "currency")
-_NULLS = {**dict.fromkeys(MONEY_COLUMNS[:3], "CAST(NULL AS DECIMAL(38,10))"), "currency": "CAST(NULL AS VARCHAR)"}
+_MONEY = ("total_price", "input_price", "output_price", "currency")
+_NULLS = {**dict.fromkeys(_MONEY[:3], "CAST(NULL AS DECIMAL(38,10))"), "currency": "CAST(NULL AS VARCHAR)"}
+_CONVERTED = ("converted_from", "rate_day")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Priced:
     def columns(self, has: Collection[str]) -> tuple[str, ...]:
         """See `Step`."""
         own = [name for name in ("priced_as",) if name in has]
-        return (*MONEY_COLUMNS, "price_source", *own, *(before(has) if self.recompute else ()))
+        return (*money_columns_of(has), *own, *(before(has) if self.recompute else ()))
 
     def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """See `Step`."""
@@ -44,6 +45,11 @@ class Priced:
         if "priced_as" in has:  # what gets a price here gets that of its own model
             columns["priced_as"] = f"CASE WHEN NOT ({is_new}) THEN priced_as END"
         return asked(calls, lambda these: selected(answered_sql(these, has, self.answers), has, columns))
+
+
+def money_columns_of(has: Collection[str]) -> tuple[str, ...]:
+    """The columns that a price of the book replaces or adds: the price, what it is, and how it was converted."""
+    return (*_MONEY, "price_source", *(name for name in _CONVERTED if name in has))
 
 
 def priced_columns(has: Collection[str], is_new: str) -> dict[str, str]:
@@ -59,6 +65,7 @@ def priced_columns(has: Collection[str], is_new: str) -> dict[str, str]:
     is_exact = own("price_is_exact")
     source = f"CASE WHEN {is_exact} THEN '{COMPUTED}' WHEN NOT {is_exact} THEN '{ESTIMATE}' END"
     columns = {name: f"CASE WHEN {is_new} THEN {sql} ELSE {kept[name]} END" for name, sql in new.items()}
+    columns |= {name: f"CASE WHEN NOT ({is_new}) THEN {name} END" for name in _CONVERTED if name in has}
     return {**columns, "price_source": f"CASE WHEN {is_new} THEN {source} ELSE {source_before(has)} END"}
 
 

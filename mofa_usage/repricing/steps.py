@@ -10,7 +10,8 @@ What money means stands beside it, in columns of these names:
 - `recorded_price`, `recorded_currency`: the price that a call had before a step took another one, once and for all
   further steps;
 - `priced_as`: the model at whose price a call is, where that is not its own;
-- `converted_from`: the currency that a price was converted from, and `rate_day`, the day of the rate.
+- `converted_from`: the currency that a price was converted from, and `rate_day`, the day of the rate;
+- `compared_price`, `compared_currency`: the recorded price, converted as the other one beside it was.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -23,7 +24,18 @@ from mofa_usage.reading.columns import quoted
 require("duckdb", extra="analysis")
 import duckdb  # noqa: E402
 
-__all__ = ["COMPUTED", "ESTIMATE", "RECORDED", "Step", "asked", "before", "selected", "source_before", "with_columns"]
+__all__ = [
+    "COMPUTED",
+    "ESTIMATE",
+    "RECORDED",
+    "Step",
+    "asked",
+    "before",
+    "compared_before",
+    "selected",
+    "source_before",
+    "with_columns",
+]
 
 RECORDED, COMPUTED, ESTIMATE = "recorded", "computed", "standard_estimate"
 _names = count(1)
@@ -78,3 +90,11 @@ def before(has: Collection[str]) -> dict[str, str]:
     price = "total_price" if "total_price" in has else "CAST(NULL AS DECIMAL(38,10))"
     currency = "currency" if {"total_price", "currency"} <= set(has) else "CAST(NULL AS VARCHAR)"
     return {"recorded_price": price, "recorded_currency": currency}
+
+
+def compared_before(has: Collection[str]) -> dict[str, str]:
+    """The columns with the recorded price that another one is compared with, as SQL; none where there is no other."""
+    if "recorded_price" not in has:
+        return {}
+    which = "compared" if "compared_price" in has else "recorded"
+    return {"compared_price": f"{which}_price", "compared_currency": f"{which}_currency"}

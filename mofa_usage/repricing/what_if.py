@@ -17,7 +17,7 @@ from mofa_usage.pricing.quotes import Question, tier_of
 from mofa_usage.reading.columns import literal
 from mofa_usage.repricing.charges import rounded, rounded_down
 from mofa_usage.repricing.parts import answered_sql, ask_for
-from mofa_usage.repricing.priced import MONEY_COLUMNS, priced_columns
+from mofa_usage.repricing.priced import money_columns_of, priced_columns
 from mofa_usage.repricing.quoting import Answers, CallKind
 from mofa_usage.repricing.steps import asked, before, selected
 
@@ -54,7 +54,7 @@ class OtherModel:
     def columns(self, has: Collection[str]) -> tuple[str, ...]:
         """See `Step`."""
         tokens = [name for name in (*_WHOLES, "total_tokens", *_PARTS) if name in has] if self.factors else []
-        return (*tokens, *MONEY_COLUMNS, "price_source", "priced_as", *before(has))
+        return (*tokens, *money_columns_of(has), "priced_as", *before(has))
 
     def apply(self, calls: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """See `Step`."""

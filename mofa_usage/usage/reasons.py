@@ -117,7 +117,8 @@ class Reasons:
 
         Of a day without a rate the last one before counts: `rate_day` says which, `converted_from` the currency that
         the price was in, and `recorded_price` and `recorded_currency` what it was. A price without a rate is unknown,
-        and its call stays. Amounts are exact, and rounded half to even at ten places.
+        and its call stays. Amounts are exact, and rounded half to even at ten places. After `what_if` the recorded
+        price is converted, too (`compared_price`, `compared_currency`), and `against_recorded` compares the two.
 
         Args:
             currency: the wanted one, an ISO 4217 code.
