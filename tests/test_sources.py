@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import adbc_driver_manager as adbc
 import polars as pl
 import pytest
 
@@ -14,7 +15,7 @@ from mofa_usage import UsageError, export_parquet
 from mofa_usage.records import LLMApiCall, Record
 from mofa_usage.schema import write_json
 from mofa_usage.stores import Store
-from mofa_usage.warehouse.sources import SCHEMAS, TABLES, Changes, Page, TableName, frames, open_changes, tables_of
+from mofa_usage.warehouse.sources import SCHEMAS, TABLES, Changes, Page, SourceTables, TableName, frames, open_changes
 from mofa_usage.warehouse.sources.databases import fingerprint_of
 from tests.calls import DETAILS, expected_row
 from tests.samples import SECRET, SESSION, at, call, message, provider, session
@@ -73,7 +74,7 @@ def plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 async def test_the_rows_of_every_table_are_its_records(store: Store) -> None:
     records = await fill(store)
-    assert set(tables_of(store)) == set(TABLES)
+    assert set(SourceTables(store).names) == set(TABLES)
     for table in TABLES:
         changes = open_changes(store, table, content=True)
         pages, rows = await asyncio.to_thread(read, changes)
@@ -134,6 +135,34 @@ async def test_what_was_deleted_is_gone_and_what_retention_deleted_stays(store: 
     assert len(gone) == 2
 
 
+@pytest.mark.only_on("postgres")
+async def test_a_server_is_asked_on_one_connection(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, made = await fill(store), []
+    connect = adbc.AdbcConnection
+
+    def noted(database: Any) -> Any:
+        made.append(connect(database))
+        return made[-1]
+
+    monkeypatch.setattr(adbc, "AdbcConnection", noted)
+    with SourceTables(store).connected() as tables:
+        changes = [tables.changes(table) for table in tables.names]
+        for one in changes:
+            read(one)
+        assert len(made) == 1
+        pages = changes[0].pages(None)  # while one is being read, others are asked on another one
+        assert ids(records["calls"]) == set(next(pages).rows["id"])
+        read(changes[1])
+        assert len(made) == 2
+        pages.close()  # type: ignore[attr-defined]
+        assert read(changes[2])[1].keys() == ids(records["sessions"])
+    for connection in made:
+        with pytest.raises(adbc.Error, match="AdbcConnectionNew"):
+            connection.get_info()
+    read(changes[0])
+    assert len(made) > 2
+
+
 def test_a_database_is_the_same_whoever_asks_and_however_it_is_written() -> None:
     same = ("postgres://me:secret@DB.example/agents", "postgresql://you@db.example:5432/agents?sslmode=require")
     assert {fingerprint_of(url) for url in same} == {"postgres://db.example/agents"}
@@ -185,7 +214,7 @@ def test_calls_without_ids_and_other_tables_of_files_are_refused(tmp_path: Path)
         open_changes(frame_of(CALLS), "messages")
     with pytest.raises(UsageError, match="no table 'users'"):
         open_changes(frame_of(CALLS), "users")  # type: ignore[arg-type]
-    assert tables_of(tmp_path) == ("calls",)
+    assert SourceTables(tmp_path).names == ("calls",)
 
 
 def test_a_file_that_is_as_it_was_is_not_read_again(tmp_path: Path) -> None:

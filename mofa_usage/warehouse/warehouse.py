@@ -37,7 +37,7 @@ from mofa_usage.warehouse.finding import Finder
 from mofa_usage.warehouse.locking import locked
 from mofa_usage.warehouse.probing import Precaution
 from mofa_usage.warehouse.scratch import Scratch
-from mofa_usage.warehouse.sources import TABLES, TableName, open_changes, tables_of
+from mofa_usage.warehouse.sources import TABLES, SourceTables, TableName
 from mofa_usage.warehouse.sources.changes import CONTENT
 from mofa_usage.warehouse.stamps import leave_stamp, stamps
 from mofa_usage.warehouse.summary import SyncSummary, TableSync
@@ -121,11 +121,11 @@ class Warehouse:
         done: list[TableSync] = []
         fingerprint, run = "", uuid4().hex
         synced: dict[TableName, datetime] = {}
-        with self._locked(wait), Scratch() as scratch:
-            for name in table_names(tables) or tables_of(source):
+        with self._locked(wait), SourceTables(source).connected() as at_source, Scratch() as scratch:
+            for name in table_names(tables) or at_source.names:
                 mirror = self._mirror(name)
                 has_content = not CONTENT.keys().isdisjoint(mirror.columns)
-                changes = open_changes(source, name, content=name == "messages" and (content or has_content))
+                changes = at_source.changes(name, content=name == "messages" and (content or has_content))
                 fingerprint = changes.fingerprint
                 new_column = name == "messages" and content and mirror.exists and not has_content
                 with progress_bar(f"Syncing {name}", None, progress) as advance:
@@ -205,13 +205,13 @@ class Warehouse:
             PersistenceError: the source cannot be read.
         """
         self._mirrors()
-        parts = []
-        for name in table_names(tables) or tables_of(source):
+        parts, at_source = [], SourceTables(source)
+        for name in table_names(tables) or at_source.names:
             mirror = self._mirror(name)
             if not mirror.exists:
                 raise UsageError(f"the warehouse {self.path} has no table {name} yet: sync makes it")
             has_content = not CONTENT.keys().isdisjoint(mirror.columns)
-            changes = open_changes(source, name, content=name == "messages" and has_content)
+            changes = at_source.changes(name, content=name == "messages" and has_content)
             with Scratch() as scratch, progress_bar(f"Comparing {name}", None, progress) as advance:
                 parts.append(compared(mirror, changes, scratch.database, advance))
         return verification(parts)

@@ -6,9 +6,9 @@ store takes, with all that these say of sockets and TLS, open what they need and
 driver that is fastest there and leaves the event loop of another thread its turn.
 """
 
-from mofa_usage.reading.drivers.base import BATCH, Reader, StoredColumn
+from mofa_usage.reading.drivers.base import BATCH, Reader, ServerReader, StoredColumn
 from mofa_usage.reading.drivers.mysql import MySqlServer
 from mofa_usage.reading.drivers.postgres import PostgresServer
 from mofa_usage.reading.drivers.sqlite import SqliteFile
 
-__all__ = ["BATCH", "MySqlServer", "PostgresServer", "Reader", "SqliteFile", "StoredColumn"]
+__all__ = ["BATCH", "MySqlServer", "PostgresServer", "Reader", "ServerReader", "SqliteFile", "StoredColumn"]

@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn, Protocol
 
@@ -81,6 +82,12 @@ class ServerReader(ABC):
     @abstractmethod
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Within it a connection that was opened for one statement serves the next, where the driver can do that; it
+        is for one thread.
+        """
+        return nullcontext()
 
 
 def refuse(error: BaseException, kind: type[PersistenceError], doing: str, secrets: Sequence[str]) -> NoReturn:

@@ -5,6 +5,7 @@ programs do, and says at once why a server does not let somebody in.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -47,19 +48,45 @@ class PostgresServer(ServerReader):
         words = {"connect_timeout": CONNECT_SECONDS, **place, "password": url.password, **url.query}
         # It asks the server once for its types, and holds no connection then.
         self._database = self._reach(adbc_driver_postgresql.connect, _conninfo(words))
+        self._idle: list[Any] | None = None  # connections, where they are kept
 
     def __str__(self) -> str:
         return self._name
 
     def stream(self, statements: Iterable[str], columns: Sequence[StoredColumn]) -> Iterator[pl.DataFrame]:
         """See `Reader`."""
-        with self._reach(adbc.AdbcConnection, self._database) as connection:
+        with self._connection() as connection:
             for text in statements:
                 try:
                     for batch in _batches(connection, text):
                         yield self._priced(batch, [column.name for column in columns if column.kind is Kind.MONEY])
                 except (adbc.Error, pyarrow.ArrowException, OSError) as error:
                     refuse(error, QueryError, f"{self} cannot be read", self._secrets)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """See `ServerReader`."""
+        self._idle = []
+        try:
+            yield
+        finally:
+            idle, self._idle = self._idle, None
+            for connection in idle:
+                connection.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """A connection that nobody uses; one on which something failed, or was not read to its end, is not kept."""
+        connection = self._idle.pop() if self._idle else self._reach(adbc.AdbcConnection, self._database)
+        is_read = False
+        try:
+            yield connection
+            is_read = True
+        finally:
+            if is_read and self._idle is not None:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     def _priced(self, batch: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         try:

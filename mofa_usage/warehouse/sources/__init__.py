@@ -1,6 +1,6 @@
 """Where a warehouse gets its rows from: what changed at a source since a position, page by page.
 
-`open_changes` makes `Changes` of whatever `load_usage` takes. `changes` says what all of them promise; one module per
+`SourceTables` makes `Changes` of whatever `load_usage` takes. `changes` says what all of them promise; one module per
 kind of source says how it keeps the promise there:
 
 - `files` and `frames` (and `memory`) read again what is not as it was;
@@ -9,11 +9,14 @@ kind of source says how it keeps the promise there:
 - `databases` has what the tables of all databases have in common.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.delta import is_warehouse
+from mofa_usage.reading.drivers import Reader, ServerReader
 from mofa_usage.reading.object_stores import is_object_url
 from mofa_usage.reading.open import Source, database_of, is_in_memory, open_source
 from mofa_usage.reading.relation import RelationCalls
@@ -30,13 +33,13 @@ from mofa_usage.warehouse.sources.changes import (
     Position,
     TableName,
 )
-from mofa_usage.warehouse.sources.databases import POSITION, DatabaseChanges, fingerprint_of, stored_tables
+from mofa_usage.warehouse.sources.databases import POSITION, DatabaseChanges, fingerprint_of
 from mofa_usage.warehouse.sources.files import FileChanges
 from mofa_usage.warehouse.sources.frames import FrameChanges, call_batches
 from mofa_usage.warehouse.sources.memory import MemoryChanges
 from mofa_usage.warehouse.sources.postgres import PostgresChanges
 from mofa_usage.warehouse.sources.sqlite import SqliteChanges
-from mofa_usage.warehouse.sources.tables import StoredTable
+from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
 from mofa_usage.warehouse.sources.windows import windows_of
 
 __all__ = [
@@ -48,46 +51,79 @@ __all__ = [
     "Cost",
     "Page",
     "Position",
+    "SourceTables",
     "TableName",
     "open_changes",
-    "tables_of",
 ]
 
 
-def tables_of(source: Source) -> tuple[TableName, ...]:
-    """The tables that a source has: those of a database or store; only the calls of files and frames.
+class SourceTables:
+    """The tables of a source, through one reader: what a database says of itself is asked once for all of them.
+
+    Args:
+        source: what `load_usage` takes.
 
     Raises:
         StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
         UsageError: it would be a new, empty database.
     """
-    if not _is_database(source):
-        return ("calls",)
-    return TABLES if _is_memory(source) else stored_tables(source)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._reader: Reader | None = None
+        if _is_database(source) and not _is_memory(source):
+            self._reader, self._flavour = database_of(source)
+        self._asked: dict[TableName, Mapping[str, str]] = {}
+
+    @property
+    def names(self) -> tuple[TableName, ...]:
+        """Those that there are: of a database or store; only the calls of files and frames."""
+        if self._reader is not None:
+            return tuple(name for name in TABLES if self._columns(name))
+        return TABLES if _is_database(self._source) else ("calls",)
+
+    @contextmanager
+    def connected(self) -> Iterator[Self]:
+        """Within it, a server is asked on one connection, one question after another."""
+        with self._reader.kept_open() if isinstance(self._reader, ServerReader) else nullcontext():
+            yield self
+
+    def changes(self, table: TableName, *, content: bool = False) -> Changes:
+        """What changes in a table.
+
+        Args:
+            table: which of `names`.
+            content: also the content of messages, which is not read otherwise.
+
+        Raises:
+            UsageError: something that holds no calls, or is no source, or has no such table.
+        """
+        if table not in TABLES:
+            raise UsageError(f"there is no table {table!r}; a warehouse has {', '.join(TABLES)}")
+        if not _is_database(self._source):
+            if table != "calls":
+                raise UsageError(f"files and frames hold calls, and no {table}")
+            return _open_calls(self._source)
+        if self._reader is None:
+            return MemoryChanges(self._source, table, content)  # type: ignore[arg-type]  # it says that it is one
+        columns = self._columns(table)
+        if not columns:
+            stored = SPECS[table].table.name
+            raise UsageError(f"{self._reader} has no table {stored}; a store makes it when it connects")
+        content &= table == "messages"
+        stored_table = StoredTable(table, self._reader, self._flavour, columns, content, Cost())
+        return _open_table(fingerprint_of(self._source), stored_table)
+
+    def _columns(self, table: TableName) -> Mapping[str, str]:
+        """What a table of the database has, with the declared types."""
+        if table not in self._asked and self._reader is not None:
+            self._asked[table] = self._reader.columns(SPECS[table].table.name)
+        return self._asked[table]
 
 
 def open_changes(source: Source, table: TableName, *, content: bool = False) -> Changes:
-    """What changes in a table at a source.
-
-    Args:
-        source: what `load_usage` takes.
-        table: which of `tables_of(source)`.
-        content: also the content of messages, which is not read otherwise.
-
-    Raises:
-        StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
-        UsageError: something that holds no calls, or is no source, or has no such table.
-    """
-    if table not in TABLES:
-        raise UsageError(f"there is no table {table!r}; a warehouse has {', '.join(TABLES)}")
-    if not _is_database(source):
-        if table != "calls":
-            raise UsageError(f"files and frames hold calls, and no {table}")
-        return _open_calls(source)
-    if _is_memory(source):
-        return MemoryChanges(source, table, content)  # type: ignore[arg-type]  # it says that it is one
-    reader, flavour = database_of(source)
-    return _open_table(fingerprint_of(source), StoredTable.of(reader, flavour, table, content))
+    """What changes in one table of a source; see `SourceTables`."""
+    return SourceTables(source).changes(table, content=content)
 
 
 def _open_table(fingerprint: str, table: StoredTable) -> Changes:

@@ -7,15 +7,14 @@ from typing import Any
 import polars as pl
 
 from mofa_usage.reading.columns import literal
-from mofa_usage.reading.open import database_of
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import MEMORY_PATH, parse_url
-from mofa_usage.warehouse.sources.changes import RETAINED, TableName
+from mofa_usage.warehouse.sources.changes import RETAINED
 from mofa_usage.warehouse.sources.checksums import Sums, engine_of, sums_query
 from mofa_usage.warehouse.sources.frames import FrameChanges, made_since
 from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
 
-__all__ = ["POSITION", "DatabaseChanges", "fingerprint_of", "stored_tables"]
+__all__ = ["POSITION", "DatabaseChanges", "fingerprint_of"]
 
 POSITION = "saved_position"
 """The column in which our tables note where a row stands in the order of saves (migration 0003)."""
@@ -34,12 +33,6 @@ def fingerprint_of(source: Any) -> str:
     place = url.host or url.query.get("host") or url.query.get("unix_socket") or url.query.get("socket") or ""
     port = "" if url.port in (None, _PORTS.get(backend)) else f":{url.port}"
     return f"{backend}://{url.host.lower() if url.host else place}{port}/{url.database or ''}"
-
-
-def stored_tables(source: Any) -> tuple[TableName, ...]:
-    """The tables that a database has."""
-    reader, _ = database_of(source)
-    return tuple(name for name, spec in SPECS.items() if reader.columns(spec.table.name))
 
 
 class DatabaseChanges(FrameChanges):

@@ -112,18 +112,6 @@ class StoredTable:
     spoken: Callable[[str], str] = _as_it_is
     """What is made of each statement."""
 
-    @classmethod
-    def of(cls, reader: Reader, flavour: SqlFlavour, name: TableName, content: bool) -> "StoredTable":
-        """The table of a database.
-
-        Raises:
-            UsageError: there is none.
-        """
-        declared = reader.columns(SPECS[name].table.name)
-        if not declared:
-            raise UsageError(f"{reader} has no table {SPECS[name].table.name}; a store makes it when it connects")
-        return cls(name, reader, flavour, declared, content and name == "messages", Cost())
-
     @property
     def table(self) -> str:
         """What the database calls it."""
