@@ -82,6 +82,7 @@ FAULTS: dict[str, Callable[[list[Row]], list[Row]]] = {
     "contradictory_details": lambda rows: [*rows, one(9_000, T, cached_tokens=101)],
     "contradictory_reasoning": lambda rows: [*rows, one(9_000, T, reasoning_tokens=21)],
     "contradictory_latency": lambda rows: [*rows, one(9_000, T, time_to_first_token_ms=901)],
+    "negative": lambda rows: [*rows, one(9_000, T, completion_tokens=-20, total_tokens=80, reasoning_tokens=None)],
     "gap": lambda rows: [row for row in rows if (row["create_time"] - T) // DAY != 20],
 }
 

@@ -379,6 +379,16 @@ def test_sentences_of_one_call_and_of_windows_without_calls() -> None:
     assert long_after.burn.sentence == "The budget burns 2.0 times as fast as allowed over all of it."
 
 
+def test_failures_alone_do_not_say_how_many_calls_were_good() -> None:
+    answer = ask([*[call(T, latency_ms=100)] * 3, call(T, status="failed")], ttft_ms=500)
+    assert answer.level.sentence == (
+        "How many calls were good (first token 500 ms) is not known: each of the 3 that succeeded lacks a value that "
+        "has a limit; only the 1 that did not succeed is known to be bad."
+    )
+    assert "burns" not in answer.sentence
+    assert "(first token 500 ms)" in ask([call(T, time_to_first_token_ms=1)], ttft_ms=500).level.sentence
+
+
 def test_calls_without_times_are_refused() -> None:
     with pytest.raises(UsageError, match="the frame has no column 'create_time', which says when calls began"):
         load_usage(polars_frame([call(T)]).drop("create_time")).service_level()

@@ -24,6 +24,7 @@ from mofa_usage.analysis.result import one_of
 from mofa_usage.audit.coverage import UNKNOWN, coverage
 from mofa_usage.audit.doubles import Found, contradictions, doubles
 from mofa_usage.audit.gaps import ENOUGH, SPAN, Gap, gaps
+from mofa_usage.errors import UsageError
 from mofa_usage.measures import ANSWERS, DIMENSIONS, MEASURES, Dimension, MeasureColumn, Roles
 from mofa_usage.reading.relation import told
 from mofa_usage.zones import Moment, present_and_end, utc, zone
@@ -135,9 +136,9 @@ def completeness(
     Findings: models of which no call has a price (`unpriced_model`), successful calls without price, tokens or latency
     (`unpriced`, `no_tokens`, `no_latency`), gaps in time (`gap`, and `silent` where it lasts), calls with one id
     (`duplicate_id`), one id of the provider's (`duplicate_response`) or the same of everything (`alike`), numbers that
-    contradict each other (`contradictory_total`, `_details`, `_reasoning`, `_latency`), calls of the `future`, and
-    records that wait (`waiting`) or that no database took (`dead`). What is asked of columns that the frame lacks is
-    not answered.
+    contradict each other (`contradictory_total`, `_details`, `_reasoning`, `_latency`) or are below 0 (`negative`),
+    calls of the `future`, and records that wait (`waiting`) or that no database took (`dead`). What is asked of columns
+    that the frame lacks is not answered.
 
     Args:
         calls: with `create_time`.
@@ -149,7 +150,7 @@ def completeness(
         tz: IANA time zone of days, hours and weekdays.
 
     Raises:
-        UsageError: the frame has no `create_time`, or a time names no zone.
+        UsageError: the frame has no `create_time`, a time names no zone, or `waiting` is none of these.
     """
     clock = zone(tz)
     present, until = present_and_end(now, end, clock)
@@ -229,6 +230,7 @@ _WORDS: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         "contradictory_details": ("warning", "have more cached tokens than prompt tokens"),
         "contradictory_reasoning": ("warning", "have more reasoning tokens than completion tokens"),
         "contradictory_latency": ("warning", "have their first token after their end"),
+        "negative": ("warning", "have a number of tokens or milliseconds below 0"),
         "future": ("warning", "are of the future"),
     }
 )
@@ -254,7 +256,11 @@ def _singular(words: str) -> str:
 def _waits(waiting: "Waiting | int | None") -> Iterator[_Row]:
     if waiting is None:
         return
-    number, dead = (waiting, 0) if isinstance(waiting, int) else (waiting.waiting, waiting.dead)
+    try:
+        number, dead = (int(waiting), 0) if isinstance(waiting, int) else (waiting.waiting, waiting.dead)
+    except AttributeError:
+        how = "give recorder.stats(), the survey of an outbox, or a number of records"
+        raise UsageError(f"waiting = {waiting!r:.40}; {how}") from None
     if number:
         said = (
             f"{number:,} record{'' if number == 1 else 's'} wait in the outbox: mofa-usage outbox drain delivers them."

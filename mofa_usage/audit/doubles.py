@@ -115,6 +115,8 @@ _WRONG = {
 }
 """A number with those that it is the sum of, or is not above."""
 
+_NEVER_BELOW_ZERO = {name for parts in _WRONG.values() for name in parts}
+
 
 def contradictions(calls: duckdb.DuckDBPyRelation, now: datetime) -> Iterator[Found]:
     """Calls whose numbers cannot all be true, and calls that are made only after `now`."""
@@ -124,6 +126,8 @@ def contradictions(calls: duckdb.DuckDBPyRelation, now: datetime) -> Iterator[Fo
         for kind, parts in _WRONG.items()
         if columns.issuperset(parts)
     }
+    if there := sorted(columns & _NEVER_BELOW_ZERO):
+        wrong["negative"] = f"least({', '.join(there)}) < 0"
     at = "NULL"
     if "create_time" in columns:
         at, wrong["future"] = "epoch_us(create_time)", f"epoch_us(create_time) > {microseconds(now)}"

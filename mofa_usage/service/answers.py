@@ -54,7 +54,14 @@ class ServiceLevel:
     @property
     def sentence(self) -> str:
         """What it says, in a few plain sentences; names in it are untrusted."""
-        parts = (self.level, self.burn, self.over_time) if self.level.height else (self.level,)
+        if not self.level.height:
+            return self.level.sentence
+        whole = self.level.totals[0] if self.level.totals else self.level
+        is_known = (
+            not whole["unknown_calls"][0] or whole["bad_calls"][0] + whole["good_calls"][0] > whole["failed_calls"][0]
+        )
+        # A budget that only failures used, among calls that nobody can judge, burns nobody knows how fast.
+        parts = (self.level, *([self.burn] if is_known else []), self.over_time)
         return " ".join(part.sentence for part in parts)
 
     def draw(

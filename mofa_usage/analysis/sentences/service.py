@@ -8,8 +8,12 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.told import Told
+from mofa_usage.measures import ANSWERS
 
 __all__ = ["SERVICE"]
+
+_NO_LIMITS = ("", "Successful", ANSWERS["service_level"].title)
+"""Titles of a service level that name no limit."""
 
 _BAD = {"failed_calls": "did not succeed", "slow_calls": "took longer", "late_calls": "had a late first token"}
 
@@ -20,6 +24,13 @@ def _level(told: Told) -> Iterator[str]:
     judged = sums["good_calls"] + sums["bad_calls"]
     if not judged:
         yield f"of none of the {wording.calls(sums['calls'])} it is known whether it was within the limits"
+        return
+    if sums["unknown_calls"] and sums["failed_calls"] == judged:
+        failed = f"the {judged:,} that did not succeed {'is' if judged == 1 else 'are'} known to be bad"
+        yield (
+            f"how many calls were good{_promise(told)} is not known: "
+            f"each of the {sums['unknown_calls']:,} that succeeded lacks a value that has a limit; only {failed}"
+        )
         return
     share = wording.percent(sums["good_calls"] / judged)
     whose = f"{wording.calls(judged)} that can be judged" if sums["unknown_calls"] else wording.calls(judged)
@@ -41,7 +52,7 @@ def _level(told: Told) -> Iterator[str]:
 def _promise(told: Told) -> str:
     name = told.column("service_level")
     title = "" if name is None else told.roles.measures[name].measure.title
-    return f" ({wording.inside(title)})" if title.startswith("Within ") and title != "Within limits" else ""
+    return f" ({wording.inside(title)})" if title not in _NO_LIMITS else ""
 
 
 def _lowest(told: Told) -> Iterator[str]:
