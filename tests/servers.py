@@ -35,7 +35,16 @@ from tests import programs
 from tests.certificates import write_certificates
 from tests.processes import HOST, free_port, is_open_to_all, kill_all, unprivileged, watch
 
-__all__ = ["MariaDBServer", "PostgresServer", "Server", "ServerError", "mariadb_server", "postgres_server"]
+__all__ = [
+    "MariaDBServer",
+    "PostgresServer",
+    "PostgresStandby",
+    "Server",
+    "ServerError",
+    "copy_data",
+    "mariadb_server",
+    "postgres_server",
+]
 
 USER = "mofa"
 _INITIALISED: dict[Hashable, Path] = {}
@@ -150,6 +159,13 @@ class Server(ABC):
         self._shut_down()
         self.start()
 
+    @contextmanager
+    def stopped(self) -> Iterator[Path]:
+        """Shut down in good order for the length of the `with` block; what it works on is its data directory."""
+        self._shut_down()
+        yield self.data
+        self.start()
+
     def stop(self) -> None:
         """Shut down and delete everything. The server cannot be started again."""
         try:
@@ -220,11 +236,11 @@ class Server(ABC):
     def _fill(self, made_by: Hashable) -> None:
         """Fill the data directory: the first time by initialising it, then from a copy, which is five times as fast."""
         if made_by in _INITIALISED:
-            _copy(_INITIALISED[made_by], self.data)
+            copy_data(_INITIALISED[made_by], self.data)
         else:
             self._initialise()
             fresh = _kept_directory() / "data"
-            _copy(self.data, fresh)
+            copy_data(self.data, fresh)
             _INITIALISED[made_by] = fresh
 
     _stop_signal: ClassVar[signal.Signals]
@@ -316,6 +332,29 @@ class PostgresServer(Server):
 
     def _drop_database(self, name: str) -> None:
         self.admin(f"drop database if exists {name} with (force)")
+
+
+class PostgresStandby(PostgresServer):
+    """A server that follows another one, on a copy of its data, and answers questions meanwhile.
+
+    Its users and databases are those of the other one; `url_for` says how to reach them.
+    """
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self._primary = primary
+        words = {"host": primary.host, "port": primary.port, "user": "postgres", "password": PASSWORD}
+        escaped = {word: str(value).replace("\\", "\\\\").replace("'", "\\'") for word, value in words.items()}
+        settings = {"primary_conninfo": " ".join(f"{word}='{value}'" for word, value in escaped.items())}
+        super().__init__(durable=False, tls=False, settings=settings)
+
+    def _fill(self, made_by: Hashable) -> None:
+        with self._primary.stopped() as data:
+            copy_data(data, self.data)
+        shutil.copy2(self.data / "PG_VERSION", self.data / "standby.signal")  # for its owner; what it says is not read
+
+    def _create_user(self) -> None: ...
+
+    def _create_database(self, name: str) -> None: ...
 
 
 class MariaDBServer(Server):
@@ -448,5 +487,6 @@ def _kept_directory() -> Path:
     return directory
 
 
-def _copy(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", source, target], check=True)  # with its owner and modes
+def copy_data(source: Path, target: Path) -> None:
+    """Copy a data directory to where there is none yet, with its owner and modes."""
+    subprocess.run(["cp", "-a", source, target], check=True)
