@@ -206,6 +206,7 @@ def test_tiers_of_openai_are_not_those_of_azure(book: PriceBook) -> None:
         # Bedrock lists no price for an hour, OpenAI none for twelve; a search has none at mistral.
         ("anthropic.claude-sonnet-4-20250514-v1:0", "aws", {"cache_write_1h_tokens": 10}),
         ("claude-sonnet-4-20250514", "anthropic", {"cache_write_12h_tokens": 10}),
+        ("claude-sonnet-4-20250514", "anthropic", {"cache_write_24h_tokens": 10}),
         ("mistral-large-latest", "mistral", {"cached_tokens": 10}),
         ("gpt-4o-audio-preview", "openai", {"audio_tokens": 10}),
     ],

@@ -10,6 +10,7 @@ cost the higher price. Amounts are exact until the end. The total is rounded onc
 are rounded down, and what that leaves over goes to the largest, so that they add up to the total.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
@@ -26,6 +27,8 @@ EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN, Emax=MAX_EMAX, Emin=MIN_EMIN
 """Sums of money are done in it, whatever context the caller has: none of them has 200 digits."""
 _PLACES = Decimal("1E-10")
 _PER_MILLION = Decimal("1E-6")
+_LIFETIME = re.compile(r"cache_write_(.+)_tokens")
+_STANDARD = ("5m", "30m")  # what a provider's caches keep unless told to keep it longer
 
 
 class Kind(NamedTuple):
@@ -52,8 +55,8 @@ KINDS: Mapping[str, Kind] = {
     "cached_image": Kind("cached", ("cached", "input_image", "input"), ("cached",)),
     "cache_write": Kind("cache_write", ("input",)),
     "cache_write_1h": Kind("cache_write", ("cache_write", "input")),
-    # OpenAI's: no book that we know has a price for it.
-    "cache_write_12h": Kind("cache_write", ("cache_write", "input")),
+    # Kept longer than that, as OpenAI does for twelve hours: no book that we know has a price for it.
+    "cache_write_other": Kind("cache_write", ("cache_write", "input")),
     "output": Kind("output"),
     "output_audio": Kind("output", ("output",)),
     "output_image": Kind("output", ("output",), ("output",)),
@@ -160,11 +163,17 @@ def _cut_prompt(call: LLMApiCall) -> _Counts:
 
 def _writes(details: TokenDetails) -> Iterator[tuple[str, int]]:
     """What was written to the cache by lifetime. Without one it is that of five minutes, which is the default."""
-    longer = {name: _whole(details, f"cache_{name}_tokens") or 0 for name in ("write_1h", "write_12h")}
-    standard = sum(_whole(details, f"cache_write_{name}_tokens") or 0 for name in ("5m", "30m"))
-    written = max(details.cache_write_tokens or 0, standard + sum(longer.values()))
-    yield "cache_write", written - sum(longer.values())
-    yield from ((f"cache_{name}", count) for name, count in longer.items())
+    said = {
+        lifetime[1]: _whole(details, key) or 0
+        for key in details.__pydantic_extra__ or {}
+        if (lifetime := _LIFETIME.fullmatch(key))
+    }
+    hour, standard = said.pop("1h", 0), sum(said.pop(lifetime, 0) for lifetime in _STANDARD)
+    other = sum(said.values())
+    written = max(details.cache_write_tokens or 0, standard + hour + other)
+    yield "cache_write", written - hour - other
+    yield "cache_write_1h", hour
+    yield "cache_write_other", other
 
 
 def _cut_completion(call: LLMApiCall, rates: Rates) -> _Counts:

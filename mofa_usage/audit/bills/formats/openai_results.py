@@ -42,7 +42,7 @@ def usage_line(result: Mapping[str, Any]) -> Line:
     """
     counted = {name: count_of(value, name) for name, value in result.items() if name.endswith("_tokens")}
     cached = counted.get("input_cached_tokens", 0)
-    written = counted.get("input_cache_write_tokens", 0) + counted.get("input_cache_write_12h_tokens", 0)
+    written = sum(count for name, count in counted.items() if name.startswith("input_cache_write_"))  # each lifetime
     whole, output = counted.get("input_tokens", 0), counted.get("output_tokens", 0)
     if result.get("input_uncached_tokens") in (None, ""):
         whole += counted.get("input_audio_tokens", 0)
