@@ -12,8 +12,9 @@ import pytest
 
 from mofa_usage.errors import ConstraintError, UsageError
 from mofa_usage.importing import import_calls
-from mofa_usage.records import NIL_UUID, LLMApiCall, QueryFilter
-from mofa_usage.stores import InMemoryStore, Store, connect
+from mofa_usage.pricing import PriceBook
+from mofa_usage.records import NIL_UUID, LLMApiCall, PriceDetails, QueryFilter
+from mofa_usage.stores import InMemoryStore, Store, backfill_prices, connect
 from tests.imports import CALL, GOOD, HEADER, imported, write, write_jsonl
 
 # Refused rows
@@ -242,6 +243,33 @@ async def test_to_a_store_that_can_only_save_everything_is_new(tmp_path: Path) -
     assert result.stored == 1
 
 
+async def test_a_price_that_was_computed_since_outlives_another_import(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text('currency = "EUR"\n[[prices]]\nmodel = "m"\ninput = 1\noutput = 2\n')
+    book = PriceBook.load(tmp_path / "prices.toml")
+    store, row = InMemoryStore(), CALL | {"id": str(UUID(int=1)), "labels": {"team": "red"}}
+    await import_calls(store, write_jsonl(tmp_path / "a.jsonl", row))
+    await backfill_prices(store, book)
+    [priced] = await store.query_api_calls(QueryFilter())
+    assert str(priced.total_price) == "0.0000050000"
+    again = await import_calls(store, write_jsonl(tmp_path / "a.jsonl", row))
+    assert (again.replaced, again.unchanged, await store.get_api_call(priced.id)) == (1, 1, priced)
+
+    async def price_after(**changes: object) -> str | None:
+        await import_calls(store, write_jsonl(tmp_path / "b.jsonl", row | changes))
+        call = await store.get_api_call(priced.id)
+        assert call is not None
+        await store.save_api_call(priced)
+        return None if call.total_price is None else str(call.total_price)
+
+    assert await price_after(labels={"team": "blue"}) == "0.0000050000"
+    assert await price_after(cost=1) == "1.0000000000"  # what the file says counts
+    assert await price_after(completion_tokens=3) is None  # the price of other tokens
+    assert await price_after(labels={"service_tier": "batch"}) is None
+    await store.save_api_call(priced.model_copy(update={"price_details": PriceDetails(currency="EUR")}))
+    await import_calls(store, write_jsonl(tmp_path / "a.jsonl", row))
+    assert [call.total_price for call in await store.query_api_calls(QueryFilter())] == [None]  # that was no book's
+
+
 # The sentences
 
 
@@ -268,6 +296,12 @@ async def test_the_summary_names_the_options_that_help(tmp_path: Path) -> None:
         "refused 1: user_id is not a UUID; --text-ids (text_ids) makes one of any text "
         "(line 4; user_id is not a UUID; --text-ids (text_ids) makes one of any text: 'alice')",
     ]
+
+
+async def test_columns_of_refused_rows_are_not_said_to_be_unused(tmp_path: Path) -> None:
+    header = "timestamp,model,input_tokens,output_tokens,cost,note"
+    result, _ = await imported(write(tmp_path / "a.csv", header, '2026-05-01T10:00:00Z,m,"1,163",50,"$1,000.50",x'))
+    assert (result.rejected, result.ignored) == (1, ("note",))
 
 
 # Progress

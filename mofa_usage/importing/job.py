@@ -22,7 +22,7 @@ from mofa_usage.importing.rejects import Rejections
 from mofa_usage.importing.repeats import SAID_AGAIN, Repeats
 from mofa_usage.importing.rows import CallBuilder, NoCallError, RowRefusedError
 from mofa_usage.importing.source import Identity, RowSource, SourceRow
-from mofa_usage.pricing import with_price
+from mofa_usage.pricing import keep_price, with_price
 from mofa_usage.records import LLMApiCall
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ class Job:
         calls = [call for _, call in accepted]
         if found is None:
             found = await self._find(calls)
+        # What was priced since (`backfill_prices`) stays so: a file that says no price does not say that there is none.
+        calls = [keep_price(call, found.get(call.id, call)) for call in calls]
         latest = {call.id: call for call in calls}
         try:
             await self._store.save_api_calls([call for call in latest.values() if found.get(call.id) != call])

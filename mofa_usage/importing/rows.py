@@ -43,6 +43,7 @@ from mofa_usage.importing.endings import ending_of
 from mofa_usage.importing.fields import LABEL_OF_ID, Converter, Fields, NamedId, shown
 from mofa_usage.importing.spans import ROLL_UP, Spans, why_no_call
 from mofa_usage.importing.values import ValueRefusedError
+from mofa_usage.names import DURATIONS, plain_name
 from mofa_usage.outcomes import used_nothing
 from mofa_usage.records import NIL_UUID, LLMApiCall
 from mofa_usage.tokens import Readings, ReportedUsage, TokenValueError, count_tokens, find_usage, token_columns
@@ -153,6 +154,18 @@ class CallBuilder:
         if not self._is_id_mapped and isinstance(row.get("usage"), Mapping) and "id" in row:
             # An answer as the provider sent it: its id is the provider's, not one of ours.
             row = {**row, "id": None, "response_id": row["id"]}
+        try:
+            return self._built(row, derived_id)
+        except NoCallError:
+            raise
+        except RowRefusedError:
+            # What was not looked at any more was not left out, but for durations that do not say their unit.
+            bound = (name for binding in self._bindings_of(row).values() for name, _ in binding.columns)
+            meant = (name for name in bound if plain_name(name) not in DURATIONS)
+            self.columns_used.update(meant, token_columns(names_in(row)))
+            raise
+
+    def _built(self, row: Mapping[str, Any], derived_id: Callable[[UUID], UUID]) -> LLMApiCall:
         said = self._said(row)
         if (reason := why_no_call(said)) is not None:
             raise NoCallError(reason)
@@ -235,11 +248,7 @@ class CallBuilder:
                 value = look_up(row, name)
                 if binding.is_missing(value):
                     continue
-                try:
-                    value = _converted(target, name, converter, value)
-                except RowRefusedError:
-                    self.columns_used.add(name)  # it was meant to be
-                    raise
+                value = _converted(target, name, converter, value)
                 if value is not None:
                     said[target] = value
                     self._note(target, name)

@@ -18,7 +18,7 @@ from mofa_usage.pricing.quotes import Question, Quote, Source, tier_of
 from mofa_usage.pricing.rates import EXACT, Charge, ContradictionError, charge
 from mofa_usage.records import LLMApiCall, PriceDetails
 
-__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "with_price"]
+__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "keep_price", "with_price"]
 
 _log = logging.getLogger(__name__)
 TOO_MUCH = Decimal(100_000)  # a record's price has five digits before the point
@@ -231,3 +231,28 @@ def with_price(call: LLMApiCall, book: PriceBook, *, on: date | None = None) -> 
     priced = {"total_price": price.total, "price_details": PriceDetails.model_validate({**kept, **details})}
     # The rest is validated, and so is the total: it has ten places, and is less than `TOO_MUCH`.
     return BaseModel.model_copy(call, update=priced)
+
+
+_PRICED_BY = (
+    *("model_name", "create_time", "prompt_tokens", "completion_tokens"),
+    *("prompt_tokens_details", "completion_tokens_details"),
+)
+_PRICED_BY_LABELS = ("served_model", "provider", "service_tier", "speed", "inference_geo", "web_search_requests")
+
+
+def keep_price(call: LLMApiCall, before: LLMApiCall) -> LLMApiCall:
+    """The call, which says nothing of a price, with the one that a book gave it when it was stored as `before`.
+
+    Only where all is the same that a price follows from. What somebody charged for it is not kept: whoever says a call
+    again, without it, may have found it wrong.
+    """
+    details = before.price_details
+    if call.total_price is not None or call.price_details is not None or before.total_price is None or details is None:
+        return call
+    is_computed = "price_exact" in (details.__pydantic_extra__ or {})
+    is_same = all(getattr(call, name) == getattr(before, name) for name in _PRICED_BY)
+    is_sold_alike = all(call.labels.get(name) == before.labels.get(name) for name in _PRICED_BY_LABELS)
+    if not (is_computed and is_same and is_sold_alike):
+        return call
+    money = {"total_price": before.total_price, "price_details": details}
+    return BaseModel.model_copy(call, update={**money, "update_time": max(call.update_time, before.update_time)})
