@@ -150,6 +150,8 @@ QUESTIONS = [
     Question((), SUMMARY),
     Question("currency", ["cost", "calls"]),
     Question(("currency", "labels.feature"), "coverage"),
+    Question(["labels.feature", "model_name"], ["cost_per_success", "latency_max", "token_rate_mean"]),
+    Question("labels.feature", ["cost", "latency_mean", "latency_p50", "sessions"]),
     Question("team", ["success_rate", "cost"]),
 ]
 
@@ -181,6 +183,26 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
     assert len(passes) == 1
     breakdowns(polars_frame(ROWS), [Question("model_name", name) for name in MEASURES])
     assert len(passes) == 3  # several currencies: a second pass for the money
+
+
+def test_sums_by_fewer_dimensions_are_those_of_more_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def counted(frame: Any) -> pl.DataFrame:
+        passes.append(frame)
+        return engine.collect(frame)
+
+    monkeypatch.setattr(levels, "collect", counted)
+    asked = [
+        Question((), ["calls", "error_count"]),
+        Question("model_name", ["cost", "latency_mean", "latency_max"]),
+        Question(["model_name", "day"], "cost"),
+    ]
+    whole, models, _ = breakdowns(polars_frame(ROWS[:2]), asked)
+    assert len(passes) == 1
+    assert (whole.rows(), models["model_name"].to_list()) == ([(2, 1)], ["a", "b"])
+    breakdowns(polars_frame(ROWS[:2]), [*asked, Question("model_name", "latency_p50")])
+    assert len(passes) == 3  # a quantile needs the calls
 
 
 def test_the_one_currency_of_several_questions_is_not_that_of_a_period_without_prices() -> None:

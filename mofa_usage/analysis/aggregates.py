@@ -82,12 +82,12 @@ class Plan:
         return selected
 
     def expressions(self, *, quantile_lists: bool) -> dict[str, nw.Expr]:
-        """The aggregations of those columns, by name.
+        """The aggregations of those columns, by name, but for those of `adding`.
 
         With `quantile_lists` the quantiles of a column are one aggregation, under the name of the first of them, that
         gives a list; `unpacked` takes it apart.
         """
-        found = {**self.adding(), **self.amounts()}
+        found = self.amounts()
         for aggregate, name in self._names.items():
             if aggregate.function == "distinct":
                 found[name] = self._masked(aggregate).n_unique()
@@ -122,6 +122,18 @@ class Plan:
         """Groups by fewer keys, from smaller ones and what `adding` says of them."""
         names, found = list(keys), self.sums()
         return groups.group_by(names).agg(found) if names else groups.select(found)
+
+    @property
+    def adding_up(self) -> list[Aggregate]:
+        """The aggregates that are among those aggregations; none where numbers of distinct values need further ones."""
+        if any(aggregate.function == "distinct" for aggregate in self._names):
+            return []
+        return [aggregate for aggregate in self._names if aggregate.function != "quantile"]
+
+    def of_finer(self, groups: pl.DataFrame, finer: "Plan", keys: Mapping[str, str]) -> pl.DataFrame:
+        """What `adding` says of groups, from smaller ones that another plan aggregated; `keys` are theirs and ours."""
+        names = {finer._names[aggregate]: self._names[aggregate] for aggregate in self.adding_up}
+        return finer.added(groups, keys).select(pl.col(old).alias(new) for old, new in {**keys, **names}.items())
 
     def sums(self) -> list[pl.Expr]:
         """What `adding` says of several groups together."""

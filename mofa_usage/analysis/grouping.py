@@ -5,38 +5,29 @@ that happens here, on a small Polars frame: keys become dates, sums become rates
 filled and rows are sorted. So Polars and DuckDB return equal frames, but for the last bits of token rates, whose sum
 depends on the order of its terms.
 
-Questions that group the same calls alike are answered by one `Scan`. It also finds the first and the last currency of
-each group by the alphabet: where they are all the same, which is nearly always, the sums of prices are sums of one
-currency. Else a second pass computes the measures of money for each currency apart. Where several scans are about money
-one look at the currencies of all calls is quicker: if there is one, none of the scans looks for it.
+Questions that group the same calls alike are answered by one scan of `mofa_usage.analysis.scans`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeAlias
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from mofa_usage.analysis.aggregates import Plan, measured
+from mofa_usage.analysis.aggregates import measured
 from mofa_usage.analysis.asking import OTHER_MARK, Asked, By, Measures, Question, checked
 from mofa_usage.analysis.buckets import Clock
-from mofa_usage.analysis.currencies import HIGHEST, LOWEST, PRICED, all_used, in_currency, lone, most_used
 from mofa_usage.analysis.engine import LazyCalls, Native, open_calls
-from mofa_usage.analysis.folding import Fold, Keys, fold, ranking
+from mofa_usage.analysis.folding import Fold, fold, ranking
 from mofa_usage.analysis.gaps import fill, zero_of_nothing
-from mofa_usage.analysis.levels import keys_of, labels, levels
 from mofa_usage.analysis.result import Breakdown
+from mofa_usage.analysis.scans import CALLS, Alike, Level, Scan, alike, currency_at, depths_of, scans
 from mofa_usage.analysis.shares import with_shares
-from mofa_usage.analysis.windows import Source, reach, with_windows
+from mofa_usage.analysis.windows import with_windows
 from mofa_usage.errors import UsageError
-from mofa_usage.measures import Aggregate, Dimension, Measure, MeasureColumn, Roles, money_columns
+from mofa_usage.measures import MeasureColumn, Roles, money_columns
 from mofa_usage.zones import Moment, zone
 
 __all__ = ["breakdown", "breakdowns"]
-
-_CALLS = Aggregate("count")
 
 
 def breakdown(
@@ -127,35 +118,26 @@ def breakdowns(native: Native, questions: Sequence[Question], *, tz: str = "UTC"
 
 def _answers(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> list[Breakdown]:
     """The answers to checked questions, in their order."""
-    anew = {one: one.above(_currency_at(one)) for one in asked if one.totals and "currency" in one.by}
+    anew = {one: one.above(currency_at(one)) for one in asked if one.totals and "currency" in one.by}
     folds = _folds(calls, [*asked, *anew.values()], clock)
-    sharing: dict[_Alike, list[Asked]] = {}
-    for one in (*asked, *anew.values()):
-        sharing.setdefault(_alike(one, folds, clock), []).append(one)
-    of_money = sum(any(one.money for one in together) for together in sharing.values())
-    only = lone(calls) if of_money > 1 else None
+    groups = {one: alike(one, folds.get(one), clock) for one in (*asked, *anew.values())}
     # One for each period, since a clock whose steps are wanted looks for the first and the last call.
     clocks = {
         (one.start, one.end): Clock(clock, calls.between(one.start, one.end), one.start, one.end) for one in asked
     }
-    scans = {alike: _scan(calls, together, alike[-1], clocks[alike[1:3]], only) for alike, together in sharing.items()}
+    sharing: dict[Alike, list[Asked]] = {}
+    for one, group in groups.items():
+        sharing.setdefault(group, []).append(one)
+    scanned = scans(calls, sharing, {group: clocks[group[1:3]] for group in sharing})
 
     def answer(one: Asked) -> Breakdown:
-        found = _answer(one, scans[_alike(one, folds, clock)])
+        found = _answer(one, scanned[groups[one]])
         if one in anew:
             above = answer(anew[one])
             found.totals = (*found.totals, above, *above.totals)
         return found
 
     return [answer(one) for one in asked]
-
-
-_Alike: TypeAlias = tuple[tuple[Dimension, ...], datetime | None, datetime | None, datetime | None, Fold | None]
-"""What questions have in common that one scan answers: dimensions, start, end, how far they look back, and the fold."""
-
-
-def _alike(asked: Asked, folds: Mapping[Asked, Fold | None], clock: ZoneInfo) -> _Alike:
-    return asked.dimensions, asked.start, asked.end, reach(asked, clock), folds.get(asked)
 
 
 def _folds(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> dict[Asked, Fold | None]:
@@ -168,109 +150,9 @@ def _folds(calls: LazyCalls, asked: Sequence[Asked], clock: ZoneInfo) -> dict[As
     return {one: fold(by.dimensions[0], one.top or 0, ranked[by]) for one, by in rankings.items()}
 
 
-def _currency_at(asked: Asked) -> int:
-    """How many dimensions lie above the currencies: without those the answer tells money apart by columns."""
-    return asked.by.index("currency")
-
-
-def _depths(asked: Asked) -> range:
-    """By how many dimensions to group: all, and for totals each number below that keeps the currencies."""
-    lowest = 0 if "currency" not in asked.by else _currency_at(asked) + 1
-    return range(len(asked.by), (lowest if asked.totals else len(asked.by)) - 1, -1)
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The groups by some of the dimensions: a row each, with the aggregates under the names of the plan.
-
-    `keys` are the dimensions, labelled, and where they are folded what marks the rest. With several currencies `money`
-    has the measures of money of each, by their columns.
-    """
-
-    result: pl.DataFrame
-    keys: Mapping[str, pl.Series]
-    money: Mapping[str, pl.Series]
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What the engine computed: the groups by all dimensions, and those of each level above that was asked for.
-
-    `currencies` are those of the priced calls, if a question is about money.
-    """
-
-    plan: Plan
-    levels: Mapping[int, Level]
-    source: Source
-    currencies: tuple[str, ...]
-
-
-def _scan(calls: LazyCalls, together: Sequence[Asked], fold: Fold | None, times: Clock, only: str | None) -> Scan:
-    """The engine's part of questions that have the same dimensions and times, and look back as far.
-
-    `times` is the clock of these times, `only` is the one currency of all calls, if that is known already.
-    """
-    first, clock = together[0], times.zone
-    measures = list(dict.fromkeys(measure.base for one in together for measure in one.measures))
-    money = list(dict.fromkeys(measure for one in together for measure in one.money))
-    complete = calls.with_absent(column for measure in measures for column in measure.optional)
-    priced = any("currency" in entry.needs for entry in first.dimensions)
-    complete = complete.with_absent(["currency"] if priced else [])
-    wanted = complete.between(first.start, first.end)
-    keys = keys_of(first, wanted, times, fold)
-    depths = max(map(_depths, together), key=len)
-    plan = Plan(measures, wanted)
-    if any((one.ranked or one.totals) and one.measures[0].of_money for one in together):
-        plan.add(_CALLS)
-    if money:
-        plan.add(*((LOWEST, HIGHEST) if only is None else (PRICED,)))
-    results = levels(wanted, keys, plan, depths)
-    seen_from = reach(first, clock)
-    if money and seen_from is not None:
-        currencies = all_used(complete.between(seen_from, first.end))
-    else:
-        currencies = _currencies(wanted, plan, results[depths[0]], only) if money else ()
-    apart = _apart(wanted, keys, money, currencies, results) if len(currencies) > 1 else {}
-    found = {
-        depth: Level(result, labels(keys.names(depth), result, clock), apart.get(depth, {}))
-        for depth, result in results.items()
-    }
-    return Scan(plan, found, Source(complete, clock, fold), currencies)
-
-
-def _currencies(calls: LazyCalls, plan: Plan, groups: pl.DataFrame, only: str | None) -> tuple[str, ...]:
-    """The currencies of the priced calls in the groups."""
-    if only is None:
-        return most_used(calls, plan.value(LOWEST, groups), plan.value(HIGHEST, groups))
-    return (only,) if plan.value(PRICED, groups).sum() else ()
-
-
-def _apart(
-    calls: LazyCalls,
-    keys: Keys,
-    money: Sequence[Measure],
-    currencies: Sequence[str],
-    results: Mapping[int, pl.DataFrame],
-) -> dict[int, dict[str, pl.Series]]:
-    """Measures of money for each currency, by column, in the order of the groups of each level."""
-    measures = {
-        column: in_currency(measure.base, currency)
-        for measure in money
-        for currency, column in money_columns(measure.name, currencies).items()
-    }
-    plan = Plan(measures.values(), calls, prefix="m")
-    apart = {}
-    for depth, found in levels(calls, keys, plan, list(results)).items():
-        if names := list(keys.names(depth)):
-            groups = results[depth].select(names)
-            found = groups.join(found, on=names, how="left", nulls_equal=True, maintain_order="left")
-        apart[depth] = {column: measured(measure, plan, found) for column, measure in measures.items()}
-    return apart
-
-
 def _answer(asked: Asked, scan: Scan) -> Breakdown:
     """The answer to one of the questions behind a scan, with the totals that the scan has."""
-    answer, *above = (_shown(asked.above(depth), scan, scan.levels[depth]) for depth in _depths(asked))
+    answer, *above = (_shown(asked.above(depth), scan, scan.levels[depth]) for depth in depths_of(asked))
     answer.totals = tuple(above)
     return answer
 
@@ -324,7 +206,7 @@ def _ranked(result: pl.DataFrame, asked: Asked, scan: Scan, level: Level) -> pl.
     weights = list(money_columns(first.name, scan.currencies).values()) if several else [first.name]
     order = result.select(*weights, *asked.by)
     if first.of_money:
-        order.insert_column(len(weights), scan.plan.value(_CALLS, level.result).alias("number of calls"))
+        order.insert_column(len(weights), scan.plan.value(CALLS, level.result).alias("number of calls"))
     heavy = order.width - len(asked.by)
     descending = [position < heavy for position in range(order.width)]
     if asked.folded is not None:

@@ -39,19 +39,26 @@ def labels(names: Mapping[str, str | None], result: pl.DataFrame, clock: ZoneInf
     return found
 
 
-def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> dict[int, pl.DataFrame]:
+def levels(
+    calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int], sums: pl.DataFrame | None = None
+) -> dict[int, pl.DataFrame]:
     """For each depth the groups by so many dimensions: one row each, its keys and the aggregates of the plan.
 
-    The first depth is the largest.
+    The first depth is the largest; `sums` is what adds up for its groups, where that is known.
     """
     columns = {**keys.expressions, **plan.values()}
     selected = keys.folded(calls.frame.select(**columns)) if columns else calls.frame
     names = [list(keys.names(depth)) for depth in depths]
     if len(names) == 1:
         expressions = plan.expressions(quantile_lists=calls.quantile_lists)
-        found = [_grouped(plan.ranked(selected, names[0]), names[0], expressions)]
+        if sums is None:
+            found = [_grouped(plan.ranked(selected, names[0]), names[0], {**plan.adding(), **expressions})]
+        elif expressions:
+            found = [_beside(sums, _grouped(plan.ranked(selected, names[0]), names[0], expressions), names[0])]
+        else:
+            found = [sums]
     else:
-        found = _several(selected, names, plan)
+        found = _several(selected, names, plan, sums)
     values, wanted = plan.ordered()
     if wanted:
         ordered = picked(selected.select(*names[0], **values), names, list(values), wanted)
@@ -59,8 +66,10 @@ def levels(calls: LazyCalls, keys: Keys, plan: Plan, depths: Sequence[int]) -> d
     return dict(zip(depths, map(plan.unpacked, found), strict=True))
 
 
-def _several(selected: nw.LazyFrame[Any], sets: Sequence[list[str]], plan: Plan) -> list[pl.DataFrame]:
-    smallest = _grouped(selected, sets[0], plan.adding())
+def _several(
+    selected: nw.LazyFrame[Any], sets: Sequence[list[str]], plan: Plan, sums: pl.DataFrame | None
+) -> list[pl.DataFrame]:
+    smallest = _grouped(selected, sets[0], plan.adding()) if sums is None else sums
     found = [plan.added(smallest, names) for names in sets]
     parts = []
     values, asked = plan.undivided()
