@@ -300,7 +300,7 @@ async def test_the_summary_names_the_options_that_help(tmp_path: Path) -> None:
 
 async def test_columns_of_refused_rows_are_not_said_to_be_unused(tmp_path: Path) -> None:
     header = "timestamp,model,input_tokens,output_tokens,cost,note"
-    result, _ = await imported(write(tmp_path / "a.csv", header, '2026-05-01T10:00:00Z,m,"1,163",50,"$1,000.50",x'))
+    result, _ = await imported(write(tmp_path / "a.csv", header, '2026-05-01T10:00:00Z,m,1163,50,"$1,000.50",x'))
     assert (result.rejected, result.ignored) == (1, ("note",))
 
 

@@ -112,6 +112,8 @@ async def test_counts_that_pandas_wrote_as_floats(tmp_path: Path) -> None:
         ("prompt_tokens", "10.5", "prompt_tokens is not a whole number"),
         ("prompt_tokens", "ten", "prompt_tokens is not a number"),
         ("prompt_tokens", "1_000", "prompt_tokens is not a number"),
+        ("prompt_tokens", "1.000", "prompt_tokens may be in thousands, or a decimal fraction"),
+        ("prompt_tokens", "1,163", "prompt_tokens is not a number"),
         ("prompt_tokens", "-1", "prompt_tokens must not be negative"),
         ("prompt_tokens", "1e300", "prompt_tokens is out of range"),
         ("create_time", "", "create_time is missing"),

@@ -32,6 +32,7 @@ from mofa_usage.tokens.names import (
 __all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_MAY_BE_THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}", re.ASCII)  # to a German spreadsheet 1.000 is a thousand
 _JSON_STARTS = ("{", "[")
 _DEPTH = 8  # of nested objects, usages and their details included
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -267,6 +268,8 @@ def _count(entry: _Entry) -> int:
     value, field = entry.value, entry.name.field
     if type(value) is int and value >= 0:
         return value
+    if isinstance(value, str) and _MAY_BE_THOUSANDS.fullmatch(value.strip()):
+        raise TokenValueError(field, "may be in thousands, or a decimal fraction", entry.path, value)
     if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip()):
         value = int(text) if text.isdigit() and len(text) < 19 else Decimal(text)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
