@@ -1,5 +1,7 @@
 """Every format of a bill is read as its provider means it: tokens of disjoint kinds, amounts in dollars, UTC days."""
 
+import csv
+import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -175,3 +177,29 @@ def test_lines_tell_each_other_apart_by_all_that_they_are_grouped_by() -> None:
     one, other = Line(model="a", key=(("project_id", "x"),)), Line(model="a", key=(("project_id", "y"),))
     assert one.identity != other.identity
     assert Bucket(0, 1, (one,)).weight == (Decimal(0), 0)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_pages_may_stand_one_behind_the_other_and_be_compressed(tmp_path: Path, indent: int | None) -> None:
+    names = ("openai_usage.json", "anthropic_usage.json")
+    pages = [json.dumps(json.loads((SAMPLES / name).read_text()), indent=indent) for name in names]
+    wanted = {repr(only(name).buckets) for name in names}
+    written = ("\n".join(pages) + "\n").encode()
+    for name, content in {
+        "a.json": written,
+        "b.json.gz": gzip.compress(written),
+        "c.json": gzip.compress(written),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        assert {repr(page.buckets) for page in pages_of(tmp_path / name)} == wanted
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(written)[:-20])
+    with pytest.raises(UsageError, match=r"cannot be read: .*b\.json\.gz: Compressed file ended"):
+        pages_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["openai_costs.csv", "anthropic_usage.csv"])
+def test_a_spreadsheet_may_have_written_an_export_again(tmp_path: Path, name: str) -> None:
+    rows = csv.reader((SAMPLES / name).read_text(encoding="utf-8-sig").splitlines())
+    with (tmp_path / name).open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+    assert [page.buckets for page in pages_of(tmp_path)] == [only(name).buckets]

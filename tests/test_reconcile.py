@@ -515,3 +515,24 @@ def test_it_says_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.sentence.startswith("1 finding in the bill. OpenAI's o3-2025-04-16 ")
     figure = found.draw()
     assert [trace.name for trace in figure.data] == ["billed", "recorded", "difference"]
+
+
+@pytest.mark.parametrize("spell", [str.upper, "openai/{}".format])
+def test_a_model_is_the_same_however_it_is_spelled(spell: Any) -> None:
+    rows = world()
+    alike = [
+        row
+        | {"model_name": spell(row["model_name"]), "provider_name": "openai" if bills.is_openai(row) else "anthropic"}
+        for row in rows
+    ]
+    found = usage(alike).reconcile(bills.bill(rows, FIRST, DAYS))
+    assert found.is_clean, found.findings["sentence"].to_list()
+    assert set(found.comparison["model_name"]) == set(bills.PRICES)
+
+
+def test_prices_in_another_currency_are_not_missing() -> None:
+    rows = world()
+    pages = bills.bill(rows, FIRST, DAYS)
+    euros = usage([row | {"currency": "EUR"} for row in rows]).reconcile(pages)
+    assert euros.is_clean, euros.findings["sentence"].to_list()
+    assert any("priced in EUR are not compared" in note for note in euros.notes)

@@ -68,7 +68,8 @@ def compare(statements: Sequence[Statement], calls: pl.DataFrame, within: Within
     told = _tokens(made, explained)
     for statement in costs:
         made.costs, beside = cells_of(statement, calls, spans[COSTS])
-        _money(made, beside, explained, told)
+        if not _is_all_foreign(made.costs, calls):
+            _money(made, beside, explained, told)
         made.notes += _of_money(made, calls, beside)
     return made
 
@@ -121,6 +122,12 @@ def _tokens(made: Compared, explained: set[int]) -> list[Cell]:
         made.findings.append(finding)
         told += found
     return told
+
+
+def _is_all_foreign(costs: Sequence[Cell], calls: pl.DataFrame) -> bool:
+    """Whether all prices are in other currencies than the bill: then there is nothing to compare it with."""
+    priced = set(calls["currency"].drop_nulls())
+    return bool(priced) and priced.isdisjoint(cell.currency for cell in costs)
 
 
 def _money(

@@ -60,17 +60,27 @@ def provider_of(name: str | None, model: str) -> str | None:
 
 def matched(billed: Collection[str], recorded: Collection[str]) -> dict[str, str]:
     """By each name of a model, the name that it is compared under; a family's is that of its bill, where it has one."""
-    families: dict[object, set[str]] = defaultdict(set)
+    families: dict[object, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name in {*billed, *recorded}:
-        families[family(name)].add(name)
+        families[family(name)][_spelling(name)].add(name)
     found: dict[str, str] = {}
-    for names in families.values():
-        only_one_side = (names & set(billed)) ^ (names & set(recorded))
+    for spellings in families.values():
+        # However it is spelled, `anthropic/Claude-...`, it is called as in its bill.
+        called = {
+            name: min(alike, key=lambda one: (one not in billed, one)) for alike in spellings.values() for name in alike
+        }
+        names = {*called.values()}
+        only_one_side = (names & set(billed)) ^ {called[name] for name in called if name in recorded}
         if any(not _is_dated(name) for name in only_one_side) and len(names) > 1:
-            found |= dict.fromkeys(names, _title(names, billed))
+            found |= dict.fromkeys(called, _title(names, billed))
         else:
-            found |= {name: name for name in names}
+            found |= called
     return found
+
+
+def _spelling(name: str) -> str:
+    """What the spellings of one model have in common; tuned models are of their own."""
+    return name if name.startswith("ft:") else _plain(name)
 
 
 def _title(names: Collection[str], billed: Collection[str]) -> str:

@@ -1,12 +1,17 @@
 """A bill from files: which there are, what is in them, and which format that is.
 
-A bill is a folder, paths of files, or pages that were parsed already. JSON holds a page or a list of them; JSON lines a
-page each; CSV and TSV what a console exports. Numbers are read as they are written, so that no amount passes through a
-float. A file that no format recognises is no part of the bill, and is refused: it might be the page that is missing.
+A bill is a folder, paths of files, or pages that were parsed already. JSON holds a page or several, in a list or one
+behind the other; JSON lines a page each; CSV and TSV what a console exports. All may be compressed with gzip. Numbers
+are read as they are written, so that no amount passes through a float. A file that no format recognises is no part of
+the bill, and is refused: it might be the page that is missing.
 """
 
 import csv
+import gzip
+import io
 import os
+import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +20,7 @@ from typing import Any, TypeAlias
 from mofa_usage.audit.bills.formats import FORMATS
 from mofa_usage.audit.bills.pages import Document, Page
 from mofa_usage.errors import UsageError
-from mofa_usage.values import read_json
+from mofa_usage.values import STRICT_JSON
 from mofa_usage.zones import DAY, HOUR, utc
 
 __all__ = ["BillSource", "pages_of"]
@@ -25,6 +30,8 @@ BillSource: TypeAlias = (
 )
 """A folder, a file, a parsed page, or several of them."""
 
+_PACKED, _GZIP, _DELIMITERS = ".gz", b"\x1f\x8b", ",;\t"
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _JSON, _LINES, _TABLES = (".json",), (".jsonl", ".ndjson"), {".csv": ",", ".tsv": "\t"}
 
 
@@ -52,33 +59,40 @@ def _documents(part: object, number: int) -> Iterator[Document]:
     if not isinstance(part, str | os.PathLike):
         raise UsageError(f"a bill is a folder, files or pages of JSON, not {type(part).__name__} (number {number})")
     path = Path(part).expanduser()
-    try:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
-                if file.is_file() and not hidden:
-                    yield from _of_file(file)
-        elif not path.exists():
-            raise UsageError(f"there is no file or folder {path}, which should be a bill")
-        else:
-            yield from _of_file(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the bill cannot be read: {path}: {getattr(error, 'strerror', None) or error}") from error
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
+            if file.is_file() and not hidden:
+                yield from _of_file(file)
+    elif not path.exists():
+        raise UsageError(f"there is no file or folder {path}, which should be a bill")
+    else:
+        yield from _of_file(path)
 
 
 def _of_file(path: Path) -> Iterator[Document]:
-    ending = path.suffix.lower()
+    ending = Path(path.stem if path.suffix.lower() == _PACKED else path.name).suffix.lower()
     if ending in _TABLES:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, delimiter=_TABLES[ending], restkey="", restval="")
-            columns = tuple(name.strip() for name in table.fieldnames or ())
-            rows = [{(name or "").strip(): str(value or "") for name, value in row.items()} for row in table]
+        text = _text_of(path)
+        header = text.partition("\n")[0]
+        # A spreadsheet may have written it again, with the delimiter of its country.
+        delimiter = max(_TABLES[ending], *_DELIMITERS, key=header.count)
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
+        columns = tuple(name.strip() for name in table.fieldnames or ())
+        rows = [{(name or "").strip(): str(value or "") for name, value in row.items()} for row in table]
         yield Document(str(path), columns=columns, rows=rows)
     elif ending in (*_JSON, *_LINES):
-        text = path.read_text(encoding="utf-8-sig")
-        yield from _of_json(str(path), text, lines=ending in _LINES)
+        yield from _of_json(str(path), _text_of(path), lines=ending in _LINES)
     else:
         raise UsageError(f"{path} is no part of a bill: those end in {', '.join((*_JSON, *_LINES, *_TABLES))}")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        written = path.read_bytes()
+        return (gzip.decompress(written) if written.startswith(_GZIP) else written).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UsageError(f"the bill cannot be read: {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _of_json(where: str, text: str, *, lines: bool) -> Iterator[Document]:
@@ -86,15 +100,38 @@ def _of_json(where: str, text: str, *, lines: bool) -> Iterator[Document]:
     for number, part in enumerate(parts, 1):
         place = f"{where}, line {number}" if lines else where
         try:
-            value = read_json(part)
+            values = list(_values(part))
         except ValueError as error:
             raise UsageError(f"{place} is no JSON: {error}") from error
-        pages = value if isinstance(value, list) else [value]
+        pages = [page for value in values for page in (value if isinstance(value, list) else [value])]
         for index, page in enumerate(pages, 1):
             which = f"{place}, page {index}" if len(pages) > 1 else place
             if not isinstance(page, Mapping):
                 raise UsageError(f"{which} is a {type(page).__name__} where a page of a report should be")
             yield Document(which, page=page)
+
+
+def _values(text: str) -> Iterator[Any]:
+    """The values of a text of JSON: one, or one behind the other, as pages are that were appended to a file.
+
+    Raises:
+        ValueError: it is no JSON, or nothing.
+    """
+    start = _behind_blanks(text, 0)
+    while True:
+        try:
+            value, end = STRICT_JSON.raw_decode(text, start)
+        except RecursionError:
+            raise ValueError("it is nested too deep") from None
+        yield value
+        start = _behind_blanks(text, end)
+        if start == len(text):
+            return
+
+
+def _behind_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return start if found is None else found.end()
 
 
 def _read(document: Document) -> Iterable[Page]:
