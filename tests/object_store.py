@@ -9,10 +9,12 @@ What moto lacks of S3 is that a conditional write (`If-None-Match: *`) is one st
 write afterwards. Here writes go one after the other. And S3-compatible stores are not all alike: in a bucket of
 `bucket(conditional=False)` the condition is not heeded and the later write wins, as older ones do it.
 
-Its port is a loopback port of its own, it is ended by its process id, and keeps nothing.
+Its port is a loopback port of its own, it is ended by its process id, and keeps nothing. `gone()` is an outage: nobody
+listens on the port, and afterwards what was there is there again.
 """
 
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ObjectStore", "object_store"]
 
 START_SECONDS = 60.0
+_TOLD = (signal.SIGUSR1, signal.SIGUSR2)
 _HEEDLESS = "heedless-"
 # moto wants to know who asks, and checks no signature.
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=me/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=-"
@@ -58,6 +61,30 @@ class ObjectStore:
         }
         self.process = process
         self._numbers = itertools.count(1)
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Out of reach for the length of the `with` block."""
+        self._become(signal.SIGUSR1, reachable=False)
+        try:
+            yield
+        finally:
+            self._become(signal.SIGUSR2, reachable=True)
+
+    def _become(self, told: signal.Signals, *, reachable: bool) -> None:
+        self.process.send_signal(told)
+        deadline = time.monotonic() + START_SECONDS
+        while self._answers() != reachable:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the object store does not heed {told.name}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            self.request("GET", "")
+        except OSError:
+            return False
+        return True
 
     def bucket(self, *, conditional: bool = True) -> str:
         """The URL of a new bucket; one that heeds no conditions where `conditional` says so."""
@@ -116,14 +143,10 @@ def object_store() -> Iterator[ObjectStore]:
 
 def _wait_for(store: ObjectStore, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            store.request("GET", "")
-            return
-        except urllib.error.URLError:
-            if store.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the object store did not start: {log.read_text()[-1500:]}") from None
-            time.sleep(0.05)
+    while not store._answers():
+        if store.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the object store did not start: {log.read_text()[-1500:]}")
+        time.sleep(0.05)
 
 
 def _serve(port: int) -> None:
@@ -141,7 +164,22 @@ def _serve(port: int) -> None:
         with writing:
             return application(environment, start_response)
 
-    make_server(HOST, port, answer, threaded=True, request_handler=MotoRequestHandler).serve_forever()
+    # The signals are waited for, one after the other; no thread may take them before.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
+    while True:
+        server = make_server(HOST, port, answer, threaded=True, request_handler=MotoRequestHandler)
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        _wait_until(signal.SIGUSR1)
+        server.shutdown()
+        serving.join()
+        server.server_close()
+        _wait_until(signal.SIGUSR2)
+
+
+def _wait_until(told: signal.Signals) -> None:
+    while signal.sigwait(_TOLD) != told:
+        pass
 
 
 if __name__ == "__main__":

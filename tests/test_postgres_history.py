@@ -21,8 +21,6 @@ from tests.samples import call
 from tests.servers import PostgresServer, PostgresStandby, copy_data, postgres_server
 from tests.test_sources import changed, ids, read
 
-pytestmark = [pytest.mark.sql_only]
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:

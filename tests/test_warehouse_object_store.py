@@ -1,6 +1,7 @@
 """A warehouse in an object store: every call once, whoever is killed and whoever writes beside, or a clear refusal."""
 
 import json
+import pkgutil
 import random
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -68,6 +70,30 @@ def test_a_warehouse_is_read_by_its_url(
     [synced] = Warehouse(path, storage_options=options).synced().rows()
     assert synced[1] == "calls"
     assert not [name for name in objects(object_store, path) if "probe" in name]
+
+
+@pytest.mark.parametrize(
+    "step", ["finding.Finder.held", "delta.written", "delta.Mirror.history", "warehouse.leave_stamp"]
+)
+def test_an_outage_at_any_step_is_told_and_nothing_is_lost(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    options = {**object_store.options, "max_retries": "0"}
+    warehouse, calls = Warehouse(f"{object_store.bucket()}/warehouse", storage_options=options), calls_of(4)
+    warehouse.sync(calls.head(3))
+    taken = pkgutil.resolve_name(f"mofa_usage.warehouse.{step}")
+
+    def without_store(*arguments: Any, **named: Any) -> Any:
+        with object_store.gone():
+            made = taken(*arguments, **named)
+            return made if isinstance(made, pl.DataFrame) else list(made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mofa_usage.warehouse.{step}", without_store)
+        with pytest.raises(UsageError, match=r"cannot (read|write)"):
+            warehouse.sync(calls)
+    warehouse.sync(calls)
+    assert warehouse.verify(calls).equal
 
 
 def test_a_store_that_heeds_no_conditions_takes_only_who_promises_to_be_alone(object_store: ObjectStore) -> None:

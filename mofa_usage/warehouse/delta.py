@@ -156,11 +156,21 @@ class Mirror:
 
     def _find_positions(self) -> dict[str, Position]:
         for limit in (1, _RECENT, None):
-            for commit in self._table.history(limit):
+            for commit in self.history(limit):
                 if _POSITIONS in commit:
                     found: dict[str, Position] = commit[_POSITIONS]
                     return found
         return {}
+
+    def history(self, last: int | None) -> list[dict[str, Any]]:
+        """What deltalake says of all commits, or the last so many, the newest first.
+
+        Raises:
+            UsageError: they cannot be read.
+        """
+        with delta_told(f"read the history of the table {self.name} of the warehouse {self._root}"):
+            commits: list[dict[str, Any]] = self.table.history(last)
+        return commits
 
     def create(self, rows: pl.DataFrame, told: Mapping[str, Any]) -> None:
         """Make the table for such rows, unless somebody has just done so.

@@ -168,7 +168,7 @@ def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:
 def history_of(mirror: Mirror, last: int | None) -> pl.DataFrame:
     """The versions of a table, or its last so many, the newest first: what was done when, and what a sync changed."""
     rows: list[dict[str, Any]] = []
-    for commit in mirror.table.history(last):
+    for commit in mirror.history(last):
         synced = commit.get(SYNCED) or {}
         rows.append(
             {

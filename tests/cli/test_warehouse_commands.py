@@ -4,9 +4,18 @@ import json
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
+from types import SimpleNamespace
 
+import pytest
+
+from mofa_usage.stores import connect
 from mofa_usage.warehouse import Warehouse
 from tests.cli.shell import PROGRAM, Shell
+from tests.conftest import run
+from tests.object_store import ObjectStore
+from tests.samples import call
+from tests.servers import PostgresServer, postgres_server
 
 
 def test_a_warehouse_is_made_compared_and_looked_after(labelled: tuple[Shell, str]) -> None:
@@ -49,3 +58,47 @@ def test_following_goes_on_until_it_is_stopped(labelled: tuple[Shell, str]) -> N
     following.wait(30)
     assert "36 added" in first
     assert "Nothing had changed" in second
+
+
+def test_following_goes_on_after_outages(
+    shell: Shell, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"{object_store.bucket()}/warehouse"
+    options = {**object_store.options, "max_retries": "1"}
+    told = [word for pair in options.items() for word in ("--storage-option", "=".join(pair))]
+    pauses: list[float] = []
+    with postgres_server() as server:
+        run(_save(server.url, 0))
+        meanwhile = _outages(server, object_store)
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if next(meanwhile, "over") == "over":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("mofa_usage.cli.warehouse.time", SimpleNamespace(sleep=pause))
+        done = shell.call("warehouse", "sync", place, "-u", server.url, "--follow", "10", *told)
+        assert [line.split(" added")[0][-1] for line in done.stdout.splitlines()] == ["1", "1", "1"]
+        store_gone, server_gone = (line for line in done.stderr.splitlines() if "trying again" in line)
+        assert "of the warehouse s3://" in store_gone
+        assert "the postgres database" in server_gone
+        assert [pause > 15 for pause in pauses] == [False, True, False, True, False]
+        assert Warehouse(place, storage_options=options).verify(server.url, progress=False).equal
+
+
+def _outages(server: PostgresServer, object_store: ObjectStore) -> Iterator[None]:
+    """What happens in the pauses of somebody who follows."""
+    run(_save(server.url, 1))
+    with object_store.gone():
+        yield
+    yield
+    server.kill()
+    yield
+    server.start()
+    run(_save(server.url, 2))
+    yield
+
+
+async def _save(url: str, number: int) -> None:
+    async with connect(url) as store:
+        await store.save_api_call(call(number))
