@@ -238,6 +238,12 @@ class DataFile:
 _CLOSE = timedelta(milliseconds=1)  # other writers cut the times of their statistics off there
 
 
+def _about(first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Bounds that hold whatever another writer cut off."""
+    least, greatest = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    return first - min(_CLOSE, first - least), last + min(_CLOSE, greatest - last)
+
+
 def files_of(table: "DeltaTable") -> list[DataFile]:
     """The files of a version, in the order of their months and times."""
     root = _uri(table)
@@ -254,7 +260,7 @@ def files_of(table: "DeltaTable") -> list[DataFile]:
                 bytes=add["size_bytes"],
                 month=add.get("partition.month") or "",
                 ids=None if least is None or greatest is None else (least, greatest),
-                times=None if first is None or last is None else (first - _CLOSE, last + _CLOSE),
+                times=None if first is None or last is None else _about(first, last),
             )
         )
     return sorted(files, key=lambda file: (file.month, file.times or (), file.uri))

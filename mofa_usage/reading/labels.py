@@ -16,7 +16,16 @@ import polars as pl
 from mofa_usage.reading.columns import LABEL, LABEL_COLUMNS, SESSION
 from mofa_usage.reading.rows import normalise
 
-__all__ = ["MOST", "UNREAD", "gather", "label_columns", "label_counts", "labels_among", "session_columns"]
+__all__ = [
+    "MOST",
+    "UNREAD",
+    "gather",
+    "label_columns",
+    "label_counts",
+    "labels_among",
+    "session_columns",
+    "told_apart",
+]
 
 MOST = 64
 """How many names become columns."""
@@ -65,6 +74,17 @@ def label_columns(counts: Counter[str]) -> tuple[str, ...]:
 
 def _most_frequent(counts: Counter[str]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))[:MOST]
+
+
+def told_apart(columns: Iterable[str], there: Iterable[str] = ()) -> list[str]:
+    """Of columns whose names differ in nothing but capitals the first, and none that one which is `there` has.
+
+    DuckDB, Spark and Delta tables take them for one and the same.
+    """
+    first: dict[str, str] = {name.casefold(): "" for name in there}
+    for name in columns:
+        first.setdefault(name.casefold(), name)
+    return [name for name in first.values() if name]
 
 
 def session_columns(sessions: Iterable[tuple[str, Any]]) -> pl.DataFrame | None:

@@ -33,7 +33,7 @@ from mofa_usage.reading.columns import (
 from mofa_usage.reading.details import NUMBERS, sql_names_inside, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
-from mofa_usage.reading.labels import label_columns, labels_among
+from mofa_usage.reading.labels import label_columns, labels_among, told_apart
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.selection import Selection, offered
 
@@ -127,7 +127,8 @@ class RelationCalls:
         given = dict(zip(calls.columns, calls.types, strict=True))["labels"]
         named = calls.project(f"unnest({sql_names_inside('labels', given)}) AS name")
         with told():
-            return label_columns(labels_among(named.aggregate("name, count(*) AS calls").fetchall()))
+            found = label_columns(labels_among(named.aggregate("name, count(*) AS calls").fetchall()))
+        return tuple(told_apart(found, self._types))
 
     @property
     def given(self) -> Collection[str]:
@@ -150,6 +151,9 @@ class RelationCalls:
         needed = list(dict.fromkeys((*asked, *made)))
         if "id" in self._types and any(map(self._is_inside, needed)):
             needed = list(dict.fromkeys((*needed, "id")))  # by which a refusal names a call
+        if len(told_apart(needed)) < len(needed):
+            alike = ", ".join(sorted(set(needed) - set(told_apart(needed))))
+            raise UsageError(f"{alike}: another column has this name but for capitals; ask for one of them at a time")
         calls = self._calls(tz, beside)
         for step in (self._taken_apart, self._numbers, self._exact, self._said):
             calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))

@@ -23,7 +23,7 @@ from mofa_usage.reading.delta import (
     is_local,
     version_beside,
 )
-from mofa_usage.reading.labels import session_columns
+from mofa_usage.reading.labels import session_columns, told_apart
 from mofa_usage.reading.object_stores import StorageOptions
 from mofa_usage.reading.relation import NO_TABLES, RelationCalls, Tables, clocked_cursor, newer_columns, told
 from mofa_usage.reading.selection import Selection
@@ -132,7 +132,7 @@ class _Snapshot:
         if sessions is None or "chat_session_id" not in said:
             return ""
         cursor.register("mofa_usage: sessions", sessions)
-        further = [name for name in sessions.columns if name.startswith(SESSION) and name not in said]
+        further = told_apart((name for name in sessions.columns if name.startswith(SESSION)), said)
         values = "".join(f", any_value({quoted(name)}) AS {quoted(name)}" for name in further)
         told_of = f'(SELECT chat_session_id AS id{values} FROM "mofa_usage: sessions" GROUP BY 1)'  # noqa: S608
         said |= {name: f"sessions.{quoted(name)}" for name in further}
@@ -163,6 +163,10 @@ class WarehouseCalls(RelationCalls):
 
     def relation(self, selection: Selection, tz: str = "UTC", beside: Tables = NO_TABLES) -> duckdb.DuckDBPyRelation:
         """See `RelationCalls`. Files whose calls are all out of the period are not opened."""
+        sessions = self._opened.beside.sessions
+        hidden = (set(selection.columns or ()) - self._types.keys()) & set(() if sessions is None else sessions.columns)
+        if hidden:
+            raise UsageError(f"{min(hidden)}: another column has this name but for capitals, and stands for it here")
         narrowed = copy(self)
         narrowed._opened = self._opened.created_in(selection.start, selection.end)
         return RelationCalls.relation(narrowed, selection, tz, beside)

@@ -169,7 +169,9 @@ def _repeats(name: str) -> bool:
 
 
 def _json(value: Any) -> str:
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else str(value)
+    if not isinstance(value, datetime):
+        return str(value)
+    return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # not strftime: year 1 is 0001
 
 
 def _now() -> int:

@@ -5,7 +5,8 @@ There is a Delta table for each of `TABLES`. Its columns are those of the seam (
 - `month`, the UTC month of create_time as text ("2026-05"; "unknown" where there is no time), by which it is
   partitioned: a question about a month opens no files of others, and so does a change of its rows;
 - for calls a text column `labels.NAME` for each label without a column of its own, at most `labels.MOST` of them. The
-  others stay in the JSON of `labels`, where they are found, too;
+  others stay in the JSON of `labels`, where they are found, too, and so does one whose name differs from another's in
+  nothing but capitals, which Delta tables do not tell apart;
 - for calls of files the file's further columns, if they are text, numbers, booleans, dates or times.
 
 A column that appears later is added to the table; rows from before have null there.
@@ -17,7 +18,7 @@ import polars as pl
 
 from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import LABEL, LABEL_COLUMNS, TIME
-from mofa_usage.reading.labels import MOST, label_columns, label_counts
+from mofa_usage.reading.labels import MOST, label_columns, label_counts, told_apart
 from mofa_usage.reading.rows import normalise
 from mofa_usage.warehouse.sources.changes import SCHEMAS, TABLES, TableName
 
@@ -30,10 +31,12 @@ def table_names(tables: Sequence[TableName] | TableName | None) -> tuple[TableNa
     """The tables that were asked for, in the order in which they are synced; None for all that there are.
 
     Raises:
-        UsageError: a warehouse has no such table.
+        UsageError: none was asked for, or one that no warehouse has.
     """
     if tables is None:
         return None
+    if not tables:
+        raise UsageError(f"tables is empty; a warehouse has {', '.join(TABLES)}")
     asked = {tables} if isinstance(tables, str) else set(tables)
     unknown = sorted(map(str, asked - set(TABLES)))
     if unknown:
@@ -57,7 +60,7 @@ def with_labels(rows: pl.DataFrame, there: Mapping[str, pl.DataType]) -> pl.Data
         return rows
     counts = label_counts(rows["labels"])
     columns = [name for name in there if name.startswith(LABEL)]
-    new = [name for name in label_columns(counts) if name not in columns and name not in rows.columns]
+    new = told_apart(label_columns(counts), (*there, *rows.columns))
     wanted = [*columns, *new[: max(MOST - len(columns), 0)]]
     wanted = [name for name in wanted if name.removeprefix(LABEL) in counts and name not in rows.columns]
     if not wanted:
@@ -71,9 +74,15 @@ def conformed(rows: pl.DataFrame, name: TableName, there: Mapping[str, pl.DataTy
     `there` are the columns that the table has; none if there is no table yet.
 
     Raises:
-        UsageError: a further column has values that do not fit the table's column of that name.
+        UsageError: a further column has values that do not fit the table's column of that name, or a name that differs
+            from another one's in nothing but capitals.
     """
     types = {**SCHEMAS[name], MONTH: pl.String(), **there}
+    if alike := sorted(set(rows.columns) - set(types) - set(told_apart(rows.columns, types))):
+        raise UsageError(
+            f"the column {alike[0]!r} of {name} has the name of another column but for capitals, which a Delta table "
+            "does not tell apart: rename it"
+        )
     values = []
     for column, dtype in rows.schema.items():
         kept = types.get(column) or _kept_as(column, dtype)
@@ -83,9 +92,30 @@ def conformed(rows: pl.DataFrame, name: TableName, there: Mapping[str, pl.DataTy
         fitting = rows.select(values)
     except pl.exceptions.InvalidOperationError as error:
         raise UsageError(f"a column of {name} does not fit the warehouse's column of that name: {error}") from error
+    _check_whole(rows, fitting, name)
     wanted = [column for column in types if column in there or column in fitting.columns]
     missing = [pl.lit(None, dtype=types[column]).alias(column) for column in wanted if column not in fitting.columns]
     return fitting.with_columns(missing).select(*wanted, pl.exclude(wanted))
+
+
+def _check_whole(rows: pl.DataFrame, fitting: pl.DataFrame, name: TableName) -> None:
+    """Refuse what would lose something, such as the fractions of a column that came as whole numbers before.
+
+    Raises:
+        UsageError: a column would.
+    """
+    for column, dtype in fitting.schema.items():
+        given = rows[column]
+        if given.dtype in (dtype, pl.Null) or dtype == pl.String:
+            continue
+        try:
+            lost = given.filter(fitting[column].cast(given.dtype).ne_missing(given))
+        except pl.exceptions.InvalidOperationError:
+            lost = given.drop_nulls()
+        if lost.len():
+            raise UsageError(
+                f"the column {column} of {name} is {dtype} in the warehouse, where {lost[0]} would not be what it is"
+            )
 
 
 def _kept_as(column: str, dtype: pl.DataType) -> pl.DataType | None:

@@ -4,7 +4,8 @@ First each side is added up by month: how many rows, the sums of their numbers, 
 does not depend on the order of rows. Each engine does it where the rows are: PostgreSQL, MySQL and MariaDB over their
 tables, DuckDB over the files of the warehouse (see `sources.checksums`). Other sources stream by, and their rows are
 hashed as a whole. A month in which both sides say the same is equal. Of the other months the rows of both sides are
-compared by id, in all columns.
+compared by id, in all columns. An id that only one side has in these months is looked for in the others, too: files
+say some ids twice, with times of several months, and a table could have a call in two.
 
 What the source has and the warehouse has not, or has otherwise, is a difference. What only the warehouse has is kept:
 retention deleted it at the source. A source that is written meanwhile has rows that the last sync could not know.
@@ -24,6 +25,7 @@ from mofa_usage.reading.relation import told
 from mofa_usage.warehouse.delta import Mirror
 from mofa_usage.warehouse.sources.changes import Changes, TableName
 from mofa_usage.warehouse.sources.checksums import DUCKDB, sums_query
+from mofa_usage.warehouse.sources.databases import DatabaseChanges
 from mofa_usage.warehouse.tables import MONTH, NO_MONTH, conformed, with_labels, with_month
 from mofa_usage.wording import count
 
@@ -158,10 +160,35 @@ class _Comparison:
             self._database.execute(
                 f"CREATE OR REPLACE TABLE here AS SELECT id, {_MONTH_SQL} AS month, {self._hash} AS hash FROM {wanted}"  # noqa: S608
             )
+        self._look_elsewhere([*months, *only_here])
+        with told():
             differing = self._database.sql(_DIFFERING).fetchall()
             kept = self._database.sql(_ONLY_HERE).fetchall()
         differences = [(self._mirror.name, identifier, kind) for identifier, kind in differing]
         return pl.DataFrame(differences, schema=_DIFFERENCES, orient="row"), dict(kept)
+
+    def _look_elsewhere(self, months: list[str]) -> None:
+        """Find the rows of other months under ids that only one side has in these."""
+        self._database.execute(_STRAYS)
+        others = self._mirror.readable.only([file for file in self._mirror.files if file.month not in months])
+        if others.files:
+            places = others.places_sql(self._database, "held elsewhere")
+            query = f"SELECT DISTINCT place FROM {places} SEMI JOIN strays USING (id)"  # noqa: S608
+            with told():
+                found = self._database.sql(query).fetchall()
+            files = [file for file in others.files if (others.place(file),) in found]
+            held = others.only(files).sql(self._database, "held elsewhere")
+            with told():
+                self._database.execute(
+                    f"INSERT INTO here SELECT id, {_MONTH_SQL}, {self._hash} FROM {held} SEMI JOIN strays USING (id)"  # noqa: S608
+                )
+        if isinstance(self._changes, DatabaseChanges) or not self._database.sql(_MISSING).fetchall():
+            return  # a database has an id once
+        again = f"INSERT INTO there SELECT id, {self._hash} FROM rows SEMI JOIN strays USING (id)"  # noqa: S608
+        for rows in self._source_rows(None):
+            self._database.register("rows", rows)
+            with told():
+                self._database.execute(again)
 
     def _held_in(self, months: list[str]) -> str:
         if not self._mirror.exists:
@@ -196,4 +223,13 @@ _DIFFERING = """
     UNION ALL SELECT id, 'doubled' FROM here GROUP BY id HAVING count(*) > 1
     ORDER BY ALL
 """
-_ONLY_HERE = "SELECT month, count(*) FROM here ANTI JOIN there ON there.id = here.id GROUP BY month ORDER BY month"
+_ONLY_HERE = """
+    SELECT month, count(*) FROM here ANTI JOIN there ON there.id = here.id
+    WHERE here.id NOT IN (SELECT id FROM here GROUP BY id HAVING count(*) > 1)
+    GROUP BY month ORDER BY month
+"""
+_STRAYS = """
+    CREATE OR REPLACE TABLE strays AS
+    (SELECT id FROM there ANTI JOIN here USING (id)) UNION (SELECT id FROM here ANTI JOIN there USING (id))
+"""
+_MISSING = "SELECT 1 FROM strays SEMI JOIN there USING (id) LIMIT 1"

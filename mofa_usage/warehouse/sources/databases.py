@@ -1,7 +1,7 @@
 """A table of a database: what all kinds of databases have in common."""
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -85,7 +85,7 @@ class DatabaseChanges(FrameChanges):
         where = ""
         if month is not None:
             first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-            last = datetime(first.year + first.month // 12, first.month % 12 + 1, 1, tzinfo=UTC)
+            last = None if month == "9999-12" else (first + timedelta(days=31)).replace(day=1)
             declared = self._table.declared["create_time"]
             where = f"WHERE {' AND '.join(self._table.flavour.created_in(first, last, declared))}"
         yield from self._table.read([self._table.select(where)])

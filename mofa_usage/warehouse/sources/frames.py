@@ -19,12 +19,14 @@ from mofa_usage.reading.frame import FrameCalls
 from mofa_usage.reading.open import Calls
 from mofa_usage.reading.relation import RelationCalls
 from mofa_usage.reading.selection import Selection
+from mofa_usage.records import NIL_UUID
 from mofa_usage.warehouse.sources.changes import PAGE_ROWS, SCHEMAS, Cost, Page, Position
 from mofa_usage.warehouse.sources.checksums import Sums
 
 __all__ = ["FrameChanges", "call_batches", "digest_of", "in_columns", "in_month", "made_since", "refuse_deletions"]
 
 _EVERYTHING = Selection(columns=None, equal={}, start=None, end=None, details=True)
+_NO_IDS = ("", str(NIL_UUID))
 _MOST = 4_000  # digests, some 60 kB: what is behind their pages is read again each time
 
 
@@ -87,7 +89,7 @@ def call_batches(calls: Calls, what: str) -> Iterator[pl.DataFrame]:
     """All calls of a frame, a relation or a file, with the columns of a warehouse.
 
     Raises:
-        UsageError: they have no ids, or are no calls.
+        UsageError: they have no ids, or some of them have none, or they are no calls.
     """
     names = calls.columns(_EVERYTHING)
     if "id" not in names:
@@ -96,6 +98,8 @@ def call_batches(calls: Calls, what: str) -> Iterator[pl.DataFrame]:
     is_json = isinstance(calls, FrameCalls | RelationCalls) and "labels" in calls.given
     wanted = tuple(name for name in names if not (is_json and name.startswith("labels.")))
     for batch in calls.batches(replace(_EVERYTHING, columns=wanted)):
+        if batch["id"].is_in(_NO_IDS).any():
+            raise UsageError(f"{what} has calls whose id is empty; by it they are merged, and all of them would be one")
         yield from in_columns(batch, SCHEMAS["calls"]).iter_slices(PAGE_ROWS)
 
 
