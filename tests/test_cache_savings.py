@@ -185,7 +185,7 @@ def test_savings_may_be_below_zero(book: PriceBook) -> None:
         "Caches cost more than they saved, by $0.48 ($0.27 by reading, less $0.75 for writing). "
         "At most $5.13 more could be saved where prompts were sent again."
     )
-    assert [list(trace.x) for trace in answer.draw().data] == [[0.27], [-0.75], [5.13]]
+    assert [list(trace.x) for trace in answer.draw().data] == [[0.27], [-0.75], [5.13], [4.65]]
 
 
 def test_what_nobody_reads_in_time(book: PriceBook) -> None:
@@ -262,6 +262,18 @@ def test_the_rest_is_cut_where_it_dwarfs_the_named_bars(book: PriceBook) -> None
     assert low < premium[1] < premium[0] < 0 < saved[0] < saved[1] == pytest.approx(high)
     assert premium[1] / saved[1] == pytest.approx(premium[0] / saved[0])
     assert "the bar of other is cut" in figure.layout.title.subtitle.text
+
+
+def test_a_mark_says_what_would_be_left_of_what_could_be_saved(book: PriceBook) -> None:
+    often = [reading(0, minutes=minute) for minute in range(3)]  # sent three times, so that caching it would pay
+    answer = load_usage(frame_of(often)).cache_savings(book=book)
+    figure = answer.draw()
+    could_save, mark = figure.data
+    assert (mark.mode, mark.name) == ("markers", "left after the premium of writing all")
+    assert list(mark.x) == [float(answer["candidate_savings"][0])]
+    assert 0 < mark.x[0] < could_save.x[0]
+    once = load_usage(frame_of([reading(0, minutes=9 * n) for n in range(3)])).cache_savings(book=book).draw()
+    assert "markers" not in [trace.mode for trace in once.data if trace.type == "scatter"]
 
 
 def test_what_is_added_up_is_the_same_as_call_by_call(book: PriceBook) -> None:

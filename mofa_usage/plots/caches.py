@@ -36,6 +36,9 @@ PARTS = {
 }
 """The bars of a group: which measure, its name, how it is drawn, and to which side."""
 
+_LEFT = ("candidate_savings", "left after the premium of writing all", look.Style("#0072B2"))
+"""The mark in the bar of what could be saved: what would be left if all prompts were written to a cache for it."""
+
 _HOW = "usage.cache_savings(by=['model_name'])"
 
 
@@ -43,6 +46,8 @@ def cache_savings_by(
     frame: pl.DataFrame, dimension: str | None = None, *, top: int = 12, theme: look.Theme | None = None
 ) -> go.Figure:
     """What caches saved by a dimension, to the right, beside what could be saved; the premium of writes to the left.
+
+    A mark in what could be saved says how much of it would be left if all prompts were written to a cache.
 
     Along time it is the savings of each period.
 
@@ -109,7 +114,29 @@ def _panel(
         if any(row[name] for row in rows):
             sizes = [side * float(row[name] or 0) * scale for row, scale in zip(rows, scales, strict=True)]
             stack(figure, number, name, said, style, sizes, hover)
+    _mark(figure, number, rows, scales, hover)
     return end is not None
+
+
+def _mark(figure: go.Figure, number: int, rows: Sequence[Row], scales: Sequence[float], hover: Sequence[str]) -> None:
+    """What would be left of what could be saved, as a mark in its bar; where nothing would be, there is none."""
+    name, said, style = _LEFT
+    places = [place for place, row in enumerate(rows) if (row.get(name) or 0) > 0]
+    if not places:
+        return
+    figure.add_scatter(
+        x=[float((rows[place]["cache_saved"] or 0) + rows[place][name]) * scales[place] for place in places],
+        y=places,
+        mode="markers",
+        marker={"symbol": "line-ns", "size": 12, "line": {"width": 3, "color": style.color}},
+        name=said,
+        legendgroup=name,
+        showlegend=all(trace.legendgroup != name for trace in figure.data),
+        hovertext=[hover[place] for place in places],
+        hoverinfo="text",
+        row=number,
+        col=1,
+    )
 
 
 def _texts(groups: Sequence[Group], currency: str | None) -> list[str]:
