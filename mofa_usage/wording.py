@@ -150,8 +150,8 @@ def percent(rate: float | None) -> str:
     if rate in (0, 1, -1):
         return f"{rate + 0:.0%}"  # of -0.0, too
     for digits in range(1, 7):
-        text = f"{rate:.{digits}%}"
-        if abs(float(text.rstrip("%"))) not in (0, 100):
+        text = f"{rate:,.{digits}%}"
+        if abs(float(text.rstrip("%").replace(",", ""))) not in (0, 100):
             return text
     sign, below, above = ("", "<", ">") if rate > 0 else ("-", ">", "<")
     if abs(rate) < 0.5:

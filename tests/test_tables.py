@@ -295,6 +295,7 @@ def test_what_is_nearly_all_or_nothing_never_reads_as_that() -> None:
 
 def test_what_is_a_little_more_than_all_reads_so() -> None:
     assert [percent(rate) for rate in (1.004, 1.0001, 1 + 1e-12, 1.5)] == ["100.4%", "100.01%", ">100%", "150.0%"]
+    assert percent(1000) == "100,000.0%"
     assert [percent(rate) for rate in (-1.004, -1 - 1e-12)] == ["-100.4%", "<-100%"]
 
 

@@ -191,7 +191,8 @@ class Answers:
         """How many sessions cost how much, in each currency."""
         parts = [self._bins(code, cost) for code, cost in zip(self.asked.currencies, self.asked.costs, strict=False)]
         frame = pl.concat(parts) if parts else pl.DataFrame(schema=_BINS)
-        held = {"sessions": MeasureColumn(measure("sessions"))}
+        held = {name: MeasureColumn(ANSWERS[name]) for name in ("cost_from", "cost_to")}
+        held["sessions"] = MeasureColumn(measure("sessions"))
         return Breakdown.of(frame, Roles({"currency": DIMENSIONS["currency"]}, held, (), "session_costs"))
 
     def _bins(self, code: str, cost: str) -> pl.DataFrame:

@@ -36,6 +36,8 @@ _OF_SESSIONS = (
     _session("session_cost_p50", "Cost per session p50", "money", "currency", "Median of what sessions cost."),
     _session("session_cost_p95", "Cost per session p95", "money", "currency", "95th percentile of what sessions cost."),
     _session("session_cost_max", "Dearest session", "money", "currency", "What the dearest session cost."),
+    _session("cost_from", "Cost from", "money", "currency", "The least that a session of the row cost."),
+    _session("cost_to", "Cost below", "money", "currency", "What a session of the row cost less than."),
     _session("session_turns_p50", "Turns p50", "count", "turns", "Median of the turns of sessions."),
     _session("session_turns_max", "Most turns", "count", "turns", "Turns of the longest session."),
     _session("session_duration_p50", "Duration p50", "ms", "ms", "Median of how long sessions took."),

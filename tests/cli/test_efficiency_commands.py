@@ -43,6 +43,8 @@ def test_sessions_with_their_messages(demo: tuple[Shell, str]) -> None:
     assert (rows[0]["calls"], rows[0]["messages"]) == (calls, said)
     for table in ("dearest", "turns", "costs", "summary"):
         assert "sessions; they cost $" in shell.output("sessions", "--show", table, "--url", url)
+    costs = shell.output("sessions", "--show", "costs", "--url", url).splitlines()
+    assert ["Currency", "cost_from", "cost_to", "sessions"] in map(str.split, costs)
 
 
 def test_what_caches_saved(demo: tuple[Shell, str]) -> None:

@@ -58,6 +58,10 @@ def _promise(told: Told) -> str:
 def _lowest(told: Told) -> Iterator[str]:
     level = told.column("service_level")
     known = told.frame.with_row_index("row").drop_nulls(level) if level else told.frame.clear()
+    counts = ("unknown_calls", "good_calls", "bad_calls", "failed_calls")
+    if known.height and set(counts) <= set(known.columns):
+        unknown, good, bad, failed = map(pl.col, counts)
+        known = known.filter((unknown == 0) | (good + bad > failed))  # where only failures can be judged, nobody knows
     if level is None or known.height < 2 or not told.roles.dimensions:
         return
     least: Any = known[level].min()
