@@ -15,7 +15,7 @@ from mofa_usage.analysis.engine import WEIGHT, LazyCalls, collect
 from mofa_usage.measures import Aggregate, Condition, Measure, Ratio
 from mofa_usage.values import DEFAULT_CURRENCY
 
-__all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used", "used"]
+__all__ = ["HIGHEST", "LOWEST", "PRICED", "all_used", "currency_of", "in_currency", "lone", "most_used"]
 
 LOWEST, HIGHEST = Aggregate("min", "currency"), Aggregate("max", "currency")
 """The first and last currency of a group by the alphabet: the same one where there are not several."""
@@ -44,18 +44,6 @@ def all_used(calls: LazyCalls) -> tuple[str, ...]:
     return tuple(ordered["currency"])
 
 
-def used(calls: LazyCalls) -> tuple[str, ...]:
-    """The same, in less time where all calls say one currency or none: it is that one, if a call has a price."""
-    if "total_price" not in calls.schema:
-        return all_used(calls)
-    stated = calls.frame.select(nw.col("currency").cast(nw.String))
-    said = collect(stated.group_by("currency").agg(calls=nw.len()))["currency"]
-    if len(set(said.fill_null(DEFAULT_CURRENCY))) > 1:
-        return all_used(calls)
-    priced = collect(calls.frame.filter(~nw.col("total_price").is_null()).select("total_price").head(1))
-    return tuple(said.fill_null(DEFAULT_CURRENCY).unique()) if priced.height else ()
-
-
 def lone(calls: LazyCalls) -> str | None:
     """The currency of all priced calls; None where there are several, or none."""
     found = _counted(calls.with_absent(["currency"]))["currency"]
@@ -63,10 +51,14 @@ def lone(calls: LazyCalls) -> str | None:
 
 
 def _counted(calls: LazyCalls) -> pl.DataFrame:
-    """How many calls are in each currency."""
-    number = nw.col(WEIGHT) if WEIGHT in calls.schema else nw.lit(1)
-    stated = calls.frame.select(currency=currency_of(calls.schema), calls=number)
-    return collect(stated.group_by("currency").agg(nw.col("calls").sum())).drop_nulls()
+    """How many calls are priced in each currency that any is priced in."""
+    number, stated = nw.col(WEIGHT) if WEIGHT in calls.schema else nw.lit(1), nw.col("currency").cast(nw.String)
+    said = "total_price" if "total_price" in calls.schema else "currency"
+    # By what the calls say: DuckDB groups texts that are as they were stored in a third of the time.
+    chosen = calls.frame.select(currency=stated, calls=nw.when(~nw.col(said).is_null()).then(number))
+    found = collect(chosen.group_by("currency").agg(nw.col("calls").sum()))
+    found = found.with_columns(pl.col("currency").fill_null(DEFAULT_CURRENCY), pl.col("calls").cast(pl.Int64))
+    return found.group_by("currency").agg(pl.col("calls").sum()).filter(pl.col("calls") > 0)
 
 
 def in_currency(measure: Measure, currency: str) -> Measure:

@@ -155,7 +155,8 @@ def scans(
 
     Each has the clock of its times.
     """
-    only = lone(calls) if sum(any(one.money for one in together) for together in sharing.values()) > 1 else None
+    of_money = [key for key, together in sharing.items() if any(one.money for one in together)]
+    only = lone(_seen(calls, of_money)) if len(of_money) > 1 else None
     measures = (measure.base for together in sharing.values() for one in together for measure in one.measures)
     complete = calls.with_absent(column for measure in measures for column in measure.optional)
     begun = {key: _begun(complete, together, key[-1], clocks[key], only) for key, together in sharing.items()}
@@ -167,6 +168,15 @@ def scans(
         groups = found[of].levels[begun[of].depths[0]].result
         found[key] = begun[key].scanned(only, begun[key].added(begun[of], groups))
     return found
+
+
+def _seen(calls: LazyCalls, keys: Sequence[Alike]) -> LazyCalls:
+    """The calls that some scans look at."""
+    starts = [moment for _, start, _, seen_from, _ in keys if (moment := seen_from or start) is not None]
+    ends = [end for _, _, end, _, _ in keys if end is not None]
+    return calls.between(
+        min(starts) if len(starts) == len(keys) else None, max(ends) if len(ends) == len(keys) else None
+    )
 
 
 def _finer(key: Alike, begun: Mapping[Alike, _Begun]) -> Alike | None:

@@ -179,7 +179,7 @@ def completeness(
 
 def _last(calls: duckdb.DuckDBPyRelation, present: datetime) -> datetime | None:
     with told():
-        some: Any = calls.aggregate(f"max(epoch_us(create_time)) FILTER (create_time <= '{present.isoformat()}')")
+        some: Any = calls.filter(f"create_time <= '{present.isoformat()}'").aggregate("epoch_us(max(create_time))")
         found = some.fetchall()[0][0]
     return None if found is None else utc(found)
 

@@ -135,7 +135,9 @@ def contradictions(calls: duckdb.DuckDBPyRelation, now: datetime) -> Iterator[Fo
         return
     counted = ", ".join(f"count(*) FILTER ({rule}), min({at}) FILTER ({rule})" for rule in wrong.values())
     by = "model_name" if "model_name" in columns else "NULL"
-    query = f"SELECT {by} AS model, {counted} FROM calls_to_compare GROUP BY ALL ORDER BY model"  # noqa: S608 (our words)
+    # Nearly no call is wrong, and to look whether any rule fits takes a third of counting for each rule.
+    some = " OR ".join(f"({rule})" for rule in wrong.values())
+    query = f"SELECT {by} AS model, {counted} FROM calls_to_compare WHERE {some} GROUP BY ALL ORDER BY model"  # noqa: S608
     for model, *values in _rows(calls, query):
         for place, kind in enumerate(wrong):
             number, first = values[2 * place : 2 * place + 2]

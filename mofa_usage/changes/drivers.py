@@ -14,7 +14,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis.asking import By, Question, checked
-from mofa_usage.analysis.currencies import currency_of, used
+from mofa_usage.analysis.currencies import all_used, currency_of
 from mofa_usage.analysis.engine import LazyCalls, collect, open_calls
 from mofa_usage.analysis.quotients import quotient
 from mofa_usage.analysis.result import Breakdown
@@ -104,7 +104,7 @@ def drivers(
     asked = _opened(calls, measure, compared, tz)
     sliced = sliced_by(dimensions, asked.calls, tz)
     if asked.measure.of_money:
-        asked = _in_one_currency(asked, used(asked.calls))
+        asked = _in_one_currency(asked, all_used(asked.calls))
     parts = Parts.of(asked.measure)
     sql = [compared.before.sql, compared.after.sql]
     leaves = read_leaves(asked.calls, sliced.dimensions, sliced.distinct, parts, sql, tz)
