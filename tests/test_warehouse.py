@@ -270,7 +270,7 @@ def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeyp
     assert warehouse.vacuum().files["calls"] == 1
     with pytest.raises(UsageError, match="vacuum removed 1 of the 1 files of calls"):
         warehouse.usage(first["version"])
-    with pytest.raises(UsageError, match=r"there are no calls in .* at 2020-01-01"):
+    with pytest.raises(UsageError, match=r"knows no calls as of 2020-01-01"):
         warehouse.usage("2020-01-01")
     with pytest.raises(UsageError, match="there is no version 99"):
         warehouse.usage(99)

@@ -12,6 +12,7 @@ import pytest
 from deltalake import write_deltalake
 
 from mofa_usage import UsageError, load_usage
+from mofa_usage.exporting import export_parquet
 from mofa_usage.stores import InMemoryStore
 from mofa_usage.warehouse import Warehouse
 from tests.samples import call, session
@@ -119,3 +120,53 @@ def test_a_call_in_two_months_of_the_warehouse_is_named(tmp_path: Path) -> None:
 def test_no_tables_are_not_all_tables(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="tables is empty"):
         Warehouse(tmp_path).sync(frame({}), tables=[])
+
+
+def test_paths_are_what_people_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Warehouse("~/my lake").sync(frame({}, {}))
+    assert len(load_usage("~/my lake")) == len(load_usage((tmp_path / "my lake").as_uri())) == 2
+    assert Warehouse(tmp_path / "other").sync((tmp_path / "my lake").as_uri())["calls"].added == 2
+    assert export_parquet("~/my lake", (tmp_path / "calls.parquet").as_uri()).files == (tmp_path / "calls.parquet",)
+    assert len(load_usage("~/calls.parquet")) == 2
+    for place in ("", " ", "file://host/x", "a%20b", "a\\b", "a\nb"):
+        with pytest.raises(UsageError, match=r"no path|another machine|cannot be a warehouse"):
+            Warehouse(place)
+    for place in ("s3://bucket/calls.parquet", "https://host/x"):
+        with pytest.raises(UsageError, match="no path of this machine"):
+            export_parquet("~/my lake", place)
+
+
+def test_files_of_a_table_are_not_read_as_if_all_of_them_were_of_now(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "lake")
+    warehouse.sync(frame({}))
+    warehouse.sync(frame({"model_name": "n"}))
+    for place in (tmp_path, tmp_path / "lake" / "calls"):
+        with pytest.raises(UsageError, match="calls is a Delta table: some of its files are of earlier versions"):
+            load_usage(place)
+    with pytest.raises(UsageError, match="is a Delta table itself"):
+        Warehouse(tmp_path / "lake" / "calls").sync(frame({}))
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "lake")
+    assert Warehouse(tmp_path / "other").sync(frame({}))["calls"].added == 1
+    assert warehouse.sync(Warehouse(tmp_path / "other"))["calls"].added == 1
+    assert warehouse.verify(Warehouse(tmp_path / "other")).equal
+    for days in (float("nan"), float("inf"), 1e30, 0.5):
+        with pytest.raises(UsageError, match="is asked to keep"):
+            warehouse.vacuum(days)
+    with pytest.raises(UsageError, match="last is -1"):
+        warehouse.history(-1)
+    with pytest.raises(UsageError, match="most_deleted is 2"):
+        warehouse.sync(frame({}), most_deleted=2)
+    with pytest.raises(UsageError, match="kept_before is for"):
+        warehouse.sync(frame({}), kept_before="2026-01-01")
+    with pytest.raises(UsageError, match=r"knows no calls as of 2020-01-01"):
+        warehouse.usage(as_of="2020-01-01")
+
+
+def test_a_database_without_any_of_the_tables_is_another_than_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(UsageError, match="has none of the tables entity_llm_api_call, .*: is it the right one"):
+        Warehouse(tmp_path / "lake").sync(f"sqlite:{tmp_path / 'empty.db'}")

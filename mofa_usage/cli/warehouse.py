@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mofa_usage.cli.bundles import unbundled
-from mofa_usage.cli.options import Printed, StorageOption, Url, pairs_of
+from mofa_usage.cli.options import Printed, StorageOption, Url, database_url, pairs_of
 from mofa_usage.cli.output import complain, console, print_record, print_rows
 from mofa_usage.cli.retention import existing
 from mofa_usage.errors import PersistenceError, UsageError
+from mofa_usage.urls import backend_of
 
 if TYPE_CHECKING:
     from mofa_usage.warehouse import SyncSummary, Warehouse
@@ -55,12 +56,14 @@ def sync(
 ) -> None:
     """Take over what changed in a database since the last sync, or everything the first time.
 
+    The URL may also be a Parquet file, folder or pattern, or another warehouse.
+
     With --follow it goes on until it is stopped, a line for each sync; while the database or the object store cannot be
     reached, the pauses get longer.
 
     [bold]mofa-usage warehouse sync usage_warehouse --url postgres://me@db/agents[/bold]
     """
-    source, warehouse = existing(url), _warehouse(path, storage_option)
+    source, warehouse = _source(url), _warehouse(path, storage_option)
 
     def once() -> "SyncSummary":
         return warehouse.sync(
@@ -112,7 +115,7 @@ def verify(printed: Printed, path: Place, url: Url = None, storage_option: Stora
 
     What was saved since the last sync is missing.
     """
-    found = _warehouse(path, storage_option).verify(existing(url))
+    found = _warehouse(path, storage_option).verify(_source(url))
     if printed.for_programs:
         print_record(
             {
@@ -167,6 +170,12 @@ def history(
         changes = ", ".join(f"{row[word]:,} {word}" for word in ("added", "updated", "deleted") if row[word])
         said = f"{row['time']:%Y-%m-%d %H:%M:%S}Z  {row['table']} {row['version']}: {row['what']}"
         console().print(said + (f", {changes}" if changes else ""), highlight=False, markup=False, soft_wrap=True)
+
+
+def _source(url: str | None) -> str:
+    """A database that is there, or a Parquet path or another warehouse."""
+    said = database_url(url)
+    return existing(said) if backend_of(said) else said
 
 
 def _warehouse(path: str, storage_option: list[str] | None) -> "Warehouse":

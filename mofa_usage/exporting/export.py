@@ -19,6 +19,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.exporting.files import ONE_FILE, CallFiles, Partition, Partitions, calls_in_order
 from mofa_usage.exporting.staging import clear_up, move, staged, to_disk
 from mofa_usage.reading.open import Source
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.selection import Selection
 from mofa_usage.records import QueryFilter
 from mofa_usage.zones import Moment
@@ -135,7 +136,7 @@ def export_csv(
 
 def _free(path: str | os.PathLike[str], overwrite: bool, *, folder: bool) -> Path:
     """Where an export goes, which may go there; what killed ones left is cleared up."""
-    target = Path(path).absolute()
+    target = local_path(path)
     clear_up(target)
     _check_target(target, overwrite, folder)
     return target

@@ -17,6 +17,7 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.exporting.manifest import MANIFEST, Manifest, digest
 from mofa_usage.exporting.staging import clear_up, move, staged
 from mofa_usage.reading.object_stores import StorageOptions, is_object_url, object_store, told_of
+from mofa_usage.reading.places import local_path
 
 fs = require("pyarrow.fs", extra="analysis")
 
@@ -31,7 +32,7 @@ class Place:
     """
 
     def __init__(self, path: str | os.PathLike[str], options: StorageOptions | None) -> None:
-        self._folder = None if is_object_url(path) else Path(path).absolute()
+        self._folder = None if is_object_url(path) else local_path(path)
         if self._folder is None:
             self._name = str(path).rstrip("/")
             self._files, self._root = object_store(self._name, options)

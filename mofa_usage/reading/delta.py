@@ -20,7 +20,9 @@ from urllib.parse import unquote
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import literal, quoted
 from mofa_usage.reading.object_stores import StorageOptions, has_folder, is_object_url
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.relation import (
+    LOG,
     SCHEMA_VERSION,
     VERSIONS,
 )
@@ -33,7 +35,6 @@ import polars as pl  # isort: skip
 import pyarrow.fs as pa_fs  # isort: skip
 
 __all__ = [
-    "LOG",
     "NO_VERSION",
     "SYNCED",
     "AsOf",
@@ -54,8 +55,7 @@ __all__ = [
 
 AsOf: TypeAlias = "int | datetime | None"
 """Which version: a number, the last one at a time, or the newest."""
-LOG = "_delta_log"
-"""The folder in a table where its versions are."""
+_STACK = "\n   0: "  # of Rust
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -67,7 +67,7 @@ def is_warehouse(path: str | Path, options: StorageOptions | None = None) -> boo
     """
     if is_object_url(path):
         return not str(path).endswith(".parquet") and has_folder(f"{str(path).rstrip('/')}/calls/{LOG}", options)
-    return Path(path, "calls", LOG).is_dir()
+    return Path(local_path(path), "calls", LOG).is_dir()
 
 
 def place_of(root: str, table: str) -> str:
@@ -91,7 +91,8 @@ def delta_told(what: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.DeltaError, OSError) as error:
-        said = " ".join(_COLOUR.sub("", str(error)).split())  # some are drawn in colours over many lines
+        said, _, _ = _COLOUR.sub("", str(error)).partition(_STACK)
+        said = " ".join(said.split())  # some are drawn in colours over many lines
         raise UsageError(f"cannot {what}: {said}") from error
 
 

@@ -15,11 +15,13 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.object_stores import StorageOptions, object_store, told_of
 from mofa_usage.reading.relation import (
+    LOG,
     NO_TABLES,
     RelationCalls,
     Tables,
     clocked_cursor,
     columns_of_ours,
+    table_refused,
 )
 
 require("duckdb", extra="analysis")
@@ -65,6 +67,8 @@ def _names(files: Any, path: str) -> Iterator[str]:
         return
     found = files.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
     paths = [one.path for one in found if one.type == fs.FileType.File]
+    if logs := sorted(name for name in paths if f"/{LOG}/" in name):
+        raise table_refused(logs[0].partition(f"/{LOG}/")[0])
     manifests = [name for name in paths if name.endswith(_MANIFEST)]
     if not manifests:
         yield from (name for name in paths if name.endswith(".parquet"))

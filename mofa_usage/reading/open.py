@@ -20,6 +20,7 @@ from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.frame import FrameCalls, frame_of_records
 from mofa_usage.reading.object_files import open_objects
 from mofa_usage.reading.object_stores import StorageOptions, is_object_url
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.relation import RelationCalls, open_parquet
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark import SparkCalls
@@ -110,6 +111,8 @@ def open_source(
         if is_warehouse(str(source), storage_options):
             return _warehouse(str(source), named, storage_options)
         return open_objects(str(source), leeway, named, storage_options)
+    if isinstance(source, str) and source.lower().startswith("file://"):
+        source = local_path(source)
     if isinstance(source, str) and (place := _ELSEWHERE.match(source)):
         raise UsageError(
             f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with "
@@ -119,7 +122,7 @@ def open_source(
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
         if is_warehouse(source):
-            return _warehouse(str(Path(source).absolute()), named)
+            return _warehouse(str(local_path(source)), named)
         return open_parquet(source, leeway, named)
     if isinstance(source, Store):
         return _open_store(source)

@@ -35,6 +35,7 @@ from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, labels_among, told_apart
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.selection import Selection, offered
 
 require("duckdb", extra="analysis")
@@ -43,6 +44,7 @@ import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
 __all__ = [
+    "LOG",
     "NO_TABLES",
     "SCHEMA_VERSION",
     "VERSIONS",
@@ -55,6 +57,7 @@ __all__ = [
     "newer_columns",
     "open_parquet",
     "parquet_files",
+    "table_refused",
     "told",
 ]
 
@@ -63,6 +66,8 @@ _NEW_COLUMNS = {"3": ("cache_write_5m_tokens", "cache_write_1h_tokens")}
 """What each version of our files has that those before have inside their JSON."""
 VERSIONS = ("2", *_NEW_COLUMNS)
 """The versions of columns that can be read, the oldest first."""
+LOG = "_delta_log"
+"""The folder in a Delta table where its versions are."""
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
 
@@ -305,9 +310,10 @@ def open_parquet(
     `threads`: so many read it; each has some 100 MB in hand.
 
     Raises:
-        UsageError: there is no such file, or one is no Parquet.
+        UsageError: there is no such file, one is no Parquet, or they are those of a Delta table.
     """
-    pattern = _pattern(Path(path))
+    _refuse_tables(local_path(path))
+    pattern = _pattern(local_path(path))
     with told(), duckdb.connect() as database:
         marked = database.sql(
             f"SELECT CAST(value AS VARCHAR), count(DISTINCT file_name) FROM parquet_kv_metadata({pattern})"  # noqa: S608
@@ -324,6 +330,20 @@ def open_parquet(
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
 
 
+def _refuse_tables(folder: Path) -> None:
+    logs = [folder / LOG, *folder.glob(f"*/{LOG}"), *folder.glob(f"*/*/{LOG}")] if folder.is_dir() else []
+    if table := next((log.parent for log in logs if log.is_dir()), None):
+        raise table_refused(str(table))
+
+
+def table_refused(place: str) -> UsageError:
+    """Why the files of a Delta table are not read as any others."""
+    return UsageError(
+        f"{place} is a Delta table: some of its files are of earlier versions, and what they hold would be there "
+        "twice; a warehouse is read by the path of its folder, another table by polars.scan_delta"
+    )
+
+
 def parquet_files(path: str | Path) -> list[Path]:
     """The files that `open_parquet` reads, by name.
 
@@ -331,7 +351,7 @@ def parquet_files(path: str | Path) -> list[Path]:
         UsageError: there is none.
     """
     with told(), duckdb.connect() as database:
-        found = database.sql(f"SELECT file FROM glob({_pattern(Path(path))}) ORDER BY file").fetchall()  # noqa: S608
+        found = database.sql(f"SELECT file FROM glob({_pattern(local_path(path))}) ORDER BY file").fetchall()  # noqa: S608
     if not found:
         raise UsageError(f"no Parquet file is at {path}")
     return [Path(file) for (file,) in found]
@@ -400,8 +420,7 @@ class _ParquetFiles:
 
 
 def _pattern(path: Path) -> str:
-    """The path as DuckDB's string of a pattern, absolute: it is read again when the process may be elsewhere."""
-    path = path.absolute()
+    """An absolute path as DuckDB's string of a pattern: it is read again when the process may be elsewhere."""
     if path.is_dir():
         pattern = f"{escape(str(path))}/**/*.parquet"
     else:

@@ -180,8 +180,11 @@ def open_warehouse(root: str, options: StorageOptions, as_of: AsOf = None) -> Wa
     """
     calls = delta_table(root, "calls", options, as_of)
     if calls is None:
-        when = "" if as_of is None else f" at {as_of}"
-        raise UsageError(f"there are no calls in {root}{when}: Warehouse(path).sync(source) makes a warehouse")
+        if as_of is not None and delta_table(root, "calls", options) is not None:
+            raise UsageError(
+                f"the warehouse {root} knows no calls as of {as_of}: history() says which versions there are"
+            )
+        raise UsageError(f"there are no calls in {root}: Warehouse(path).sync(source) makes a warehouse")
     opened = {"calls": calls}
     for name in ("agents", "providers", "sessions"):
         wanted = version_beside(root, name, as_of, options) if isinstance(as_of, int) else as_of

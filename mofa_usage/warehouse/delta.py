@@ -23,7 +23,6 @@ import polars as pl
 
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.delta import (
-    LOG,
     SYNCED,
     DataFile,
     StorageOptions,
@@ -36,7 +35,7 @@ from mofa_usage.reading.delta import (
     is_local,
     place_of,
 )
-from mofa_usage.reading.relation import SCHEMA_VERSION
+from mofa_usage.reading.relation import LOG, SCHEMA_VERSION
 from mofa_usage.warehouse.files import gathered, removed, rewritten, row_groups, written
 from mofa_usage.warehouse.probing import Precaution
 from mofa_usage.warehouse.sources.changes import Position, TableName
@@ -185,7 +184,11 @@ class Mirror:
         self._precaution.take()
         what = f"make the table {self.name} of the warehouse {self._root}"
         with delta_told(what):
+            root = filesystem(self._root, self._options, local=is_local(self._root))
+            is_table = root.get_file_info(LOG).type == pa_fs.FileType.Directory
             names = {one.base_name for one in self._folder.get_file_info(pa_fs.FileSelector("", allow_not_found=True))}
+        if is_table:
+            raise UsageError(f"{self._root} is a Delta table itself; a warehouse is the folder that its tables are in")
         if names and LOG not in names:
             place = place_of(self._root, self.name)
             raise UsageError(f"{place} is no table of a warehouse, and holds {min(names)}: take another folder")

@@ -29,6 +29,7 @@ from mofa_usage.wording import count
 __all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "tidied", "vacuumed"]
 
 KEPT_DAYS = 30.0
+_MOST_DAYS = 100_000
 _LEAST_DAYS = 1.0  # somebody may be reading an earlier version
 _LARGE = 64 * 2**20  # bytes of a file: what is written anew when one of its rows changes, in two seconds
 _TINY, _SMALL = 2**18, 2**21  # bytes: what a sync of some seconds writes, and what many of these make
@@ -152,6 +153,8 @@ def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:
     Raises:
         UsageError: fewer days than a reader may take.
     """
+    if not days <= _MOST_DAYS:
+        raise UsageError(f"vacuum is asked to keep {days:g} days; it is a number of days, {_MOST_DAYS:,} at most")
     if days < _LEAST_DAYS:
         raise UsageError(
             f"vacuum is asked to keep {days:g} days; somebody may be reading a version of the last day, so it keeps "

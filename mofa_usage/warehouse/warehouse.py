@@ -25,6 +25,7 @@ from mofa_usage.errors import UsageError, require
 from mofa_usage.progress import progress_bar
 from mofa_usage.reading.delta import AsOf, is_local
 from mofa_usage.reading.open import Source
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.selection import Selection
 from mofa_usage.reading.spark_frames import SparkFrame
 from mofa_usage.reading.warehouse import open_warehouse
@@ -62,7 +63,7 @@ class Warehouse:
         storage_options: How the object store is reached, as `deltalake` takes it. They are shown nowhere.
 
     Raises:
-        UsageError: it is the URL of something else.
+        UsageError: it is the URL of something else, or no path in which Delta tables can be.
         MissingExtraError: the extra `warehouse` is not installed.
     """
 
@@ -77,7 +78,7 @@ class Warehouse:
 
     def sync(
         self,
-        source: Source,
+        source: "Source | Warehouse",
         *,
         tables: Sequence[TableName] | TableName | None = None,
         content: bool = False,
@@ -94,8 +95,8 @@ class Warehouse:
         that the source no longer has stay: retention deletes them there, not here.
 
         Args:
-            source: What `load_usage` takes. Several sources can feed one warehouse; of a row that two of them have, the
-                version with the later `update_time` stands.
+            source: What `load_usage` takes, or another warehouse. Several sources can feed one warehouse; of a row that
+                two of them have, the version with the later `update_time` stands.
             tables: Only these; by default all that the source has.
             content: Also the content of messages. Once there, it is kept up to date by every sync.
             deletes: "mirror" removes rows that were deleted at the source as errors, or because a user is forgotten.
@@ -116,12 +117,16 @@ class Warehouse:
         """
         if deletes not in ("keep", "mirror"):
             raise UsageError(f"deletes is {deletes!r}; it is 'keep' or 'mirror'")
+        if not 0 <= most_deleted <= 1:
+            raise UsageError(f"most_deleted is {most_deleted}; it is a part of a table, between 0 and 1")
+        if kept_before is not None and deletes != "mirror":
+            raise UsageError('kept_before is for deletes="mirror": without that every row stays')
         cut = None if kept_before is None else instant(kept_before, zone("UTC"), "kept_before")
         begun = perf_counter()
         done: list[TableSync] = []
         fingerprint, run = "", uuid4().hex
         synced: dict[TableName, datetime] = {}
-        with self._locked(wait), SourceTables(source).connected() as at_source, Scratch() as scratch:
+        with self._locked(wait), SourceTables(_readable(source)).connected() as at_source, Scratch() as scratch:
             for name in table_names(tables) or at_source.names:
                 mirror = self._mirror(name)
                 has_content = not CONTENT.keys().isdisjoint(mirror.columns)
@@ -186,7 +191,7 @@ class Warehouse:
 
     def verify(
         self,
-        source: Source,
+        source: "Source | Warehouse",
         *,
         tables: Sequence[TableName] | TableName | None = None,
         progress: bool | None = None,
@@ -196,7 +201,7 @@ class Warehouse:
         The source is read as a whole. What was written to it since the last sync is missing here.
 
         Args:
-            source: What `load_usage` takes.
+            source: What `sync` takes.
             tables: Only these; by default all that the source has.
             progress: As for `load_usage`.
 
@@ -205,7 +210,7 @@ class Warehouse:
             PersistenceError: the source cannot be read.
         """
         self._mirrors()
-        parts, at_source = [], SourceTables(source)
+        parts, at_source = [], SourceTables(_readable(source))
         for name in table_names(tables) or at_source.names:
             mirror = self._mirror(name)
             if not mirror.exists:
@@ -255,7 +260,12 @@ class Warehouse:
         Returns:
             table, version, time (UTC), what (`sync`, `compact`, or what another program did), source, and how many
             rows a sync added, updated and deleted. The versions of `calls` are those that `usage(as_of=...)` takes.
+
+        Raises:
+            UsageError: there is no warehouse, or `last` is no such number.
         """
+        if last is not None and last < 1:
+            raise UsageError(f"last is {last}; it is how many versions of each table, 1 or more")
         versions = pl.concat([history_of(mirror, last) for mirror in self._mirrors()])
         return versions.sort("time", "table", "version", descending=[True, False, True])
 
@@ -311,6 +321,13 @@ class Warehouse:
         return locked(Path(self.path), wait) if is_local(self.path) else nullcontext()
 
 
+def _readable(source: "Source | Warehouse") -> Source:
+    """A source as `load_usage` takes it; a warehouse by its path, unless that needs what only it knows."""
+    if not isinstance(source, Warehouse):
+        return source
+    return source.usage() if source._options else source.path
+
+
 _SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss")
 
 
@@ -320,15 +337,21 @@ def _place(text: str) -> str:
     Raises:
         UsageError: it is the URL of something else, which may hold a password and is not shown.
     """
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme.lower() == "file":
-        return str(Path(unquote(rest)).absolute())
-    if backend_of(text) or (separator and scheme.lower() not in _SCHEMES):
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() in _SCHEMES:
+        return text.rstrip("/")
+    if backend_of(text) or (separator and scheme.lower() != "file"):
         raise UsageError(
             f"a warehouse is a folder, or the URL of one in an object store ({', '.join(_SCHEMES)}); what begins with "
             f"{scheme.partition(':')[0]}: is neither"
         )
-    return text.rstrip("/") if separator else str(Path(text).absolute())
+    path = str(local_path(text))
+    if unquote(path) != path or not path.isprintable() or (os.sep == "/" and "\\" in path):
+        raise UsageError(
+            f"{path!r} cannot be a warehouse: what writes Delta tables takes percent signs before digits, backslashes "
+            "and the like for something else; take a folder of another name"
+        )
+    return path
 
 
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:

@@ -102,3 +102,12 @@ def _outages(server: PostgresServer, object_store: ObjectStore) -> Iterator[None
 async def _save(url: str, number: int) -> None:
     async with connect(url) as store:
         await store.save_api_call(call(number))
+
+
+def test_files_and_another_warehouse_are_sources_too(labelled: tuple[Shell, str]) -> None:
+    shell, url = labelled
+    shell.output("export", "calls.parquet", "-u", url)
+    for source, path in (("calls.parquet", "first"), ("first", "second")):
+        assert "calls: 31 read, 31 added" in shell.output("warehouse", "sync", path, "-u", source)
+        assert "has all 31 rows" in shell.output("warehouse", "verify", path, "-u", source)
+    assert "there is no SQLite database" in shell.complaint(1, "warehouse", "sync", "first", "-u", "sqlite:none.db")

@@ -19,6 +19,7 @@ from mofa_usage.reading.delta import is_warehouse
 from mofa_usage.reading.drivers import Reader, ServerReader
 from mofa_usage.reading.object_stores import is_object_url
 from mofa_usage.reading.open import Source, database_of, is_in_memory, open_source
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.relation import RelationCalls
 from mofa_usage.stores.base import Store
 from mofa_usage.urls import backend_of
@@ -77,9 +78,17 @@ class SourceTables:
 
     @property
     def names(self) -> tuple[TableName, ...]:
-        """Those that there are: of a database or store; only the calls of files and frames."""
+        """Those that there are: of a database or store; only the calls of files and frames.
+
+        Raises:
+            UsageError: it is a database that has none of them, and so another one than was meant.
+        """
         if self._reader is not None:
-            return tuple(name for name in TABLES if self._columns(name))
+            there = tuple(name for name in TABLES if self._columns(name))
+            if not there:
+                tables = ", ".join(SPECS[name].table.name for name in TABLES)
+                raise UsageError(f"{self._reader} has none of the tables {tables}: is it the right one?")
+            return there
         return TABLES if _is_database(self._source) else ("calls",)
 
     @contextmanager
@@ -147,7 +156,7 @@ def _open_calls(source: Any) -> Changes:
     calls = open_source(source)
     # Of a warehouse's files only some are its newest version; those of an object store are not looked at one by one.
     if is_object_url(source) or (isinstance(source, str | Path) and is_warehouse(source)):
-        place = str(source).rstrip("/") if is_object_url(source) else str(Path(source).absolute())
+        place = str(source).rstrip("/") if is_object_url(source) else str(local_path(source))
         return FrameChanges(place, lambda: call_batches(open_source(source), place))
     if isinstance(source, str | Path):
         return FileChanges(source)

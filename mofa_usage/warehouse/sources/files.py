@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from mofa_usage.errors import UsageError
+from mofa_usage.reading.places import local_path
 from mofa_usage.reading.relation import open_parquet, parquet_files
 from mofa_usage.warehouse.sources.changes import SCHEMAS, Cost, Page, Position
 from mofa_usage.warehouse.sources.checksums import Sums
@@ -29,7 +30,7 @@ class FileChanges:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.fingerprint = str(Path(path).absolute())
+        self.fingerprint = str(local_path(path))
         self.cost = Cost()
         self._path = path
 

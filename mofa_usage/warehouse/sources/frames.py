@@ -97,8 +97,10 @@ def call_batches(calls: Calls, what: str) -> Iterator[pl.DataFrame]:
     # Where labels are JSON, it is up to the warehouse which of their names become columns.
     is_json = isinstance(calls, FrameCalls | RelationCalls) and "labels" in calls.given
     wanted = tuple(name for name in names if not (is_json and name.startswith("labels.")))
+    without = 0
     for batch in calls.batches(replace(_EVERYTHING, columns=wanted)):
-        if batch["id"].is_in(_NO_IDS).any():
+        without += batch["id"].is_in(_NO_IDS).sum()
+        if without > 1:
             raise UsageError(f"{what} has calls whose id is empty; by it they are merged, and all of them would be one")
         yield from in_columns(batch, SCHEMAS["calls"]).iter_slices(PAGE_ROWS)
 
