@@ -343,6 +343,8 @@ def test_what_is_no_source_is_named(tmp_path: Path) -> None:
         load_usage(str(tmp_path / "usage.db"))
     with pytest.raises(UsageError, match="No files found"):
         load_usage(tmp_path / "none.parquet")
+    with pytest.raises(UsageError, match=r"mofa-usage import .*calls\.csv\.gz --url"):
+        load_usage(tmp_path / "calls.csv.gz")
     with pytest.raises(UsageError, match="a list is no source"):
         load_usage([])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give the open store"):

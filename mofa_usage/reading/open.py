@@ -50,6 +50,7 @@ Source: TypeAlias = (
 """A database URL, an open store, a Parquet file, folder or pattern, the URL of those in an object store, the folder of
 a warehouse, a frame of Polars or Spark, a DuckDB relation, or what gives Arrow data, like a frame of pandas."""
 
+_TEXTS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -121,6 +122,11 @@ def open_source(
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
+        if set(Path(source).suffixes) & _TEXTS:
+            raise UsageError(
+                f"{source} is taken for a Parquet file; CSV and JSON are imported into a database: mofa-usage import "
+                f"{source} --url sqlite:usage.db, or import_calls"
+            )
         if is_warehouse(source):
             return _warehouse(str(local_path(source)), named)
         return open_parquet(source, leeway, named)
