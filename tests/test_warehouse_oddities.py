@@ -15,6 +15,7 @@ from mofa_usage import UsageError, load_usage
 from mofa_usage.exporting import export_parquet
 from mofa_usage.stores import InMemoryStore
 from mofa_usage.warehouse import Warehouse
+from mofa_usage.warehouse.files import Written
 from tests.samples import call, session
 
 MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -168,5 +169,15 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 def test_a_database_without_any_of_the_tables_is_another_than_was_meant(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
-    with pytest.raises(UsageError, match="has none of the tables entity_llm_api_call, .*: is it the right one"):
+    with pytest.raises(UsageError, match=r"has none of the tables entity_llm_api_call, .*: is it the right one"):
         Warehouse(tmp_path / "lake").sync(f"sqlite:{tmp_path / 'empty.db'}")
+
+
+def test_half_a_file_is_not_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Written, __: pl.DataFrame) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Written, "count", full)
+    with pytest.raises(UsageError, match=r"cannot write the table calls of .*: No space left"):
+        Warehouse(tmp_path).sync(frame({}))
+    assert not list(tmp_path.rglob("*.parquet"))

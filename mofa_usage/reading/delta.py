@@ -20,9 +20,8 @@ from urllib.parse import unquote
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.columns import literal, quoted
 from mofa_usage.reading.object_stores import StorageOptions, has_folder, is_object_url
-from mofa_usage.reading.places import local_path
+from mofa_usage.reading.places import LOG, local_path
 from mofa_usage.reading.relation import (
-    LOG,
     SCHEMA_VERSION,
     VERSIONS,
 )

@@ -14,14 +14,13 @@ from typing import Any
 from mofa_usage.errors import UsageError, require
 from mofa_usage.reading.exact import Leeway
 from mofa_usage.reading.object_stores import StorageOptions, object_store, told_of
+from mofa_usage.reading.places import LOG, table_refused
 from mofa_usage.reading.relation import (
-    LOG,
     NO_TABLES,
     RelationCalls,
     Tables,
     clocked_cursor,
     columns_of_ours,
-    table_refused,
 )
 
 require("duckdb", extra="analysis")

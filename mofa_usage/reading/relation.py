@@ -35,7 +35,7 @@ from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, labels_among, told_apart
 from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
-from mofa_usage.reading.places import local_path
+from mofa_usage.reading.places import local_path, refuse_tables
 from mofa_usage.reading.selection import Selection, offered
 
 require("duckdb", extra="analysis")
@@ -44,7 +44,6 @@ import duckdb  # noqa: E402
 import polars as pl  # noqa: E402
 
 __all__ = [
-    "LOG",
     "NO_TABLES",
     "SCHEMA_VERSION",
     "VERSIONS",
@@ -57,7 +56,6 @@ __all__ = [
     "newer_columns",
     "open_parquet",
     "parquet_files",
-    "table_refused",
     "told",
 ]
 
@@ -66,8 +64,6 @@ _NEW_COLUMNS = {"3": ("cache_write_5m_tokens", "cache_write_1h_tokens")}
 """What each version of our files has that those before have inside their JSON."""
 VERSIONS = ("2", *_NEW_COLUMNS)
 """The versions of columns that can be read, the oldest first."""
-LOG = "_delta_log"
-"""The folder in a Delta table where its versions are."""
 VERSION_KEY = "mofa_usage.schema_version"
 """The key of a Parquet file's metadata under which `export_parquet` leaves the version of its columns."""
 
@@ -312,7 +308,7 @@ def open_parquet(
     Raises:
         UsageError: there is no such file, one is no Parquet, or they are those of a Delta table.
     """
-    _refuse_tables(local_path(path))
+    refuse_tables(local_path(path))
     pattern = _pattern(local_path(path))
     with told(), duckdb.connect() as database:
         marked = database.sql(
@@ -328,20 +324,6 @@ def open_parquet(
         left_out = _not_in_all(versions) if canonical else ()
         opened = _ParquetFiles(f"{pattern}, {options}", replaced, left_out, threads)
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
-
-
-def _refuse_tables(folder: Path) -> None:
-    logs = [folder / LOG, *folder.glob(f"*/{LOG}"), *folder.glob(f"*/*/{LOG}")] if folder.is_dir() else []
-    if table := next((log.parent for log in logs if log.is_dir()), None):
-        raise table_refused(str(table))
-
-
-def table_refused(place: str) -> UsageError:
-    """Why the files of a Delta table are not read as any others."""
-    return UsageError(
-        f"{place} is a Delta table: some of its files are of earlier versions, and what they hold would be there "
-        "twice; a warehouse is read by the path of its folder, another table by polars.scan_delta"
-    )
 
 
 def parquet_files(path: str | Path) -> list[Path]:

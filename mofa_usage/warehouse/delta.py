@@ -35,7 +35,8 @@ from mofa_usage.reading.delta import (
     is_local,
     place_of,
 )
-from mofa_usage.reading.relation import LOG, SCHEMA_VERSION
+from mofa_usage.reading.places import LOG
+from mofa_usage.reading.relation import SCHEMA_VERSION
 from mofa_usage.warehouse.files import gathered, removed, rewritten, row_groups, written
 from mofa_usage.warehouse.probing import Precaution
 from mofa_usage.warehouse.sources.changes import Position, TableName

@@ -10,7 +10,7 @@ Rows lie in order of time, so that a row group has the calls of a short while.
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -144,7 +144,7 @@ def _open(month: str, columns: Mapping[str, pl.DataType], folder: Any) -> Iterat
     schema = pl.DataFrame(schema=columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     if isinstance(folder, pa_fs.SubTreeFileSystem):
         folder.create_dir(f"{MONTH}={month}")
-    with folder.open_output_stream(file.path) as stream:
+    with _whole(file.path, folder) as stream:
         with pq.ParquetWriter(
             stream,
             schema,
@@ -162,6 +162,18 @@ def _open(month: str, columns: Mapping[str, pl.DataType], folder: Any) -> Iterat
 
             yield file, write
         file.bytes = stream.tell()
+
+
+@contextmanager
+def _whole(path: str, folder: Any) -> Iterator[Any]:
+    """A new file that is written to its end or not there: half of one would fill a disk that is full already."""
+    try:
+        with folder.open_output_stream(path) as stream:
+            yield stream
+    except BaseException:
+        with suppress(OSError):
+            folder.delete_file(path)
+        raise
 
 
 def _repeats(name: str) -> bool:

@@ -99,7 +99,7 @@ def call_batches(calls: Calls, what: str) -> Iterator[pl.DataFrame]:
     wanted = tuple(name for name in names if not (is_json and name.startswith("labels.")))
     without = 0
     for batch in calls.batches(replace(_EVERYTHING, columns=wanted)):
-        without += batch["id"].is_in(_NO_IDS).sum()
+        without += batch.filter(pl.col("id").is_in(_NO_IDS)).height
         if without > 1:
             raise UsageError(f"{what} has calls whose id is empty; by it they are merged, and all of them would be one")
         yield from in_columns(batch, SCHEMAS["calls"]).iter_slices(PAGE_ROWS)
