@@ -252,6 +252,12 @@ async def test_a_framework_above_the_client_reports_the_same_call(tmp_path: Path
     assert result.left_out["a roll-up of its children: its tokens are those of the spans beneath it"] == 1
 
 
+@pytest.mark.parametrize("unset", [0, "0"])
+async def test_a_span_that_has_not_ended_is_a_call_of_unknown_latency(tmp_path: Path, unset: object) -> None:
+    call = await imported_row(tmp_path, otlp(span("a", endTimeUnixNano=unset)))
+    assert (call.prompt_tokens, call.latency_ms) == (10, None)
+
+
 async def test_a_total_says_that_a_spans_input_is_without_the_cache(tmp_path: Path) -> None:
     counts = {"input_tokens": 4299, "output_tokens": 631, "total_tokens": 58291}
     counts |= {"cache_read_input_tokens": 35574, "cache_write_input_tokens": 17787}

@@ -63,6 +63,12 @@ def _said(span: Mapping[str, Any], camel: str, snake: str) -> Any:
     return span.get(camel, span.get(snake))
 
 
+def _time(span: Mapping[str, Any], camel: str, snake: str) -> Any:
+    """A time; one of 0 is not set, as in a span that has not ended."""
+    said = _said(span, camel, snake)
+    return None if said in (0, "0") else said
+
+
 def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
     events = [
         {
@@ -79,8 +85,8 @@ def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], resource: Mapp
     return {
         **thrown_by(events),
         **said_by(attributes),
-        "start_time_unix_nano": _said(span, "startTimeUnixNano", "start_time_unix_nano"),
-        "end_time_unix_nano": _said(span, "endTimeUnixNano", "end_time_unix_nano"),
+        "start_time_unix_nano": _time(span, "startTimeUnixNano", "start_time_unix_nano"),
+        "end_time_unix_nano": _time(span, "endTimeUnixNano", "end_time_unix_nano"),
         "first_token_at": first_token_of(events),
         "span_id": _said(span, "spanId", "span_id"),
         "parent_span_id": _said(span, "parentSpanId", "parent_span_id"),
