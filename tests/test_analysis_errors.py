@@ -24,6 +24,7 @@ FRAME = polars_frame([call(datetime(2025, 5, 1, tzinfo=UTC), total_price=Decimal
         ({"measures": "latncy_p95"}, "no measure is called 'latncy_p95'; near it: latency_p95"),
         ({"by": ["modle_name"]}, "no dimension is called 'modle_name'; near it: model_name"),
         ({"by": ["year"], "measures": "calls"}, "no dimension is called 'year'"),
+        ({"by": 3}, "by = 3; give the name of a dimension, a Dimension, or several of them"),
         ({"measures": []}, "no measure was asked for"),
         ({"tz": "Europe/Berlln"}, "no time zone is called 'Europe/Berlln'; near it: Europe/Berlin"),
         ({"tz": ""}, "no time zone is called ''"),

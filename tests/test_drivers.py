@@ -306,6 +306,7 @@ def test_a_measure_of_ones_own() -> None:
         ("cost_cumulative", {}, "one time bucket"),
         ("token_rate_mean", {}, "mean of quotients"),
         ("nothing", {}, "no measure is called 'nothing'"),
+        (None, {}, "measure = None; give the name of a measure, or a Measure"),
         ("cost", {"dimensions": ["day"]}, "day is a time bucket"),
         ("cost", {"dimensions": []}, "dimensions names none"),
         ("cost", {"dimensions": "modle"}, "modle"),

@@ -146,3 +146,9 @@ def test_a_usage_is_checked_by_text_and_says_all_limits() -> None:
         Limit("latncy_p95", 1)
     with pytest.raises(UsageError, match="total_price"):
         load_usage(pl.DataFrame({"create_time": [NOW], "status": ["success"]})).check("1/day", now=NOW)
+
+
+@pytest.mark.parametrize("limit", [None, 5, ("latency_p95", 1)])
+def test_what_is_no_limit_is_refused(limit: Any) -> None:
+    with pytest.raises(UsageError, match=r"is no limit; give a budget such as '500/month'"):
+        check(relation(polars_frame([])), [limit])

@@ -22,12 +22,23 @@ from genai_prices.types import Tier, TieredPrices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mofa_usage import ApiCallStatus, LLMApiCall, MissingExtraError, Price, PriceBook, PriceDetails
+from mofa_usage import (
+    ApiCallStatus,
+    LLMApiCall,
+    MissingExtraError,
+    Price,
+    PriceBook,
+    PriceDetails,
+    UsageError,
+    backfill_prices,
+    import_calls,
+)
 from mofa_usage.pricing import with_price
 from mofa_usage.pricing.listed import ListedPrices
 from mofa_usage.pricing.names import forms_of, spellings
 from mofa_usage.pricing.rates import KINDS, PARTS, Rates, charge, flat
 from mofa_usage.records import NIL_UUID
+from mofa_usage.stores import InMemoryStore
 
 NOVEMBER = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MAY = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -657,3 +668,17 @@ def test_tiers_are_sorted_by_their_threshold() -> None:
     tiers = [Tier(start=200_000, price=Decimal(3)), Tier(start=128_000, price=Decimal(2))]
     rate = _rate(TieredPrices(base=Decimal(1), tiers=tiers), 1)
     assert rate == ((200_000, Decimal(3)), (128_000, Decimal(2)), (-1, Decimal(1)))
+
+
+async def test_a_path_is_no_book_and_a_url_no_store() -> None:
+    own: Any = "prices.toml"
+    for wrong in (
+        lambda: PriceBook.default().or_else(own),
+        lambda: backfill_prices(InMemoryStore(), own),
+        lambda: import_calls(InMemoryStore(), "calls.csv", prices=own),
+    ):
+        with pytest.raises(UsageError, match="book is a str; give a PriceBook"):
+            await wrong()  # type: ignore[misc]
+    for wrong in (lambda: backfill_prices(own), lambda: import_calls(own, "calls.csv")):
+        with pytest.raises(UsageError, match="a str is no store; open one: async with connect"):
+            await wrong()

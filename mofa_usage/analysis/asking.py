@@ -4,7 +4,7 @@ A question names dimensions and measures, or leaves the measures to `Usual` ones
 the frame has. What was asked for by name is answered or refused.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias, TypedDict
@@ -206,7 +206,11 @@ def asked_for(by: By | None, columns: Collection[str]) -> list[str | Dimension]:
     """What is asked for by, of calls with these columns: by model unless told."""
     if by is None:
         return ["model_name"] if "model_name" in columns else []
-    return [by] if isinstance(by, str | Dimension) else list(by)
+    if isinstance(by, str | Dimension):
+        return [by]
+    if not isinstance(by, Iterable):
+        raise UsageError(f"by = {by!r:.40}; give the name of a dimension, a Dimension, or several of them")
+    return list(by)
 
 
 def found(by: By | None, calls: LazyCalls) -> tuple[Dimension, ...]:

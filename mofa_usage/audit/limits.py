@@ -149,12 +149,14 @@ def check(
         Values are Decimal(38, 10).
 
     Raises:
-        UsageError: no limits, or a column that a limit needs is missing.
+        UsageError: no limits, something that is none, or a column that a limit needs is missing.
     """
     clock = zone(tz)
     _, until = present_and_end(now, end, clock)
     if not limits:
         raise UsageError("no limits were given to check")
+    if others := [repr(one)[:40] for one in limits if not isinstance(one, Budget | Limit)]:
+        raise UsageError(f"{others[0]} is no limit; give a budget such as '500/month', or Limit('latency_p95', 10_000)")
     asked = dict.fromkeys(_measured(limit.measure) for limit in limits if isinstance(limit, Limit))
     found = breakdown(calls, (), list(asked), tz=tz, start=start, end=until) if asked else Breakdown()
     rows = [

@@ -129,6 +129,8 @@ class _Asked:
 def _opened(calls: Queried, measure: str | Measure, compared: Periods, tz: str) -> _Asked:
     if "create_time" not in calls.columns:
         raise UsageError("the calls have no column 'create_time', which tells the two periods apart")
+    if not isinstance(measure, str | Measure):
+        raise UsageError(f"measure = {measure!r:.40}; give the name of a measure, or a Measure")
     opened = open_calls(where(calls, compared.sql))
     (asked,) = checked(Question((), measure), opened, zone(tz)).measures
     for part in asked.aggregates or (None,):

@@ -42,6 +42,7 @@ from mofa_usage.importing.rows import CallBuilder, Contradictions
 from mofa_usage.importing.spans import Spans
 from mofa_usage.importing.summary import ImportResult
 from mofa_usage.importing.tables import Table
+from mofa_usage.pricing import checked_book
 from mofa_usage.progress import progress_bar
 from mofa_usage.tokens import Readings, TokensOption
 from mofa_usage.zones import zone
@@ -112,6 +113,10 @@ async def import_calls(
         PersistenceError: the store failed. A batch that it refused for what is in it (`ConstraintError`,
             `SerializationError`) is tried in halves instead, down to the row, which is then refused.
     """
+    if not hasattr(store, "save_api_calls"):
+        raise UsageError(f"a {type(store).__name__} is no store; open one: async with connect(url) as store")
+    if prices is not None:
+        checked_book(prices)
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     names = names_of(source)

@@ -9,6 +9,6 @@ A price that is not known is None, counted and said once per model; one in which
 something else is not `exact`. Nothing here touches a network.
 """
 
-from mofa_usage.pricing.book import NO_GEOGRAPHY, TOO_MUCH, Price, PriceBook, keep_price, with_price
+from mofa_usage.pricing.book import NO_GEOGRAPHY, TOO_MUCH, Price, PriceBook, checked_book, keep_price, with_price
 
-__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "keep_price", "with_price"]
+__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "checked_book", "keep_price", "with_price"]

@@ -12,13 +12,14 @@ from weakref import WeakSet
 
 from pydantic import BaseModel
 
+from mofa_usage.errors import UsageError
 from mofa_usage.pricing.files import PriceFile
 from mofa_usage.pricing.listed import listed_prices
 from mofa_usage.pricing.quotes import Question, Quote, Source, tier_of
 from mofa_usage.pricing.rates import EXACT, Charge, ContradictionError, charge
 from mofa_usage.records import LLMApiCall, PriceDetails
 
-__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "keep_price", "with_price"]
+__all__ = ["NO_GEOGRAPHY", "TOO_MUCH", "Price", "PriceBook", "checked_book", "keep_price", "with_price"]
 
 _log = logging.getLogger(__name__)
 TOO_MUCH = Decimal(100_000)  # a record's price has five digits before the point
@@ -100,7 +101,7 @@ class PriceBook:
 
     def or_else(self, other: "PriceBook") -> "PriceBook":
         """A book that looks into `other` where this one does not know a model."""
-        return PriceBook(*self._sources, *other._sources)
+        return PriceBook(*self._sources, *checked_book(other)._sources)
 
     @property
     def source(self) -> str:
@@ -207,6 +208,17 @@ def _price(quote: Quote, charged: Charge, *, is_elsewhere: bool) -> Price:
         source=quote.source,
         exact=is_exact,
     )
+
+
+def checked_book(given: object) -> PriceBook:
+    """What was given for a price book, if it is one.
+
+    Raises:
+        UsageError: it is none, but the path of one, say.
+    """
+    if not isinstance(given, PriceBook):
+        raise UsageError(f"book is a {type(given).__name__}; give a PriceBook, such as PriceBook.load('prices.toml')")
+    return given
 
 
 def with_price(call: LLMApiCall, book: PriceBook, *, on: date | None = None) -> LLMApiCall:

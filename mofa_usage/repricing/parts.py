@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from typing import TypeAlias
 
 from mofa_usage.errors import UsageError, require
-from mofa_usage.pricing import PriceBook
+from mofa_usage.pricing import PriceBook, checked_book
 from mofa_usage.pricing.rates import PARTS
 from mofa_usage.reading.columns import LABEL, quoted
 from mofa_usage.reading.relation import told
@@ -106,7 +106,7 @@ def as_of_day(as_of: AsOf) -> date | None:
             as_of = date.fromisoformat(as_of)
     if isinstance(as_of, date) and not isinstance(as_of, datetime):
         return as_of
-    raise UsageError(f'as_of is {as_of!r:.60}; prices are as of "call", "now", or a date, such as "2026-05-01"')
+    raise UsageError(f'as_of is {str(as_of)!r:.60}; prices are as of "call", "now", or a date, such as "2026-05-01"')
 
 
 def ask_for(
@@ -126,8 +126,7 @@ def ask_for(
         UsageError: a column that prices need is missing, or the book is none.
     """
     has = set(calls.columns)
-    if not isinstance(book, PriceBook):
-        raise UsageError(f"book is a {type(book).__name__}; give a PriceBook, such as PriceBook.load('prices.toml')")
+    checked_book(book)
     for name in ("model_name", "prompt_tokens", "completion_tokens", *(() if on else ("create_time",))):
         if name not in has:
             raise UsageError(f"prices need the column {name}, which was not loaded")

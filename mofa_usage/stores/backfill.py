@@ -13,7 +13,8 @@ from decimal import Decimal, localcontext
 
 from pydantic import BaseModel
 
-from mofa_usage.pricing import PriceBook, with_price
+from mofa_usage.errors import UsageError
+from mofa_usage.pricing import PriceBook, checked_book, with_price
 from mofa_usage.pricing.rates import EXACT
 from mofa_usage.records import LLMApiCall, QueryFilter
 from mofa_usage.stores.base import Store
@@ -92,9 +93,12 @@ async def backfill_prices(
 
     Raises:
         MissingExtraError: the extra `pricing` is not installed, and no book is given.
+        UsageError: what was given is no open store, or no price book.
         PersistenceError: the store failed; what was written before stays.
     """
-    book, tally = book or PriceBook.default(), _Tally()
+    book, tally = PriceBook.default() if book is None else checked_book(book), _Tally()
+    if not isinstance(store, Store):
+        raise UsageError(f"a {type(store).__name__} is no store; open one: async with connect(url) as store")
     waiting: list[LLMApiCall] = []
     async for call in store.stream_api_calls(filter):
         tally.calls += 1
