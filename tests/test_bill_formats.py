@@ -152,6 +152,7 @@ def _bucket(**changes: Any) -> dict[str, Any]:
         (_bucket(end_time=1_780_272_000), "a bucket of more than a day"),
         (_bucket(results=[{"object": "organization.usage.completions.result", "input_tokens": -1}]), "no count"),
         (_bucket(results=[{"object": "organization.usage.completions.result", "input_tokens": "many"}]), "no number"),
+        (_bucket(start_time=1_777_593_600_000), "start_time is 1777593600000, which is no time in seconds since 1970"),
         (_bucket(start_time=None), "does not end after it starts|more than a day"),
         (_bucket(results={"object": "?"}), "looks like an OpenAI page, but results is .* where a list should be"),
         (

@@ -15,6 +15,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from mofa_usage.zones import SECOND
+
 __all__ = [
     "COSTS",
     "PROVIDERS",
@@ -26,11 +28,14 @@ __all__ = [
     "Page",
     "Report",
     "count_of",
+    "moment_of",
     "money_of",
 ]
 
 PROVIDERS: Mapping[str, str] = MappingProxyType({"anthropic": "Anthropic", "openai": "OpenAI"})
 """What the providers are called in sentences."""
+
+_YEAR_3000 = 32_503_680_000  # in seconds; milliseconds are beyond it
 
 COSTS = "costs"
 """The kind of a report of costs; those of usage are called as OpenAI calls them: `completions`, `embeddings`, ..."""
@@ -190,6 +195,18 @@ def count_of(value: object, name: str) -> int:
     if number < 0 or number != number.to_integral_value():
         raise ValueError(f"{name} is {value!r:.40}, which is no count")
     return int(number)
+
+
+def moment_of(value: object, name: str) -> int:
+    """The microseconds since the epoch of a time in seconds.
+
+    Raises:
+        ValueError: it is none, but one in milliseconds, say.
+    """
+    seconds = count_of(value, name)
+    if seconds >= _YEAR_3000:
+        raise ValueError(f"{name} is {value!r:.40}, which is no time in seconds since 1970")
+    return seconds * SECOND
 
 
 def money_of(value: object, name: str) -> Decimal:

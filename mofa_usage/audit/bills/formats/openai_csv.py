@@ -10,8 +10,7 @@ from typing import Any
 
 from mofa_usage.audit.bills.formats.openai_results import cost_line, usage_line
 from mofa_usage.audit.bills.formats.tables import buckets_of_rows
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, count_of
-from mofa_usage.zones import SECOND
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, moment_of
 
 __all__ = ["OpenAICostCsv", "OpenAIUsageCsv"]
 
@@ -51,7 +50,7 @@ class OpenAICostCsv:
 
 def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line], said: str) -> Page:
     def bucket(row: Mapping[str, str]) -> Bucket:
-        start, end = (count_of(row[name], name) * SECOND for name in ("start_time", "end_time"))
+        start, end = (moment_of(row[name], name) for name in ("start_time", "end_time"))
         return Bucket(start, end, (line(row),) if row.get(said) else ())
 
     buckets, doubled = buckets_of_rows(document.rows, bucket)

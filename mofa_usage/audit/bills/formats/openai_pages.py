@@ -16,8 +16,7 @@ from mofa_usage.audit.bills.formats.objects import (
     results_in,
 )
 from mofa_usage.audit.bills.formats.openai_results import cost_line, usage_line
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, count_of
-from mofa_usage.zones import SECOND
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Document, Line, Page, Report, moment_of
 
 __all__ = ["OpenAICosts", "OpenAIEmpty", "OpenAIUsage"]
 
@@ -82,8 +81,8 @@ def _kind(document: Document) -> str:
 def _page(document: Document, kind: str, line: Callable[[Mapping[str, Any]], Line]) -> Page:
     buckets = tuple(
         Bucket(
-            count_of(bucket[_START], _START) * SECOND,
-            count_of(bucket.get("end_time"), "end_time") * SECOND,
+            moment_of(bucket[_START], _START),
+            moment_of(bucket.get("end_time"), "end_time"),
             tuple(map(line, results_in(bucket))),
         )
         for bucket in buckets_in(document, _START)
