@@ -198,7 +198,7 @@ def _findings(rows: Iterable[_Row]) -> Breakdown:
 
 def _missing(covered: Breakdown) -> Iterator[_Row]:
     """Of each model what successful calls lack."""
-    words = {"unpriced": "have no price", "no_tokens": "have no token counts", "no_latency": "have no latency"}
+    words = {"unpriced": "no price", "no_tokens": "no token counts", "no_latency": "no latency"}
     for row in covered.to_dicts():
         name, succeeded = row.get("model_name"), row.get("success_count") or 0
         for kind, text in words.items():
@@ -207,7 +207,9 @@ def _missing(covered: Breakdown) -> Iterator[_Row]:
                 said = f"None of the {wording.calls(row['calls'])} {_of(name)} has a price."
                 yield "warning", "unpriced_model", None, name, row["calls"], said
             elif lacking:
-                said = f"{lacking:,} of the {succeeded:,} successful calls {_of(name)} {text}."
+                calls = f"successful call{'' if succeeded == 1 else 's'} {_of(name)}"
+                verb = "has" if lacking == 1 else "have"
+                said = f"{lacking:,} of the {succeeded:,} {calls} {verb} {text}."
                 yield "note", kind, None, name, lacking, said
 
 
