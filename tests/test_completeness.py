@@ -276,5 +276,5 @@ def test_what_one_call_lacks_is_said_of_one() -> None:
     assert "1 of the 1 successful call of m has no latency." in ask([one(1, T, latency_ms=None)]).findings["sentence"]
     several = ask([one(n, T + n * timedelta(minutes=1), latency_ms=None) for n in range(2)])
     assert "2 of the 2 successful calls of m have no latency." in several.findings["sentence"]
-    with pytest.raises(UsageError, match="waiting = 'x'; give recorder.stats"):
+    with pytest.raises(UsageError, match=r"waiting = 'x'; give recorder\.stats"):
         ask(CLEAN, waiting="x")
