@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +21,7 @@ from mofa_usage.records import LLMApiCall
 from mofa_usage.report import write_report
 from mofa_usage.report.answers import answers
 from mofa_usage.stores import InMemoryStore
-from mofa_usage.warehouse import Warehouse, files, upkeep
+from mofa_usage.warehouse import Warehouse, delta, files, upkeep
 from mofa_usage.warehouse.delta import Change, Conflict, Mirror
 from mofa_usage.warehouse.sources import SCHEMAS
 from tests.proofs import trials
@@ -247,6 +249,58 @@ def test_verify_names_what_is_there_twice(path: Path) -> None:
     found = verified.differences.select("id", "kind").rows()
     assert sorted(found) == sorted((str(number), "doubled") for number in (CALLS[0], CALLS[4]))
     assert "2 calls doubled" in str(verified)
+
+
+def test_vacuum_knows_what_a_version_needs_after_the_log_was_shortened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, warehouse, log = store_of(call(0, id=CALLS[0])), Warehouse(path), path / "calls" / "_delta_log"
+    warehouse.sync(store)
+    first = warehouse.tables()["version"][0]
+    (file,) = (path / "calls").glob("*/*.parquet")
+    ago = time.time() - 10 * DAY
+    os.utime(file, (ago - 30 * DAY,) * 2)
+    monkeypatch.setattr(files, "_now", lambda: int(ago * 1000))  # when the file was replaced
+    save(store, call(0, id=CALLS[0], latency_ms=5))
+    warehouse.sync(store)
+    DeltaTable(path / "calls").create_checkpoint()
+    assert warehouse.vacuum().files["calls"] == 0
+    assert warehouse.usage(first).frame["latency_ms"].to_list() == [None]
+    assert warehouse.vacuum(9).files["calls"] == 1
+    assert not file.exists()
+    assert log.exists()
+
+
+def test_the_log_does_not_grow_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, warehouse, log = store_of(), Warehouse(path), path / "calls" / "_delta_log"
+    monkeypatch.setattr(delta, "_APART", 3)
+
+    def logged(ending: str) -> list[int]:
+        return sorted(int(file.name[:20]) for file in log.glob(f"*{ending}"))
+
+    for number in range(10):
+        save(store, call(number, id=CALLS[number]))
+        warehouse.sync(store, tables="calls")
+        DeltaTable(path / "calls").create_checkpoint()
+    made = logged(".checkpoint.parquet")
+    assert len(made) == 10
+    warehouse.vacuum()
+    assert logged(".checkpoint.parquet") == [*made[:-2:3], *made[-2:]]
+    assert [len(warehouse.usage(version)) for version in made] == list(range(1, 11))
+    for file in log.glob("*.*"):
+        if int(file.name[:20]) <= made[5]:
+            os.utime(file, (time.time() - 40 * DAY,) * 2)
+    save(store, call(50, id=CALLS[50]))
+    warehouse.sync(store)
+    assert made[0] in logged(".json")  # not looked at after each commit
+    monkeypatch.setattr(delta, "_EVERY", 1)
+    save(store, call(51, id=CALLS[51]))
+    warehouse.sync(store)
+    assert made[0] not in logged(".json")
+    assert logged(".json")[0] <= made[6]  # from where on every version is there
+    assert [len(warehouse.usage(version)) for version in made[6:]] == [7, 8, 9, 10]
+    assert len(warehouse.usage()) == 12
+    assert warehouse.verify(store).equal
 
 
 def test_older_versions_answer_until_vacuum_has_removed_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

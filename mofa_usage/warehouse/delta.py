@@ -13,9 +13,11 @@ apart besides; on an object store this alone does.
 Positions are kept in the commit's own metadata, those of all sources in each, so that the last sync's commit has them.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -46,13 +48,21 @@ require("pyarrow", extra="analysis")
 import pyarrow as pa  # noqa: E402
 import pyarrow.fs as pa_fs  # noqa: E402
 
-__all__ = ["DONE", "Change", "Conflict", "Mirror"]
+__all__ = ["DONE", "KEPT_DAYS", "Change", "Conflict", "Mirror"]
 
+KEPT_DAYS = 30.0
+"""So long earlier versions are kept, unless `vacuum` is told otherwise."""
 DONE = "mofa_usage.done"
 """The key of a commit's metadata under which it says what was done that is no sync (`SYNCED`)."""
 _POSITIONS, _COMMIT = "mofa_usage.positions", "mofa_usage.commit"
 _STATISTICS = "id,create_time,update_time"
 _RECENT = 50  # commits among which the last sync's is looked for first
+_REMEMBERED = ("delta.deletedFileRetentionDuration", "delta.logRetentionDuration")
+_EVERY = 100
+"""After so many commits deltalake makes a checkpoint. To look for old ones more often takes longer than a commit."""
+_APART = 5_000
+"""So many versions apart are the checkpoints that stay, but for the newest."""
+_CHECKPOINT = re.compile(rf"{LOG}/(\d{{20}})\.checkpoint\.parquet")
 
 
 @dataclass(frozen=True)
@@ -101,9 +111,6 @@ class Mirror:
         self._table: Any = delta_table(self._root, self.name, self._options)
         self.columns_version = SCHEMA_VERSION if self._table is None else columns_version(self._table)
         self._columns: dict[str, pl.DataType] | None = None
-        self._forget()
-
-    def _forget(self) -> None:
         self._readable: TableFiles | None = None
         self._positions: dict[str, Position] | None = None
 
@@ -201,7 +208,7 @@ class Mirror:
                 partition_by=[MONTH],
                 name=f"mofa_usage {self.name}",
                 description=described(),
-                configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
+                configuration={"delta.dataSkippingStatsColumns": _STATISTICS, **_remembering(KEPT_DAYS)},
                 storage_options=self._options,
                 commit_properties=self._deltalake.CommitProperties({SYNCED: dict(told)}, max_commit_retries=0),
             )
@@ -226,6 +233,7 @@ class Mirror:
                 actions += [removed(file, self._deltalake), *([new.added(self._deltalake)] if new else [])]
             actions += [one.added(self._deltalake) for one in written(change.rows, self._folder)]
             self._write(actions, {_POSITIONS: dict(positions), SYNCED: dict(told)})
+        self._positions = dict(positions)
 
     def replace(self, files: Sequence[DataFile], rows: Iterator[pl.DataFrame], done: str = "compact") -> None:
         """Put one file in the place of several of a month: their rows, which come in the order that they are to have.
@@ -266,6 +274,42 @@ class Mirror:
             self.table.alter.set_table_description(described(), commit_properties=once)
             self.columns_version = SCHEMA_VERSION
 
+    def remember(self, days: float) -> None:
+        """Let the log keep for so many days what versions were and which files they needed.
+
+        Without that checkpoints forget after a week which files were removed, and `vacuum` takes them for nobody's.
+
+        Raises:
+            Conflict: somebody else committed meanwhile.
+        """
+        wanted = _remembering(days)
+        if wanted.items() <= self.table.metadata().configuration.items():
+            return
+        with self._committed():
+            told = {_POSITIONS: self.positions(), DONE: "vacuum"}
+            once = self._deltalake.CommitProperties(custom_metadata=told, max_commit_retries=0)
+            self.table.alter.set_table_properties(wanted, commit_properties=once)
+
+    def thin_out(self) -> None:
+        """Remove from the log what is older than it is to remember, and most of the checkpoints.
+
+        Each of these has all files that were removed in that time. A version is read from the last checkpoint before
+        it, of which there are enough, and the newest two are those that somebody may just be reading.
+
+        Raises:
+            UsageError: it cannot be read or written.
+        """
+        with delta_told(f"tidy the log of the table {self.name} of the warehouse {self._root}"):
+            self.table.cleanup_metadata()
+            paths = sorted(one.path for one in self._folder.get_file_info(pa_fs.FileSelector(LOG)))
+            found = [(int(made[1]), path) for path in paths if (made := _CHECKPOINT.fullmatch(path))]
+            kept = -_APART
+            for version, path in found[:-2]:
+                if version - kept < _APART:
+                    self._folder.delete_file(path)
+                else:
+                    kept = version
+
     def _write(self, actions: list[Any], metadata: dict[str, Any]) -> None:
         """Commit; an object store that answers too late is asked again, and then has this very commit already."""
         mine = uuid4().hex
@@ -277,6 +321,9 @@ class Mirror:
                 schema=self.table.schema(),
                 partition_by=[MONTH],
                 commit_properties=properties,
+                post_commithook_properties=self._deltalake.PostCommitHookProperties(
+                    cleanup_expired_logs=(self.version + 1) % _EVERY == 0
+                ),
             )
         except self._exceptions.CommitFailedError:
             now = self._deltalake.DeltaTable(place_of(self._root, self.name), storage_options=self._options)
@@ -304,7 +351,7 @@ class Mirror:
                 except self._exceptions.CommitFailedError as error:
                     raise Conflict from error
                 self.table.update_incremental()
-                self._forget()
+                self._readable = None
         except Conflict:
             self.reload()
             raise
@@ -312,3 +359,7 @@ class Mirror:
 
 def _arrow(rows: pl.DataFrame) -> Any:
     return rows.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+
+
+def _remembering(days: float) -> dict[str, str]:
+    return dict.fromkeys(_REMEMBERED, f"interval {ceil(days) + 1} days")

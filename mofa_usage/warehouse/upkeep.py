@@ -9,11 +9,12 @@ together what has become many: 32 tiny files of a month make a small one, 32 sma
 than a hundred files then, whatever there was, and each row is written three times.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -21,14 +22,15 @@ from mofa_usage.errors import UsageError
 from mofa_usage.reading.columns import TIME
 from mofa_usage.reading.delta import SYNCED, DataFile, delta_told
 from mofa_usage.reading.relation import told
-from mofa_usage.warehouse.delta import DONE, Conflict, Mirror
+from mofa_usage.warehouse.delta import DONE, KEPT_DAYS, Conflict, Mirror
 from mofa_usage.warehouse.scratch import Scratch
 from mofa_usage.warehouse.sources.changes import PAGE_ROWS, TableName
 from mofa_usage.wording import count
 
 __all__ = ["KEPT_DAYS", "Upkeep", "compacted", "history_of", "tidied", "vacuumed"]
 
-KEPT_DAYS = 30.0
+T = TypeVar("T")
+
 _MOST_DAYS = 100_000
 _LEAST_DAYS = 1.0  # somebody may be reading an earlier version
 _LARGE = 64 * 2**20  # bytes of a file: what is written anew when one of its rows changes, in two seconds
@@ -76,16 +78,26 @@ def compacted(mirror: Mirror) -> tuple[int, int]:
         UsageError: others write the table all the time.
     """
     files = size = 0
+
+    def all_groups() -> tuple[int, int]:
+        nonlocal files, size
+        for group in _groups(mirror.files):
+            mirror.replace(group, _sorted(mirror, group))
+            files += len(group)
+            size += sum(file.bytes for file in group)
+        return files, size
+
+    return _insist(mirror, "compact", all_groups)
+
+
+def _insist(mirror: Mirror, doing: str, change: Callable[[], T]) -> T:
+    """Make a change again if somebody else was quicker."""
     for _ in range(_ATTEMPTS):
         try:
-            for group in _groups(mirror.files):
-                mirror.replace(group, _sorted(mirror, group))
-                files += len(group)
-                size += sum(file.bytes for file in group)
-            return files, size
+            return change()
         except Conflict:
             continue
-    raise UsageError(f"others write the table {mirror.name} all the time; {_ATTEMPTS} attempts to compact it failed")
+    raise UsageError(f"others write the table {mirror.name} all the time; {_ATTEMPTS} attempts to {doing} it failed")
 
 
 def tidied(mirror: Mirror) -> None:
@@ -160,11 +172,15 @@ def vacuumed(mirror: Mirror, days: float, *, dry_run: bool) -> int:
             f"vacuum is asked to keep {days:g} days; somebody may be reading a version of the last day, so it keeps "
             f"{_LEAST_DAYS:g} at least"
         )
+    if not dry_run:
+        _insist(mirror, "vacuum", partial(mirror.remember, days))
     with delta_told(f"vacuum the table {mirror.name}"):
         removed: list[str] = mirror.table.vacuum(
             retention_hours=round(days * 24), dry_run=dry_run, enforce_retention_duration=False, full=True
         )
     mirror.reload()
+    if not dry_run:
+        mirror.thin_out()
     return len(removed)
 
 
