@@ -45,8 +45,17 @@ def all_used(calls: LazyCalls) -> tuple[str, ...]:
 
 
 def lone(calls: LazyCalls) -> str | None:
-    """The currency of all priced calls; None where there are several, or none."""
-    found = _counted(calls.with_absent(["currency"]))["currency"]
+    """The currency of all priced calls, of which there may be none; None where there are several, or no price at all.
+
+    Where all calls say one currency, or nothing, which means the default, the prices are not read for it.
+    """
+    complete = calls.with_absent(["currency"])
+    if "total_price" in complete.schema:
+        stated = complete.frame.select(nw.col("currency").cast(nw.String))
+        said = collect(stated.group_by("currency").agg(calls=nw.len()))["currency"]
+        if len(codes := set(said.fill_null(DEFAULT_CURRENCY))) == 1:
+            return codes.pop()
+    found = _counted(complete)["currency"]
     return found.item() if len(found) == 1 else None
 
 

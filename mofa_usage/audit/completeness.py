@@ -157,7 +157,9 @@ def completeness(
     covered = coverage(calls, tz)
     hours = breakdown(calls, ["day", "hour_of_day"], "calls", tz=tz, end=until).drop_nulls()
     counts = {(day, hour): number for day, hour, number in hours.iter_rows()}
-    last = _last(calls, present)
+    last = _last(
+        calls, present, max((day for day, _ in counts if day <= present.astimezone(clock).date()), default=None)
+    )
     stop = last if last is not None and until - last > timedelta(days=SPAN) else until
     too_short = not counts or (max(counts)[0] - min(counts)[0]).days + 1 < ENOUGH
     empty = [] if too_short else gaps(counts, stop, clock)
@@ -177,11 +179,18 @@ def completeness(
     )
 
 
-def _last(calls: duckdb.DuckDBPyRelation, present: datetime) -> datetime | None:
-    with told():
-        some: Any = calls.filter(f"create_time <= '{present.isoformat()}'").aggregate("epoch_us(max(create_time))")
-        found = some.fetchall()[0][0]
-    return None if found is None else utc(found)
+def _last(calls: duckdb.DuckDBPyRelation, present: datetime, day: date | None) -> datetime | None:
+    """The last call that is not in the future; `day` is the last one with calls, so that others need not be read."""
+    conditions = [f"create_time <= '{present.isoformat()}'"]
+    if day is not None and day > date.min + timedelta(days=2):
+        conditions.append(f"create_time >= TIMESTAMPTZ '{day - timedelta(days=2)} 00:00:00+00'")
+    for some in (" AND ".join(conditions), conditions[0])[: len(conditions)]:
+        with told():
+            last: Any = calls.filter(some).aggregate("epoch_us(max(create_time))")
+            found = last.fetchall()[0][0]
+        if found is not None:
+            return utc(found)
+    return None
 
 
 _Row = tuple[Severity, str, date | None, str | None, int | None, str]

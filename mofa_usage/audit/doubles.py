@@ -127,10 +127,10 @@ def contradictions(calls: duckdb.DuckDBPyRelation, now: datetime) -> Iterator[Fo
         if columns.issuperset(parts)
     }
     if there := sorted(columns & _NEVER_BELOW_ZERO):
-        wrong["negative"] = f"least({', '.join(there)}) < 0"
+        wrong["negative"] = " OR ".join(f"{name} < 0" for name in there)
     at = "NULL"
     if "create_time" in columns:
-        at, wrong["future"] = "epoch_us(create_time)", f"epoch_us(create_time) > {microseconds(now)}"
+        at, wrong["future"] = "epoch_us(create_time)", f"create_time > make_timestamptz({microseconds(now)})"
     if not wrong:
         return
     counted = ", ".join(f"count(*) FILTER ({rule}), min({at}) FILTER ({rule})" for rule in wrong.values())
