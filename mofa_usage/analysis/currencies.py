@@ -53,7 +53,8 @@ def lone(calls: LazyCalls) -> str | None:
     if "total_price" in complete.schema:
         stated = complete.frame.select(nw.col("currency").cast(nw.String))
         said = collect(stated.group_by("currency").agg(calls=nw.len()))["currency"]
-        if len(codes := set(said.fill_null(DEFAULT_CURRENCY))) == 1:
+        codes: set[str] = set(said.fill_null(DEFAULT_CURRENCY))
+        if len(codes) == 1:
             return codes.pop()
     found = _counted(complete)["currency"]
     return found.item() if len(found) == 1 else None
