@@ -184,13 +184,11 @@ def _check_json(value: object) -> Any:
 
 def read_currency(value: object) -> str:
     """The currency that a value in somebody's `price_details` means: without blanks and in capitals where that makes
-    three letters, USD where there is none or nothing but blanks, else the text as it is (its JSON where it is no text).
+    three letters, USD where there is none, else the text as it is (its JSON where it is no text).
     """
     if value is None:
         return DEFAULT_CURRENCY
     text = value if isinstance(value, str) else to_json(value).decode()
-    if not text.strip(" "):
-        return DEFAULT_CURRENCY
     return _currency_code(text) or text
 
 

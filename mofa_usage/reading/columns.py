@@ -271,8 +271,7 @@ def completion(name: str, known: Collection[str], quote: Callable[[str], str] | 
     if name == "status":  # what we do not know is failed, and so is a null, which is in no list
         return f"CASE {_ONE_OF_OURS.format(value=value)} ELSE '{missing}' END"
     if name == "currency" and "total_price" in known:
-        said = f"CASE WHEN trim({value}) <> '' THEN {value} ELSE '{missing}' END"
-        return f"CASE WHEN total_price IS NOT NULL THEN {said} END"
+        return f"CASE WHEN total_price IS NOT NULL THEN coalesce({value}, '{missing}') END"
     if name == "update_time" and "create_time" in known:
         # A trigger may have set it from a clock behind ours; no call ends before it began.
         return f"greatest({value}, create_time)"
