@@ -18,9 +18,7 @@ from mofa_usage.analysis import (
     breakdown,
     breakdowns,
     cost,
-    engine,
     latency,
-    levels,
     success_rate,
     summary,
     token_rate,
@@ -29,6 +27,7 @@ from mofa_usage.analysis.questions import COST, SUMMARY
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import MEASURES, measure_of_column
 from mofa_usage.theme import styles
+from tests.passes import counted_passes
 from tests.plain_analysis import Row, call, calls, frames, polars_frame, relation
 from tests.proofs import trials
 
@@ -172,13 +171,7 @@ def test_several_questions_at_once_are_answered_as_each_alone(rows: list[Row], a
 
 
 def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-
-    def counted(frame: Any) -> pl.DataFrame:
-        passes.append(frame)
-        return engine.collect(frame)
-
-    monkeypatch.setattr(levels, "collect", counted)
+    passes = counted_passes(monkeypatch)
     breakdowns(polars_frame(ROWS[:2]), [Question("model_name", name) for name in MEASURES])
     assert len(passes) == 1
     breakdowns(polars_frame(ROWS), [Question("model_name", name) for name in MEASURES])
@@ -186,13 +179,7 @@ def test_questions_that_group_alike_share_one_pass(monkeypatch: pytest.MonkeyPat
 
 
 def test_sums_by_fewer_dimensions_are_those_of_more_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-
-    def counted(frame: Any) -> pl.DataFrame:
-        passes.append(frame)
-        return engine.collect(frame)
-
-    monkeypatch.setattr(levels, "collect", counted)
+    passes = counted_passes(monkeypatch)
     asked = [
         Question((), ["calls", "error_count"]),
         Question("model_name", ["cost", "latency_mean", "latency_max"]),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mofa_usage import load_usage
-from mofa_usage.analysis import Breakdown, Question, breakdown, breakdowns, cost, engine, levels
+from mofa_usage.analysis import Breakdown, Question, breakdown, breakdowns, cost
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import MEASURES, Aggregate, Condition, Dimension, Measure, measure_of_column
+from tests.passes import counted_passes
 from tests.plain_analysis import (
     PLAIN,
     Row,
@@ -334,13 +335,7 @@ def test_frames_with_few_columns_have_totals() -> None:
 
 
 def test_questions_that_fold_alike_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-
-    def counted(frame: Any) -> pl.DataFrame:
-        passes.append(frame)
-        return engine.collect(frame)
-
-    monkeypatch.setattr(levels, "collect", counted)
+    passes = counted_passes(monkeypatch)
     rows = polars_frame([priced(name, "1") for name in "pqrs"])
     asked = [Question("provider_name", name, top=2) for name in MEASURES if not MEASURES[name].additive]
     alone = [breakdown(rows, "provider_name", one.measures, top=2) for one in asked]

@@ -181,12 +181,12 @@ def completeness(
 
 def _last(calls: duckdb.DuckDBPyRelation, present: datetime, day: date | None) -> datetime | None:
     """The last call that is not in the future; `day` is the last one with calls, so that others need not be read."""
-    conditions = [f"create_time <= '{present.isoformat()}'"]
+    tried = [f"create_time <= '{present.isoformat()}'"]
     if day is not None and day > date.min + timedelta(days=2):
-        conditions.append(f"create_time >= TIMESTAMPTZ '{day - timedelta(days=2)} 00:00:00+00'")
-    for some in (" AND ".join(conditions), conditions[0])[: len(conditions)]:
+        tried.insert(0, f"{tried[0]} AND create_time >= TIMESTAMPTZ '{day - timedelta(days=2)} 00:00:00+00'")
+    for condition in tried:
         with told():
-            last: Any = calls.filter(some).aggregate("epoch_us(max(create_time))")
+            last: Any = calls.filter(condition).aggregate("epoch_us(max(create_time))")
             found = last.fetchall()[0][0]
         if found is not None:
             return utc(found)

@@ -127,8 +127,7 @@ def _retried(stage: Stage, labelled: str) -> tuple[str, str]:
     requests = stage.keep(
         f"SELECT request_message_id AS request, {lasts} FROM {stage.calls}"  # noqa: S608
         f" WHERE request_message_id IN (SELECT request_message_id FROM {stage.calls} WHERE {asked})"
-        " GROUP BY request_message_id"
-        " HAVING count(*) > 1"
+        " GROUP BY request_message_id HAVING count(*) > 1"
     )
     if stage.answer(f"SELECT 1 FROM {requests} LIMIT 1").is_empty():  # noqa: S608
         return "", labelled
