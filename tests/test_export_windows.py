@@ -118,6 +118,7 @@ async def test_a_manifest_says_what_the_calls_add_up_to(store: Store, tmp_path: 
 moments = st.datetimes(datetime(2026, 1, 29), datetime(2026, 3, 12), timezones=st.just(UTC))
 
 
+@pytest.mark.proof
 @settings(max_examples=trials(15, 150))
 @given(st.lists(moments, min_size=1, max_size=5, unique=True))
 def test_any_ends_partition_the_calls(tmp_path_factory: pytest.TempPathFactory, ends: list[datetime]) -> None:

@@ -48,6 +48,7 @@ def plain(row: Row, dimension: Dimension) -> str | None:
     return None if row["currency"] in (None, "USD") else "not in dollars"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dimension", [SIZE, OUTCOME, VENDOR, LATE], ids=lambda entry: entry.name)
 @settings(max_examples=trials(8, 100), deadline=None)
 @given(rows=calls())

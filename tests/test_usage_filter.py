@@ -300,6 +300,7 @@ def usages(sources: Mapping[str, Any]) -> list[UsageFrame]:
     return [load_usage(sources["frame"]), load_usage(sources["ours"])]
 
 
+@pytest.mark.proof
 @settings(max_examples=trials(8, 100), deadline=None)
 @given(equal=conditions, least=st.integers(0, 2400), below=st.integers(0, 2400))
 def test_any_filters_one_after_another(

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -116,6 +117,7 @@ class Accounting(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
+@pytest.mark.proof
 def test_every_record_is_accounted_for_at_every_moment() -> None:
     run_state_machine_as_test(
         Accounting, settings=settings(max_examples=trials(8, 200), stateful_step_count=25, deadline=None)

@@ -285,6 +285,7 @@ async def test_a_cancelled_task_and_a_stopped_loop_do_not_matter(url: str, folde
     assert len(calls_in(url)) == 10
 
 
+@pytest.mark.proof
 def test_closing_in_the_midst_of_work_is_quiet(url: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The connection, too, is closed in peace, whenever its thread is told to end."""
     for number in range(trials(8, 60)):

@@ -90,6 +90,7 @@ def test_what_killed_processes_had_accepted_is_delivered_once(url: str, folder: 
     assert not list(folder.glob("*.segment"))
 
 
+@pytest.mark.proof
 def test_a_torn_tail_was_never_accepted_and_is_passed_over(url: str, folder: Path) -> None:
     recorder = Recorder(NOBODY, outbox=folder)
     recorder.record(call(0))
