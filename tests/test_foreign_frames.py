@@ -195,8 +195,49 @@ ANTHROPIC = {
             [9],
             [150],
         ),
+        # Gemini leaves out counts that are 0, and its tools' prompts stand beside the prompt.
+        (
+            [{"promptTokenCount": 9, "candidatesTokenCount": None, "thoughtsTokenCount": 50, "totalTokenCount": 59}],
+            [9],
+            [50],
+        ),
+        (
+            [{"promptTokenCount": 9, "toolUsePromptTokenCount": 30, "candidatesTokenCount": 1, "totalTokenCount": 40}],
+            [39],
+            [1],
+        ),
+        ([{"input_tokens": 10, "output_tokens": None, "total_tokens": 12}], [10], [2]),
+        ([{"prompt_tokens": 8, "total_tokens": 8}], [8], [0]),
+        (
+            [
+                {
+                    "input_tokens": 3,
+                    "output_tokens": 9,
+                    "ephemeral_5m_input_tokens": 20,
+                    "ephemeral_1h_input_tokens": 40,
+                },
+                {"input_tokens": 4, "output_tokens": 9, "ephemeral_5m_input_tokens": None},
+            ],
+            [4, 63],
+            [9, 9],
+        ),
+        (
+            [
+                {
+                    "prompt_tokens": 4299,
+                    "completion_tokens": 631,
+                    "cache_read_input_tokens": 35574,
+                    "total_tokens": 40504,
+                }
+            ],
+            [39873],
+            [631],
+        ),
     ],
-    ids=["exclusive", "a part is missing", "a total decides", "our own names", "gemini"],
+    ids=[
+        *("exclusive", "a part is missing", "a total decides", "our own names", "gemini", "only thought", "tools"),
+        *("completion from the total", "embedding", "writes by lifetime", "other names beside our own"),
+    ],
 )
 def test_tokens_of_any_provider(
     source: Source, rows: list[dict[str, Any]], prompt: list[int], completion: list[int]
@@ -206,6 +247,60 @@ def test_tokens_of_any_provider(
     assert calls["prompt_tokens"].to_list() == prompt
     assert calls["completion_tokens"].to_list() == completion
     assert calls["total_tokens"].to_list() == [one + two for one, two in zip(prompt, completion, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 10,
+                "total_tokens": 310,
+                "prompt_tokens_details": {"cached_tokens": 50},
+                "completion_tokens_details": {"reasoning_tokens": 200},
+            },
+            (100, 210, 310, 50, None, 200),  # xAI's reasoning is beside the completion
+        ),
+        (
+            {"input": 3, "output": 30, "reasoning": 20, "cache": {"read": 100, "write": 60}},
+            (163, 50, 213, 100, 60, 20),
+        ),
+        (
+            {
+                "input_tokens": 3,
+                "output_tokens": 9,
+                "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 40},
+            },
+            (63, 9, 72, None, 60, None),
+        ),
+    ],
+    ids=["xai", "opencode", "anthropic"],
+)
+def test_parts_of_counts_are_found_however_deep(source: Source, usage: dict[str, Any], counts: tuple[int, ...]) -> None:
+    calls = load_usage(source(pl.DataFrame([{"create_time": NOON, "usage": usage}]))).frame
+    names = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cache_write_tokens")
+    found = (calls[name][0] if name in calls.columns else None for name in (*names, "reasoning_tokens"))
+    assert tuple(found) == counts
+
+
+def test_numbers_of_few_bits_have_room_for_what_is_worked_out(source: Source) -> None:
+    columns = {"input_tokens": 200, "output_tokens": 100, "cache_read_input_tokens": 250, "latency_s": 100}
+    frame = pl.DataFrame([columns], schema=dict.fromkeys(columns, pl.UInt8)).with_columns(create_time=pl.lit(NOON))
+    calls = load_usage(source(frame)).frame
+    assert calls.select("prompt_tokens", "total_tokens", "latency_ms").row(0) == (450, 550, 100_000)
+
+
+def test_counts_in_text_are_refused_by_name(source: Source) -> None:
+    frame = pl.DataFrame({"input_tokens": ["3"], "output_tokens": ["9"], "cache_read_input_tokens": ["5"]})
+    with pytest.raises(UsageError, match=r"the column prompt_tokens is (String|VARCHAR), where"):
+        load_usage(source(frame.with_columns(create_time=pl.lit(NOON)))).frame  # noqa: B018
+
+
+@pytest.mark.parametrize("codes", [[200, 429], [b"200", b"429"]])
+def test_a_status_may_be_an_http_code(source: Source, codes: list[Any]) -> None:
+    calls = load_usage(source(given(status=codes))).frame.sort("create_time")
+    assert calls["status"].to_list() == ["success", "rate_limited"]
 
 
 def test_a_mapped_prompt_is_read_like_the_same_name_unmapped(source: Source) -> None:

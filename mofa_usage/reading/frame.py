@@ -19,7 +19,7 @@ from mofa_usage.reading.columns import (
 )
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, label_counts, labels_among, session_columns
-from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
+from mofa_usage.reading.naming import VOTERS, Fields, Given, name_columns, paths
 from mofa_usage.reading.rows import normalise
 from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.records import Agent, ChatSession, LLMApiCall, Provider
@@ -104,17 +104,13 @@ class FrameCalls:
         beside = ["id"] if "id" in given else []
         sources = (origin(name, given) for name in needed_columns([*wanted, *beside], given))
         rows = self._frame.select(list(dict.fromkeys(source for source in sources if source is not None))).collect()
-        if "status" in rows.columns and isinstance(rows.schema["status"], pl.String | pl.Categorical | pl.Enum):
-            rows = rows.with_columns(pl.col("status").cast(pl.String))
-            rows = rows.with_columns(pl.sql_expr(status_in_words("status")).alias("status"))
-        return selection.apply(normalise(rows, wanted, self._leeway))
+        return selection.apply(normalise(_said(rows), wanted, self._leeway))
 
 
 def _named(frame: pl.LazyFrame, mapping: Mapping[str, str | None]) -> pl.LazyFrame:
     """The frame with its columns called as a frame of calls calls them: see `naming`."""
     schema = frame.collect_schema()
-    inside = {name: [field.name for field in getattr(dtype, "fields", ())] for name, dtype in schema.items()}
-    names = paths(inside)
+    names = paths({name: _inside(dtype) for name, dtype in schema.items()})
     types = frame.head(0).select(pl.sql_expr(sql).alias(name) for name, sql in names.items()).collect_schema()
 
     def fits(column: str, name: str) -> bool:
@@ -129,8 +125,26 @@ def _named(frame: pl.LazyFrame, mapping: Mapping[str, str | None]) -> pl.LazyFra
         return rows.select(pl.sql_expr(names[name]).alias(name) for name in wanted).collect().to_dicts()
 
     durations = [name for name, dtype in types.items() if isinstance(dtype, pl.Duration)]
-    found = name_columns(Given(names, durations, fits, sample), mapping)
+    structs = [name for name, dtype in types.items() if isinstance(dtype, pl.Struct)]
+    found = name_columns(Given(names, durations, structs, fits, sample), mapping)
     return frame if found is None else frame.select(pl.sql_expr(sql).alias(name) for name, sql in found.items())
+
+
+def _said(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their statuses in our words, where they are text or can be: a number is an HTTP code."""
+    status, dtype = pl.col("status"), rows.schema.get("status", pl.Null())
+    exact = None if dtype == pl.Null() else rule_of(CALL_COLUMNS["status"]).polars(status, dtype, STRICT)
+    if exact is None:
+        return rows
+    said = rows.with_columns(exact.alias("status"))
+    if said["status"].null_count() > rows["status"].null_count():
+        return rows  # it is refused by the call's name
+    return said.with_columns(pl.sql_expr(status_in_words("status")).alias("status"))
+
+
+def _inside(dtype: Any) -> Fields:
+    """The fields of a struct."""
+    return {field.name: _inside(field.dtype) for field in dtype.fields} if isinstance(dtype, pl.Struct) else {}
 
 
 def frame_of_records(

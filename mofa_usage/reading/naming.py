@@ -10,22 +10,25 @@ prompt count that leaves out what came from a cache. Whether it does is decided 
 """
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from mofa_usage.errors import UsageError
 from mofa_usage.names import FIELD_NAMES, milliseconds_of_unit, plain_name, says_unit
 from mofa_usage.reading.columns import CALL_COLUMNS, JSON_COLUMNS, LABEL, LABEL_COLUMNS, call_column, quoted
-from mofa_usage.tokens import Readings, TokenValueError, find_usage, token_columns
+from mofa_usage.tokens import Reading, Readings, ReportedUsage, TokenValueError, find_usage, token_columns
 
-__all__ = ["VOTERS", "Given", "name_columns", "paths"]
+__all__ = ["VOTERS", "Fields", "Given", "name_columns", "paths"]
 
 VOTERS = 10_000
 """How many rows decide how tokens are read."""
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_CACHE = ("prompt_tokens_details.cached_tokens", "prompt_tokens_details.cache_write_tokens")
+_WRITTEN = "prompt_tokens_details.cache_write_tokens"
+_CACHE = ("prompt_tokens_details.cached_tokens", _WRITTEN)
+_LIFETIMES = ("prompt_tokens_details.cache_write_5m_tokens", "prompt_tokens_details.cache_write_1h_tokens")
+_TOOL_USE = "prompt_tokens_details.tool_use_tokens"
 _REASONING = "completion_tokens_details.reasoning_tokens"
 _DURATIONS = ("latency_ms", "time_to_first_token_ms")
 # What a field of an import is called in a frame, where that differs. Labels that every frame has are columns; others
@@ -41,13 +44,18 @@ _FIELDS = {column: field for field, column in _DETAILS.items()}
 _COUNTS = {*_TOKENS, *(name for name in _FIELDS if name.endswith("_tokens"))}
 
 
+Fields: TypeAlias = Mapping[str, "Fields"]
+"""What is inside a column: the fields of a struct, each with what is inside it. Nothing where it is none."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What a source has.
 
     Attributes:
         names: every name of the source as SQL, as `paths` says.
-        durations: the columns whose type says the unit.
+        durations: the names whose type says the unit.
+        structs: the names that hold others, and no value themselves.
         fits: whether a column of the frame (first) can be made of the type of a name of the source.
         sample: some rows of the names (first), at most `VOTERS`, in which one of the others (second) is above 0.
         quote: how a column of the source is said.
@@ -55,6 +63,7 @@ class Given:
 
     names: Mapping[str, str]
     durations: Collection[str]
+    structs: Collection[str]
     fits: Callable[[str, str], bool]
     sample: Callable[[Sequence[str], Sequence[str]], list[dict[str, Any]]]
     quote: Callable[[str], str] = quoted
@@ -65,15 +74,20 @@ class Given:
 
 
 def paths(
-    columns: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Fields],
     quote: Callable[[str], str] = quoted,
     field_of: Callable[[str], str] = quoted,
 ) -> dict[str, str]:
-    """Every name of a source as SQL: its columns, and what is inside those that are structs (name -> fields)."""
-    inside = {
-        f"{name}.{field}": f"{quote(name)}.{field_of(field)}" for name, fields in columns.items() for field in fields
-    }
-    return inside | {name: quote(name) for name in columns}
+    """Every name of a source as SQL: its columns, and what is inside those that are structs, however deep."""
+
+    def inside(name: str, sql: str, fields: Fields) -> Iterator[tuple[str, str]]:
+        for field, deeper in fields.items():
+            path, way = f"{name}.{field}", f"{sql}.{field_of(field)}"
+            yield path, way
+            yield from inside(path, way, deeper)
+
+    nested = (found for name, fields in columns.items() for found in inside(name, quote(name), fields))
+    return dict(nested) | {name: quote(name) for name in columns}
 
 
 def name_columns(given: Given, mapping: Mapping[str, str | None]) -> dict[str, str] | None:
@@ -112,7 +126,10 @@ def _is_own(name: str, given: Given) -> bool:
 
 def _value(column: str, name: str, given: Given) -> str:
     factor = milliseconds_of_unit(name) if column in _DURATIONS and name not in given.durations else "1"
-    return given.names[name] if factor == "1" else f"({given.names[name]} * {factor})"
+    if factor == "1":
+        return given.names[name]
+    # A number of 8 or 16 bits has no room for milliseconds.
+    return f"({given.names[name]} * {f'CAST({factor} AS BIGINT)' if factor.isdigit() else factor})"
 
 
 def _mapped(names: Collection[str], mapping: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -154,36 +171,77 @@ def _by_name(given: Given, free: Sequence[str], known: Collection[str]) -> dict[
 
 def _counts(given: Given, own: Collection[str], mapped: Mapping[str, str | None]) -> tuple[dict[str, str], set[str]]:
     """The counts of tokens that are not there as a frame calls them, and the source's columns that they are made of."""
-    names, is_ours = given.names, {"prompt_tokens", "completion_tokens"} <= set(own) and not mapped
-    known = token_columns(names)
-    candidates = [name for name, field in known.items() if field in (*_TOKENS, *_DETAILS)]
+    known = {name: field for name, field in token_columns(given.names).items() if name not in given.structs}
+    candidates = [name for name, field in known.items() if field in (*_TOKENS, *_DETAILS, _TOOL_USE)]
     candidates += [name for name in mapped.values() if name is not None and name not in candidates]
     fields = {_FIELDS.get(column, column): name for column, name in mapped.items()}
     # Which column counts for which field is asked of a row that has a number in all of them.
     usage = find_usage(dict.fromkeys(candidates, 1), fields)
     if usage is None:
         return {}, set()
-    counts = {field: names[name] for field, name in usage.names.items() if name in candidates}
-    parts = [name for field, name in usage.names.items() if field in (*_CACHE, _REASONING) and name in candidates]
+    names = {field: name for field, name in usage.names.items() if name in candidates}
+    is_ours = {"prompt_tokens", "completion_tokens", *names.values()} <= set(own) and not mapped
+    counts = {field: given.names[name] for field, name in names.items()}
+    # What is no number is refused by its name, and not by the engine that adds it.
+    if not is_ours and all(given.fits("total_tokens", name) for name in names.values()):
+        # A number of 8 or 16 bits has no room for a sum.
+        wide = {field: f"({sql} + CAST(0 AS BIGINT))" for field, sql in counts.items()}
+        counts = _completed(_inclusive(wide, _reading(given, usage, candidates, fields)))
+    counts.pop(_TOOL_USE, None)
+    return {_COLUMNS.get(field, field): sql for field, sql in counts.items()}, {*names.values()}
+
+
+def _reading(
+    given: Given, usage: ReportedUsage, candidates: Sequence[str], fields: Mapping[str, str | None]
+) -> Reading:
+    """How the counts are read: as the rows say that have a part which a count may hold or not."""
     readings = Readings()
-    for row in given.sample(candidates, parts) if parts and not is_ours else ():
+    deciding = (*_CACHE, *_LIFETIMES, _REASONING)
+    parts = [name for field, name in usage.names.items() if field in deciding and name in candidates]
+    for row in given.sample(candidates, parts) if parts else ():
         try:
             said = find_usage(row, fields)
         except TokenValueError:
             continue  # it will be refused by name
         if said is not None:
             readings.add(said)
-    reading = readings.of(usage)
-    if not reading.holds_cached and "prompt_tokens" in counts:
-        counts["prompt_tokens"] = _sum(counts["prompt_tokens"], [counts[part] for part in _CACHE if part in counts])
-    if not reading.holds_reasoning and "completion_tokens" in counts and _REASONING in counts:
-        counts["completion_tokens"] = _sum(counts["completion_tokens"], [counts[_REASONING]])
-    if {"prompt_tokens", "completion_tokens"} <= set(counts) and "total_tokens" in counts and not is_ours:
-        total = f"{counts['prompt_tokens']} + {counts['completion_tokens']}"
+    return readings.of(usage)
+
+
+def _inclusive(said: Mapping[str, str], reading: Reading) -> dict[str, str]:
+    """The counts with all that belongs into them, as `mofa_usage.tokens` has it for one row."""
+    counts = dict(said)
+    if written := [counts[field] for field in _LIFETIMES if field in counts]:
+        known = [f"nullif({counts[_WRITTEN]}, 0)"] if _WRITTEN in counts else []
+        counts[_WRITTEN] = f"coalesce({', '.join([*known, _sum(written[0], written[1:]), *written])})"
+    if "prompt_tokens" in counts:
+        beside = [_TOOL_USE] if reading.holds_cached else [_TOOL_USE, *_CACHE]
+        counts["prompt_tokens"] = _sum(counts["prompt_tokens"], [counts[part] for part in beside if part in counts])
+    if not reading.holds_reasoning and _REASONING in counts:
+        # Gemini leaves out a count that is 0: of an answer that was only thought there are no candidates.
+        whole, reasoning = counts.get("completion_tokens", "0"), counts[_REASONING]
+        counts["completion_tokens"] = f"coalesce({_sum(whole, [reasoning])}, {reasoning})"
+    if {*_TOKENS} <= counts.keys() and not (reading.holds_cached and reading.holds_reasoning):
         # Where the counts left something out, the total may do so too: it is their sum.
-        is_whole = reading.holds_cached and reading.holds_reasoning
-        counts["total_tokens"] = f"coalesce({counts['total_tokens']}, {total})" if is_whole else total
-    return {_COLUMNS.get(field, field): sql for field, sql in counts.items()}, {*usage.names.values()} & {*candidates}
+        counts["total_tokens"] = (
+            f"coalesce({counts['prompt_tokens']} + {counts['completion_tokens']}, {said['total_tokens']})"
+        )
+    return counts
+
+
+def _completed(said: Mapping[str, str]) -> dict[str, str]:
+    """A count that is missing is the total less the other, and a total that is missing their sum."""
+    counts = dict(said)
+    if "total_tokens" not in counts or not {"prompt_tokens", "completion_tokens"} & counts.keys():
+        return counts
+    for name, other in (("prompt_tokens", "completion_tokens"), ("completion_tokens", "prompt_tokens")):
+        if other in said:
+            rest = f"CASE WHEN {said['total_tokens']} >= {said[other]} THEN {said['total_tokens']} - {said[other]} END"
+            counts[name] = f"coalesce({said[name]}, {rest})" if name in said else rest
+    if {*_TOKENS} <= said.keys():
+        total = f"{said['prompt_tokens']} + {said['completion_tokens']}"
+        counts["total_tokens"] = f"coalesce({said['total_tokens']}, {total})"
+    return counts
 
 
 def _sum(whole: str, parts: Sequence[str]) -> str:

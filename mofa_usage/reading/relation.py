@@ -34,7 +34,7 @@ from mofa_usage.reading.details import NUMBERS, sql_names_inside, sql_number, sq
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, labels_among, told_apart
-from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
+from mofa_usage.reading.naming import VOTERS, Fields, Given, name_columns, paths
 from mofa_usage.reading.places import local_path, refuse_tables
 from mofa_usage.reading.selection import Selection, offered
 
@@ -261,17 +261,12 @@ class RelationCalls:
 
 def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None]) -> str | None:
     """The projection that calls columns as a frame of calls does, None where they are called so: see `naming`."""
-    inside = {
-        name: [field for field, _ in kind.children] if kind.id == "struct" else ()
-        for name, kind in zip(relation.columns, relation.types, strict=True)
-    }
-    names = paths(inside)
+    names = paths({name: _inside(kind) for name, kind in zip(relation.columns, relation.types, strict=True)})
     types = dict(zip(names, map(str, relation.project(", ".join(names.values())).types), strict=True))
 
     def fits(column: str, name: str) -> bool:
-        given = types[name]
-        is_one = given == '"NULL"' or given.startswith("TIMESTAMP")
-        return is_one or rule_of(CALL_COLUMNS[column]).sql("x", given, STRICT) is not None
+        is_one = types[name] == '"NULL"' or types[name].startswith("TIMESTAMP")
+        return is_one or rule_of(CALL_COLUMNS[column]).sql("x", types[name], STRICT) is not None
 
     def sample(wanted: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
         deciding = " OR ".join(f"TRY_CAST({names[part]} AS DOUBLE) > 0" for part in parts)
@@ -280,8 +275,14 @@ def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None])
         return [dict(zip(wanted, row, strict=True)) for row in rows]
 
     durations = [name for name, given in types.items() if given == "INTERVAL"]
-    found = name_columns(Given(names, durations, fits, sample), mapping)
+    structs = [name for name, given in types.items() if given.startswith("STRUCT")]
+    found = name_columns(Given(names, durations, structs, fits, sample), mapping)
     return None if found is None else ", ".join(f"{sql} AS {quoted(name)}" for name, sql in found.items())
+
+
+def _inside(kind: Any) -> Fields:
+    """The fields of a struct."""
+    return {field: _inside(inner) for field, inner in kind.children} if kind.id == "struct" else {}
 
 
 def _conditions(selection: Selection) -> Iterator[str]:

@@ -32,7 +32,7 @@ from mofa_usage.reading.columns import (
 from mofa_usage.reading.details import NUMBER, NUMBERS
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import MOST, label_columns, labels_among
-from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
+from mofa_usage.reading.naming import VOTERS, Fields, Given, name_columns, paths
 from mofa_usage.reading.relation import as_calls, told
 from mofa_usage.reading.selection import Selection, offered
 from mofa_usage.reading.spark_frames import SparkFrame
@@ -201,7 +201,8 @@ def _named(
         raise UsageError(f"two columns of the Spark frame are called {twice!r}")
     calls = frame.toDF(*map(bare, frame.columns))
     types, fields = _types_of(frame.columns, calls)
-    names = paths({name: [*fields.get(name, ())] for name in types}, named, field_name)
+    inside = {name: _inside(field.dataType) for name, field in zip(types, calls.schema.fields, strict=True)}
+    names = paths(inside, named, field_name)
     kinds = dict(zip(names, _types_of(names, calls.selectExpr(*names.values()))[0].values(), strict=True))
 
     def fits(column: str, name: str) -> bool:
@@ -216,11 +217,17 @@ def _named(
         return [dict(zip(wanted, row, strict=True)) for row in rows]
 
     durations = [name for name, kind in kinds.items() if kind.startswith("interval ")]
-    found = name_columns(Given(names, durations, fits, sample, named), mapping)
+    structs = [name for name, kind in kinds.items() if kind.startswith("struct<")]
+    found = name_columns(Given(names, durations, structs, fits, sample, named), mapping)
     if found is not None:
         calls = calls.selectExpr(*(f"{sql} AS {named(name)}" for name, sql in found.items()))
         types, fields = _types_of(found, calls)
     return calls, types, fields
+
+
+def _inside(kind: Any) -> Fields:
+    """The fields of a struct."""
+    return {field.name: _inside(field.dataType) for field in getattr(kind, "fields", ())}
 
 
 def _types_of(names: Sequence[str] | Mapping[str, str], frame: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
