@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,21 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_trees() -> Iterator[None]:
+    """The trees of all modules are read by many rules, and weigh a hundred megabytes."""
+    yield
+    tree_of.cache_clear()
+
+
 def nodes_of(path: Path) -> Iterator[ast.AST]:
     """What a module consists of, also what is inside of functions."""
-    return ast.walk(ast.parse(path.read_text()))
+    return ast.walk(tree_of(path))
 
 
 @cache
@@ -149,27 +162,22 @@ def test_every_module_has_one_place_in_the_layers() -> None:
     assert sorted(listed) == sorted({unit_of(path) for path in MODULES} - {"__init__"})
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_imports_go_downwards(path: Path) -> None:
-    if path == PACKAGE / "__init__.py":
-        return  # on top of everything
-    below: set[str] = set()
-    for layer in LAYERS:
-        if unit_of(path) in layer:
-            break
-        below |= layer
-    upwards = used_units(path) - below
-    assert not upwards, f"{sorted(upwards)} does not lie below {unit_of(path)}"
-    assert "mofa_usage" not in imports_of(path), "import from the module that defines a name, not from the package"
+def below(unit: str) -> set[str]:
+    """The units of the layers below that of a unit."""
+    return set().union(*takewhile(lambda layer: unit not in layer, LAYERS))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_writing_reading_and_drawing_do_not_know_each_other(path: Path) -> None:
-    unit, used = unit_of(path), used_units(path)
-    if unit in WRITE_PATH:
-        assert not used & READ_PATH
-    if unit == "plots":
-        assert used <= KNOWN_TO_PLOTS
+def test_imports_go_downwards() -> None:
+    for path in set(MODULES) - {PACKAGE / "__init__.py"}:  # which is on top of everything
+        upwards = used_units(path) - below(unit_of(path))
+        assert not upwards, f"{module_name(path)}: {sorted(upwards)} does not lie below {unit_of(path)}"
+        assert "mofa_usage" not in imports_of(path), f"{module_name(path)}: import from where a name is defined"
+
+
+def test_writing_reading_and_drawing_do_not_know_each_other() -> None:
+    used = {path: used_units(path) for path in MODULES}
+    assert [path for path in MODULES if unit_of(path) in WRITE_PATH and used[path] & READ_PATH] == []
+    assert [path for path in MODULES if unit_of(path) == "plots" and not used[path] <= KNOWN_TO_PLOTS] == []
 
 
 def test_the_layering_test_sees_lazy_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,29 +194,26 @@ def test_the_layering_test_sees_lazy_imports(tmp_path: Path, monkeypatch: pytest
     assert "polars" in imports_of(module)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_the_write_path_does_not_know_the_engines(path: Path) -> None:
+def test_the_write_path_does_not_know_the_engines() -> None:
     """An agent must be able to record its calls without any extra; only importing Parquet, frames and SQL needs any."""
-    engines = {name.partition(".")[0] for name in imports_of(path)} & set(HEAVY)
-    if unit_of(path) == "importing":
-        engines -= {"pyarrow", "duckdb"}
-    assert not engines or unit_of(path) in READ_PATH
+    for path in MODULES:
+        engines = {name.partition(".")[0] for name in imports_of(path)} & set(HEAVY)
+        if unit_of(path) == "importing":
+            engines -= {"pyarrow", "duckdb"}
+        assert not engines or unit_of(path) in READ_PATH, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_names_say_what_a_module_is_about(path: Path) -> None:
-    assert not NAMES_THAT_SAY_NOTHING & set(path.relative_to(ROOT).with_suffix("").parts)
+def test_names_say_what_a_module_is_about() -> None:
+    parts = {path: path.relative_to(ROOT).with_suffix("").parts for path in MODULES}
+    assert [path for path in MODULES if NAMES_THAT_SAY_NOTHING & set(parts[path])] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_a_module_is_read_in_one_sitting(path: Path) -> None:
-    lines = len(path.read_text().splitlines())
-    assert lines < MODULE_LINES
+def test_a_module_is_read_in_one_sitting() -> None:
+    assert [path for path in MODULES if len(path.read_text().splitlines()) >= MODULE_LINES] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_a_module_says_what_it_is_about(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_says_what_it_is_about() -> None:
+    assert [path for path in MODULES if not ast.get_docstring(tree_of(path))] == []
 
 
 def test_functions_fit_on_a_screen() -> None:
@@ -219,22 +224,22 @@ def test_functions_fit_on_a_screen() -> None:
     assert len(long) <= 0.1 * len(lengths), f"{len(long)} of {len(lengths)} functions do not fit on a screen: {long}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_exported_names_are_sorted_and_exist(path: Path) -> None:
-    if "__all__" not in path.read_text():
-        assert path.parent != PACKAGE, "a public module lists its names in __all__"
-        return
-    try:
-        module = importlib.import_module(module_name(path))
-    except MissingExtraError:
-        assert more.missing()  # it derives from a class of an SDK that weighs much; the end of the run says so
-        return
-    exported = module.__all__
-    missing = [name for name in exported if not hasattr(module, name)]
-    assert not missing
-    # Constants first, then classes, then functions: the order that ruff (RUF022) sorts into.
-    kinds = [(0 if name.isupper() else 1 if name[0].isupper() else 2, name) for name in exported]
-    assert list(exported) == [name for _, name in sorted(kinds)]
+def test_public_modules_list_their_names() -> None:
+    assert [path for path in MODULES if path.parent == PACKAGE and "__all__" not in path.read_text()] == []
+
+
+def test_exported_names_are_sorted_and_exist() -> None:
+    for path in (path for path in MODULES if "__all__" in path.read_text()):
+        try:
+            module = importlib.import_module(module_name(path))
+        except MissingExtraError:
+            assert more.missing(), path  # of a class of an SDK that weighs much; the end of the run says so
+            continue
+        exported = module.__all__
+        assert [name for name in exported if not hasattr(module, name)] == [], path
+        # Constants first, then classes, then functions: the order that ruff (RUF022) sorts into.
+        kinds = [(0 if name.isupper() else 1 if name[0].isupper() else 2, name) for name in exported]
+        assert list(exported) == [name for _, name in sorted(kinds)], path
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -306,29 +311,27 @@ def test_the_version_is_said_once() -> None:
     assert module.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_what_belongs_to_the_whole_process_is_left_alone(path: Path) -> None:
+def changes_the_process(node: ast.AST) -> bool:
+    match node:
+        case ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Store() | ast.Del()):
+            return True
+        case ast.Call(func=ast.Attribute(attr=name, value=ast.Attribute(attr="environ"))):
+            return name not in ("get", "copy", "items")
+        case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv" | "chdir" | "umask")):
+            return True
+    return False
+
+
+def test_what_belongs_to_the_whole_process_is_left_alone() -> None:
     """The environment and the working directory are read by all threads, C code among them: nobody changes them."""
-    changed = []
-    for node in nodes_of(path):
-        match node:
-            case ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Store() | ast.Del()):
-                changed.append(ast.unparse(node))
-            case ast.Call(func=ast.Attribute(attr=name, value=ast.Attribute(attr="environ"))) if name not in (
-                "get",
-                "copy",
-                "items",
-            ):
-                changed.append(ast.unparse(node))
-            case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv" | "chdir" | "umask")):
-                changed.append(ast.unparse(node))
-    assert not changed
+    changing = [(path, ast.unparse(node)) for path in MODULES for node in nodes_of(path) if changes_the_process(node)]
+    assert changing == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_what_is_joined_to_rows_leaves_them_in_their_order(path: Path) -> None:
+def test_what_is_joined_to_rows_leaves_them_in_their_order() -> None:
     """Polars promises an order only where it is asked for one."""
-    for node in nodes_of(path):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
-            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            assert given.get("how") != "'left'" or "maintain_order" in given, ast.unparse(node)
+    for path in MODULES:
+        for node in nodes_of(path):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert given.get("how") != "'left'" or "maintain_order" in given, (path, ast.unparse(node))
