@@ -487,18 +487,19 @@ def test_no_name_stands_in_an_address(tmp_path: Path) -> None:
 
 
 def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    usage = usage_of([call(0)])
-    path = write_report(usage, str(tmp_path / "report.html"), title="One & <only>")
+    path = write_report(usage_of([call(0)]), str(tmp_path / "report.html"), title="One & <only>")
     assert path == tmp_path / "report.html"
     first = path.read_text()
     assert "<title>One &amp; &lt;only&gt;</title>" in first
     (tmp_path / "taken").mkdir()
+    none = usage_of([])  # whose page is soon made
     for target in (tmp_path / "taken", tmp_path / "report.html" / "no_folder.html"):
         with pytest.raises(UsageError, match=f"cannot write the report to {re.escape(str(target))}: "):
-            write_report(usage, target)
+            write_report(none, target)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "taken"]
-    assert write_report(usage, path).read_text() != first
-    assert write_report(usage, tmp_path / "a" / "new" / "folder.html").exists()
+    assert path.read_text() == first
+    assert write_report(none, path).read_text() != first
+    assert write_report(none, tmp_path / "a" / "new" / "folder.html").exists()
 
 
 def test_untrusted_names_stay_text_in_the_page(report: Path) -> None:
@@ -531,8 +532,6 @@ def test_a_period_without_calls_says_which_was_asked_for(start: str | None, end:
 
 # In Chromium
 
-WIDTHS = pytest.mark.parametrize("width", [360, 1400])
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -552,6 +551,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
+        self.width, self.scheme = width, scheme
 
     def wait_until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true. (Playwright's own way needs eval, which the page forbids.)"""
@@ -577,56 +577,66 @@ class Visit:
         )
 
 
+@pytest.fixture(scope="module")
+def visit(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Visit]:
+    """A visit that several tests share, since drawing takes longer than looking: each leaves the page as it was."""
+    visit = Visit(browser, report, *request.param)
+    yield visit
+    visit.page.context.close()
+
+
+def on(*visits: tuple[int, str]) -> pytest.MarkDecorator:
+    """Which visits a test is for: the width of the window, and the colours that the visitor prefers."""
+    names = [f"{scheme}-{width}" for width, scheme in visits]
+    return pytest.mark.parametrize("visit", visits, ids=names, indirect=True, scope="module")
+
+
 @pytest.mark.browser
-@WIDTHS
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_figure_is_drawn_without_a_word_or_a_request(
-    browser: Browser, report: Path, width: int, scheme: str
-) -> None:
-    visit = Visit(browser, report, width, scheme)
+@on((360, "light"), (1400, "light"), (360, "dark"), (1400, "dark"))
+def test_every_figure_is_drawn_without_a_word_or_a_request(visit: Visit, report: Path) -> None:
     drawn = visit.drawn()
     assert visit.said == []
-    assert visit.requests == [report.as_uri()]
+    assert {url.partition("#")[0] for url in visit.requests} == {report.as_uri()}
     assert len(drawn) == report.read_text().partition("<article")[0].count('class="figure"') > 8
-    ground = {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
+    ground = {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[visit.scheme]
     for figure in drawn:
         assert figure["title"], figure
         assert figure["marks"], figure
         assert figure["inside"], figure
         assert figure["ground"] == ground, figure
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= visit.width
     assert visit.page.evaluate("window.hacked") is None
-    visit.page.context.close()
 
 
 @pytest.mark.browser
-def test_names_are_shown_as_they_are(browser: Browser, report: Path) -> None:
-    visit = Visit(browser, report, 1400)
+@on((1400, "light"))
+def test_names_are_shown_as_they_are(visit: Visit) -> None:
     assert visit.page.locator("#by-model th.name", has_text=EVIL).inner_text() == EVIL
     assert visit.page.locator(".figure .legendtext", has_text="script>&\"'").count() > 0
-    visit.page.context.close()
 
 
 @pytest.mark.browser
-def test_figures_follow_the_theme_and_the_width(browser: Browser, report: Path) -> None:
-    visit = Visit(browser, report, 1400)
+@on((1400, "light"))
+def test_figures_follow_the_theme_and_the_width(visit: Visit) -> None:
+    before = visit.drawn()
     visit.page.emulate_media(color_scheme="dark")
     visit.wait_until(
         "[...document.querySelectorAll('svg.main-svg:first-child')]"
         ".every(svg => getComputedStyle(svg).backgroundColor === 'rgb(21, 24, 29)')"
     )
     visit.page.set_viewport_size({"width": 400, "height": 800})
-    visit.wait_until(
-        "[...document.querySelectorAll('svg.main-svg')].every(svg => svg.getBoundingClientRect().right <= 400)"
-    )
+    narrow = "[...document.querySelectorAll('svg.main-svg')].every(svg => svg.getBoundingClientRect().right <= 400)"
+    visit.wait_until(narrow)
+    visit.page.emulate_media(color_scheme="light")
+    visit.page.set_viewport_size({"width": 1400, "height": 800})
+    visit.wait_until(f"!{narrow}")
+    assert visit.drawn() == before
     assert visit.said == []
-    visit.page.context.close()
 
 
 @pytest.mark.browser
-@WIDTHS
-def test_it_prints_light_and_uncut_and_is_itself_again(browser: Browser, report: Path, width: int) -> None:
-    visit = Visit(browser, report, width, "dark")
+@on((360, "dark"), (1400, "dark"))
+def test_it_prints_light_and_uncut_and_is_itself_again(visit: Visit) -> None:
     before = visit.drawn()
     visit.page.evaluate(
         """addEventListener("beforeprint", () => {
@@ -648,13 +658,11 @@ def test_it_prints_light_and_uncut_and_is_itself_again(browser: Browser, report:
     assert len(re.findall(rb"/Type /Page\b", pdf)) <= 8  # thirteen figures and four tables: few sheets are half empty
     assert visit.drawn() == before
     assert visit.said == []
-    visit.page.context.close()
 
 
 @pytest.mark.browser
-@WIDTHS
-def test_a_name_leads_to_its_page_and_back(browser: Browser, report: Path, width: int) -> None:
-    visit = Visit(browser, report, width)
+@on((360, "light"), (1400, "light"))
+def test_a_name_leads_to_its_page_and_back(visit: Visit, report: Path) -> None:
     visit.page.click("#by-model a >> nth=1")
     assert visit.page.locator("h1:visible").all_inner_texts() == [EVIL]
     assert re.fullmatch(r".*#model-[0-9a-f]{16}", visit.page.url)
@@ -662,7 +670,7 @@ def test_a_name_leads_to_its_page_and_back(browser: Browser, report: Path, width
     assert [figure["title"] for figure in drawn][:2] == ["Calls per day", "Success rate per day"]
     assert all(figure["marks"] and figure["inside"] for figure in drawn)
     assert EVIL in visit.page.title()
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= visit.width
     assert len(re.findall(rb"/Type /Page\b", visit.page.pdf(format="A4"))) <= 3  # what is open is printed
     visit.page.go_back()
     visit.wait_until("document.querySelector('#overview').offsetParent")
@@ -673,14 +681,12 @@ def test_a_name_leads_to_its_page_and_back(browser: Browser, report: Path, width
     assert visit.page.locator("#by-model").is_visible()
     assert (visit.said, visit.page.evaluate("window.hacked")) == ([], None)
     assert {url.partition("#")[0] for url in visit.requests} == {report.as_uri()}
-    visit.page.context.close()
 
 
 @pytest.mark.browser
-@WIDTHS
-def test_a_table_that_goes_on_to_the_right_says_so(browser: Browser, report: Path, width: int) -> None:
-    visit = Visit(browser, report, width)
-    narrow = width < 400
+@on((360, "light"), (1400, "light"))
+def test_a_table_that_goes_on_to_the_right_says_so(visit: Visit) -> None:
+    narrow = visit.width < 400
     table = visit.page.locator("#failures")
     assert table.locator(".hint").is_visible() == narrow
     assert table.locator(".scroll").get_attribute("tabindex") == ("0" if narrow else None)
@@ -688,6 +694,6 @@ def test_a_table_that_goes_on_to_the_right_says_so(browser: Browser, report: Pat
         assert "more" in (table.get_attribute("class") or "")
         visit.page.evaluate("document.querySelector('#failures .scroll').scrollLeft = 9999")
         visit.wait_until("!document.querySelector('#failures').classList.contains('more')")
+        visit.page.evaluate("document.querySelector('#failures .scroll').scrollLeft = 0")
     shown = "getComputedStyle(document.querySelector('.modebar-container')).display"
     assert visit.page.evaluate(shown) == ("none" if narrow else "block")  # over a title there is no toolbar
-    visit.page.context.close()
