@@ -1,5 +1,7 @@
-"""Every notebook runs from top to bottom: as it is, in a new kernel; on a database, and on one without calls, in one
-that has run others, since a kernel takes longer to start than most notebooks to run.
+"""Every notebook runs from top to bottom: as it is; on a database, and on one without calls.
+
+All but the first and those that record in a kernel that has forgotten the names of the others: a new one takes longer
+to start than most notebooks to run.
 """
 
 import ast
@@ -30,7 +32,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 RECORDING = "03_record_an_agent"
 ANALYSES = [name for name in NOTEBOOKS if name != RECORDING]
-# As a proof this one runs with all its made-up calls; else there are fewer, since making them takes most of the time.
+# This one runs in a new kernel, and as a proof with all its calls; else there are fewer, since making them takes long.
 WHOLE = "01_overview"
 MADE_UP = "generate_usage(end="
 PLACE = r'\)\("mofa-usage-\w+", '
@@ -160,13 +162,13 @@ def test_the_readme_of_the_notebooks_knows_them_all() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.proof if name == WHOLE else ()) for name in ANALYSES]
 )
-def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path) -> None:
+def test_a_notebook_runs_as_it_is(name: str, tmp_path: Path, kernel: AsyncKernelManager) -> None:
     text = (FOLDER / f"{name}.ipynb").read_text()
     assert MADE_UP in text
     path = tmp_path / f"{name}.ipynb"
     calls = trials(5_000, 50_000) if name == WHOLE else 5_000
     path.write_text(text.replace(MADE_UP, f"generate_usage(calls={calls}, end="))
-    notebook = executed(path, tmp_path)
+    notebook = executed(path, tmp_path) if name == WHOLE else executed_in(kernel, path, tmp_path)
     path.unlink()
     check_outputs(notebook, told=True)
     cells = code_cells(notebook)
