@@ -19,6 +19,7 @@ import asyncio
 import gc
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,9 @@ MOST_PROCESSES = 4
 
 # A test that tries hundreds of times has as much more time before it counts as one that hangs.
 _PROOF_SECONDS = 1200
+
+# What jsonschema tells IRIs by takes longer to import than all that reads notebooks, and no notebook has an IRI.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # How fast a machine makes examples up, which may do other things meanwhile, is not what a property is about.
 settings.register_profile("mofa_usage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
