@@ -538,8 +538,11 @@ def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     warehouse.sync(store, tables="calls")
     save(store, call(0, id=CALLS[0], latency_ms=5), call(1, id=CALLS[1]))
     warehouse.sync(store, tables="calls")
+    assert warehouse.history()["added"].to_list() == [1, 1, None]
+    assert [one["version"] for one in warehouse.history(1).to_dicts()] == [2]
     warehouse.compact()
     warehouse.vacuum()
+    assert Mirror(str(path), "calls", {}).positions().keys() == {"memory:"}
     assert load_usage(path).frame["latency_ms"].to_list() == [5, None]
     assert warehouse.verify(store, tables="calls").equal
     assert [one.name for one in tmp_path.iterdir()] == [name]

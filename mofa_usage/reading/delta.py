@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from glob import escape
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
@@ -41,6 +42,7 @@ __all__ = [
     "StorageOptions",
     "TableFiles",
     "columns_version",
+    "commits",
     "delta_table",
     "delta_told",
     "described",
@@ -172,6 +174,14 @@ def _commit(folder: Any, version: int) -> Mapping[str, Any] | None:
     with folder.open_input_stream(path) as stream:
         actions = (json.loads(line) for line in stream.read().decode().splitlines())
         return next((action["commitInfo"] for action in actions if "commitInfo" in action), None)
+
+
+def commits(folder: Any, newest: int, last: int | None) -> list[dict[str, Any]]:
+    """What the log of a table says of its commits, or of the last so many, the newest first, with their `version`."""
+    oldest = 0 if last is None else max(newest + 1 - last, 0)
+    found = ((version, _commit(folder, version)) for version in range(newest, oldest - 1, -1))
+    kept = takewhile(lambda one: one[1] is not None, found)
+    return [{**(commit or {}), "version": version} for version, commit in kept]
 
 
 def _time_of(commit: Mapping[str, Any]) -> datetime:

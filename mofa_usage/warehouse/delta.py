@@ -30,6 +30,7 @@ from mofa_usage.reading.delta import (
     StorageOptions,
     TableFiles,
     columns_version,
+    commits,
     delta_table,
     delta_told,
     described,
@@ -170,14 +171,16 @@ class Mirror:
         return {}
 
     def history(self, last: int | None) -> list[dict[str, Any]]:
-        """What deltalake says of all commits, or the last so many, the newest first.
+        """What the log says of all commits, or the last so many, the newest first.
 
         Raises:
             UsageError: they cannot be read.
         """
         with delta_told(f"read the history of the table {self.name} of the warehouse {self._root}"):
-            commits: list[dict[str, Any]] = self.table.history(last)
-        return commits
+            if is_local(self._root):  # where deltalake finds none if there is a # or a ? in the path
+                return commits(self._folder, self.version, last)
+            found: list[dict[str, Any]] = self.table.history(last)  # many objects at once
+            return found
 
     def create(self, rows: pl.DataFrame, told: Mapping[str, Any]) -> None:
         """Make the table for such rows, unless somebody has just done so.
