@@ -108,6 +108,17 @@ async def test_a_change_of_any_value_changes_the_sums(store: Store) -> None:
             before = after
 
 
+async def test_rates_beyond_all_whole_numbers_are_compared(store: Store, tmp_path: Path) -> None:
+    rates = (1.7e308, 2.0**63, 1e18)
+    await store.save_api_calls(calls := [call(number, tokens_per_second=rate) for number, rate in enumerate(rates)])
+    warehouse = Warehouse(tmp_path)
+    await asyncio.to_thread(warehouse.sync, store, tables="calls")
+    assert (await asyncio.to_thread(warehouse.verify, store, tables="calls")).equal
+    await store.save_api_call(calls[0].model_copy(update={"tokens_per_second": 1.6e308}))
+    found = (await asyncio.to_thread(warehouse.verify, store, tables="calls")).differences
+    assert found.select("id", "kind").rows() == [(str(calls[0].id), "different")]
+
+
 async def test_what_differs_is_named(store: Store, tmp_path: Path) -> None:
     await store.save_api_calls(calls := odd_calls())
     warehouse = Warehouse(tmp_path)

@@ -4,7 +4,7 @@ Of each month: how many rows, the sum of each column of numbers (money as decima
 that the table has. For the checksum every value of a row is written as text in one way, whichever engine does it; the
 MD5 of these texts gives a number of 60 bits, and those of all rows are added up, so that no order has a say. Rates are
 doubles, which engines write in several ways: what stands before the point and, in parts of 2^60, behind it are whole
-numbers on all of them.
+numbers on all of them. Rates that no such number holds are written as each engine does it.
 
 What comes out differently although the rows are the same (an id in other letters, a text in another encoding) costs
 time and is no mistake: the rows of that month are compared one by one then. SQLite has no such function, and needs
@@ -71,8 +71,12 @@ class Engine:
         """The value of a column as text, a null as a character that no text is."""
         column = self.name(name)
         if kind is Kind.RATE:
-            part = f"floor(({column} - floor({column})) * {_PARTS}e0)"
-            return f"{self._said(self.whole(f'floor({column})'))}, {self._said(self.whole(part))}"
+            whole, part = f"floor({column})", f"floor(({column} - floor({column})) * {_PARTS}e0)"
+            fits = f"abs({column}) < {_PARTS}e0"
+            return ", ".join(
+                self._said(f"CASE WHEN {fits} THEN {self.whole(number)} ELSE {self.text(column)} END")
+                for number in (whole, part)
+            )
         return self._said(self.written.get(kind, self.text)(column))
 
     def _said(self, text: str) -> str:
