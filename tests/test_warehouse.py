@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from mofa_usage import UsageError, load_usage
+from mofa_usage import PersistenceError, UsageError, load_usage
 from mofa_usage.records import LLMApiCall
 from mofa_usage.report import write_report
 from mofa_usage.report.answers import answers
@@ -25,7 +25,7 @@ from mofa_usage.warehouse import Warehouse, delta, files, upkeep
 from mofa_usage.warehouse.delta import Change, Conflict, Mirror
 from mofa_usage.warehouse.sources import SCHEMAS
 from tests.proofs import trials
-from tests.samples import SECRET, agent, at, call, message, provider, session
+from tests.samples import AGENT, SECRET, SESSION, agent, at, call, message, provider, session
 from tests.warehouse import expected_calls, held, held_calls, versions
 
 DAY = 86_400.0
@@ -516,6 +516,8 @@ def test_what_is_asked_for_wrongly_is_refused(path: Path) -> None:
         with pytest.raises(UsageError, match="a warehouse is a folder, or the URL of one") as refused:
             Warehouse(url)
         assert SECRET not in str(refused.value)
+    with pytest.raises(UsageError, match=r"s3:// names no bucket: a warehouse is at s3://bucket/folder"):
+        Warehouse("s3://")
     assert Warehouse("file:///some%20where").path == "/some where"
     with pytest.raises(UsageError, match="has no table messages yet"):
         warehouse.verify(store_of())
@@ -561,6 +563,35 @@ def test_a_warehouse_is_a_source_of_another(path: Path, tmp_path: Path) -> None:
     copy.sync(path)
     assert held_calls(tmp_path / "copy") == expected_calls(calls)
     assert copy.verify(path).equal
+    for source in (warehouse, str(path)):
+        assert not copy.sync(source).changed
+    with pytest.raises(UsageError, match="is the warehouse itself"):
+        copy.sync(copy)
+
+
+def test_a_copy_of_a_warehouse_has_all_of_its_tables(path: Path, tmp_path: Path) -> None:
+    store, warehouse, copy = store_of(call(0, id=CALLS[0])), Warehouse(path), Warehouse(tmp_path / "copy")
+    asyncio.run(store.create_session(session(0, id=SESSION, metadata={"plan": "gold"})))
+    asyncio.run(store.save_message(message(0)))
+    asyncio.run(store.save_provider(made := provider("openai")))
+    asyncio.run(store.save_agent(agent(id=AGENT, provider_id=made.id)))
+    warehouse.sync(store)
+    with pytest.raises(UsageError, match=r"messages of .* have no content: sync it with content=True"):
+        copy.sync(warehouse, content=True)
+    warehouse.sync(store, content=True)
+    copy.sync(warehouse, content=True)
+    for table in SCHEMAS:
+        assert held(tmp_path / "copy", table) == held(path, table)
+    assert copy.verify(warehouse).equal
+    groups = ["agent_name", "provider_name", "session.plan"]
+    assert copy.usage().breakdown(groups, "calls").rows() == [("Helper", "openai", "gold", 1)]
+
+
+@pytest.mark.parametrize("source", ["sqlite:none.db", "none.parquet", "none", None])
+def test_of_a_source_that_is_none_no_folder_is_left(path: Path, source: Any) -> None:
+    with pytest.raises((UsageError, PersistenceError)):
+        Warehouse(path).sync(source)
+    assert not path.exists()
 
 
 @pytest.mark.proof

@@ -172,8 +172,13 @@ class WarehouseCalls(RelationCalls):
         return RelationCalls.relation(narrowed, selection, tz, beside)
 
 
-def open_warehouse(root: str, options: StorageOptions, as_of: AsOf = None) -> WarehouseCalls:
-    """The calls of a warehouse as it is, or was.
+_BESIDE = ("agents", "providers", "sessions")
+
+
+def open_warehouse(
+    root: str, options: StorageOptions, as_of: AsOf = None, beside: Sequence[str] = _BESIDE
+) -> WarehouseCalls:
+    """The calls of a warehouse as it is, or was, with what the tables `beside` them say.
 
     Raises:
         UsageError: there is no warehouse, or no longer what it was then.
@@ -186,7 +191,7 @@ def open_warehouse(root: str, options: StorageOptions, as_of: AsOf = None) -> Wa
             )
         raise UsageError(f"there are no calls in {root}: Warehouse(path).sync(source) makes a warehouse")
     opened = {"calls": calls}
-    for name in ("agents", "providers", "sessions"):
+    for name in beside:
         wanted = version_beside(root, name, as_of, options) if isinstance(as_of, int) else as_of
         if wanted != NO_VERSION and (table := delta_table(root, name, options, wanted)) is not None:
             opened[name] = table

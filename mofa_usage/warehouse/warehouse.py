@@ -13,7 +13,7 @@ than the folder is needed to go on, and the source is only read.
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -111,8 +111,8 @@ class Warehouse:
             progress: As for `load_usage`.
 
         Raises:
-            UsageError: another sync is under way, the source lacks a table, a newer program made the warehouse, or more
-                would go than may.
+            UsageError: another sync is under way, the source lacks a table or is this warehouse, a newer program made
+                the warehouse, or more would go than may.
             PersistenceError: the source cannot be read; what came before is kept.
         """
         if deletes not in ("keep", "mirror"):
@@ -126,8 +126,14 @@ class Warehouse:
         done: list[TableSync] = []
         fingerprint, run = "", uuid4().hex
         synced: dict[TableName, datetime] = {}
-        with self._locked(wait), SourceTables(_readable(source)).connected() as at_source, Scratch() as scratch:
-            for name in table_names(tables) or at_source.names:
+        with ExitStack() as held:
+            at_source = held.enter_context(SourceTables(*_readable(source)).connected())
+            if at_source.warehouse == self.path:
+                raise UsageError(f"{self.path} is the warehouse itself: the source of a sync is somewhere else")
+            names = table_names(tables) or at_source.names  # before there is a folder for a source that is none
+            held.enter_context(self._locked(wait))
+            scratch = held.enter_context(Scratch())
+            for name in names:
                 mirror = self._mirror(name)
                 has_content = not CONTENT.keys().isdisjoint(mirror.columns)
                 changes = at_source.changes(name, content=name == "messages" and (content or has_content))
@@ -210,7 +216,7 @@ class Warehouse:
             PersistenceError: the source cannot be read.
         """
         self._mirrors()
-        parts, at_source = [], SourceTables(_readable(source))
+        parts, at_source = [], SourceTables(*_readable(source))
         for name in table_names(tables) or at_source.names:
             mirror = self._mirror(name)
             if not mirror.exists:
@@ -321,11 +327,16 @@ class Warehouse:
         return locked(Path(self.path), wait) if is_local(self.path) else nullcontext()
 
 
-def _readable(source: "Source | Warehouse") -> Source:
-    """A source as `load_usage` takes it; a warehouse by its path, unless that needs what only it knows."""
+def _readable(source: "Source | Warehouse") -> tuple[Source, Mapping[str, str]]:
+    """A source as `load_usage` takes it, and the options that it needs; a warehouse by its path.
+
+    Raises:
+        UsageError: there is no warehouse.
+    """
     if not isinstance(source, Warehouse):
-        return source
-    return source.usage() if source._options else source.path
+        return source, {}
+    source._mirrors()
+    return source.path, source._options
 
 
 _SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss")
@@ -337,8 +348,10 @@ def _place(text: str) -> str:
     Raises:
         UsageError: it is the URL of something else, which may hold a password and is not shown.
     """
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, place = text.partition("://")
     if separator and scheme.lower() in _SCHEMES:
+        if not place.strip("/"):
+            raise UsageError(f"{text} names no bucket: a warehouse is at {scheme}://bucket/folder")
         return text.rstrip("/")
     if backend_of(text) or (separator and scheme.lower() != "file"):
         raise UsageError(

@@ -3,19 +3,19 @@
 `SourceTables` makes `Changes` of whatever `load_usage` takes. `changes` says what all of them promise; one module per
 kind of source says how it keeps the promise there:
 
-- `files` and `frames` (and `memory`) read again what is not as it was;
+- `files` and `frames` (and `memory`, `warehouses`) read again what is not as it was;
 - `postgres` goes by snapshots, `sqlite` by a counter: both find every change once it is visible, and only that;
 - `windows` compares: MySQL and MariaDB, and the tables that MoFA made;
 - `databases` has what the tables of all databases have in common.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from mofa_usage.errors import UsageError
-from mofa_usage.reading.delta import is_warehouse
+from mofa_usage.reading.delta import StorageOptions, is_warehouse
 from mofa_usage.reading.drivers import Reader, ServerReader
 from mofa_usage.reading.object_stores import is_object_url
 from mofa_usage.reading.open import Source, database_of, is_in_memory, open_source
@@ -41,6 +41,7 @@ from mofa_usage.warehouse.sources.memory import MemoryChanges
 from mofa_usage.warehouse.sources.postgres import PostgresChanges
 from mofa_usage.warehouse.sources.sqlite import SqliteChanges
 from mofa_usage.warehouse.sources.tables import SPECS, StoredTable
+from mofa_usage.warehouse.sources.warehouses import WarehouseChanges, tables_of
 from mofa_usage.warehouse.sources.windows import windows_of
 
 __all__ = [
@@ -63,22 +64,27 @@ class SourceTables:
 
     Args:
         source: what `load_usage` takes.
+        options: of the object store that another warehouse is in.
 
     Raises:
         StoreConnectionError: a database that is not there or does not let us in, a store that is closed.
-        UsageError: it would be a new, empty database.
+        UsageError: something that holds no calls, or is no source; it would be a new, empty database.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, options: StorageOptions | None = None) -> None:
         self._source = source
+        self._options = dict(options or {})
         self._reader: Reader | None = None
+        self.warehouse = None if _is_database(source) else _warehouse(source, self._options)
+        """Where the warehouse is that the source is; None if it is none."""
+        self._calls = None if _is_database(source) or self.warehouse else _open_calls(source)
         if _is_database(source) and not _is_memory(source):
             self._reader, self._flavour = database_of(source)
         self._asked: dict[TableName, Mapping[str, str]] = {}
 
     @property
     def names(self) -> tuple[TableName, ...]:
-        """Those that there are: of a database or store; only the calls of files and frames.
+        """Those that there are: of a database, a store or a warehouse; only the calls of files and frames.
 
         Raises:
             UsageError: it is a database that has none of them, and so another one than was meant.
@@ -89,6 +95,8 @@ class SourceTables:
                 tables = ", ".join(SPECS[name].table.name for name in TABLES)
                 raise UsageError(f"{self._reader} has none of the tables {tables}: is it the right one?")
             return there
+        if self.warehouse:
+            return tables_of(self.warehouse, self._options)
         return TABLES if _is_database(self._source) else ("calls",)
 
     @contextmanager
@@ -109,10 +117,12 @@ class SourceTables:
         """
         if table not in TABLES:
             raise UsageError(f"there is no table {table!r}; a warehouse has {', '.join(TABLES)}")
-        if not _is_database(self._source):
+        if self.warehouse:
+            return WarehouseChanges(self.warehouse, self._options, table, content)
+        if self._calls is not None:
             if table != "calls":
                 raise UsageError(f"files and frames hold calls, and no {table}")
-            return _open_calls(self._source)
+            return self._calls
         if self._reader is None:
             return MemoryChanges(self._source, table, content)  # type: ignore[arg-type]  # it says that it is one
         columns = self._columns(table)
@@ -152,11 +162,18 @@ def _is_memory(source: Any) -> bool:
     return isinstance(source, Store) and is_in_memory(source)
 
 
+def _warehouse(source: Any, options: StorageOptions) -> str | None:
+    """Where the warehouse is that a source is; None if it is none."""
+    with suppress(UsageError):  # of what is no path and cannot be reached, which opening it says better
+        if isinstance(source, str | Path) and is_warehouse(source, options):
+            return str(source).rstrip("/") if is_object_url(source) else str(local_path(source))
+    return None
+
+
 def _open_calls(source: Any) -> Changes:
     calls = open_source(source)
-    # Of a warehouse's files only some are its newest version; those of an object store are not looked at one by one.
-    if is_object_url(source) or (isinstance(source, str | Path) and is_warehouse(source)):
-        place = str(source).rstrip("/") if is_object_url(source) else str(local_path(source))
+    if is_object_url(source):  # whose files are not looked at one by one
+        place = str(source).rstrip("/")
         return FrameChanges(place, lambda: call_batches(open_source(source), place))
     if isinstance(source, str | Path):
         return FileChanges(source)
