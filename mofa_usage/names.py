@@ -31,22 +31,23 @@ __all__ = [
 ]
 
 _UNITS: Mapping[str, str] = {
-    **dict.fromkeys(("ms", "millis", "milliseconds"), "1"),
+    **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), "1"),
     **dict.fromkeys(("s", "sec", "secs", "seconds"), "1000"),
-    **dict.fromkeys(("us", "micros", "microseconds"), "0.001"),
-    **dict.fromkeys(("ns", "nanos", "nanoseconds"), "0.000001"),
+    **dict.fromkeys(("us", "usec", "micros", "microseconds"), "0.001"),
+    **dict.fromkeys(("ns", "nsec", "nano", "nanos", "nanoseconds"), "0.000001"),
 }
+_IN_MILLISECONDS = ("ms_to_first_chunk", "ms_to_finish")
 _IN_SECONDS = ("time_to_first_chunk", "gen_ai_server_time_to_first_token", "gen_ai_client_operation_duration")
 
 
 DURATIONS = (
     *("latency", "duration", "response_time", "elapsed", "elapsed_time", "execution_time"),
-    *("total_latency", "total_duration", "request_duration", "request_latency"),
+    *("total_latency", "total_duration", "request_duration", "request_latency", "e_2e_latency", "delay", "took"),
 )
 """What the duration of a call is called, before the unit."""
 
 
-_FIRST_TOKENS = ("time_to_first_token", "ttft", "first_token_latency")
+_FIRST_TOKENS = ("time_to_first_token", "ttft", "first_token_latency", "first_token")
 
 
 def _with_units(*stems: str) -> Iterator[str]:
@@ -64,7 +65,7 @@ def milliseconds_of_unit(name: str) -> str:
 def says_unit(name: str) -> bool:
     """Whether the name of a duration tells its unit, by itself or by convention."""
     plain = plain_name(name)
-    return plain.endswith(_IN_SECONDS) or plain.rpartition("_")[2] in _UNITS
+    return plain.endswith((*_IN_SECONDS, *_IN_MILLISECONDS)) or plain.rpartition("_")[2] in _UNITS
 
 
 _NO_CALLS = {
@@ -110,28 +111,31 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         ),
         "total_price": (
             "total_price total_cost cost response_cost spend cost_usd total_cost_usd total_price_usd gen_ai_usage_cost "
-            "llm_cost_total calculated_total_cost usage_cost"
+            "llm_cost_total calculated_total_cost usage_cost usage_cost_total usage_cost_total_cost cost_total "
+            "cost_amount cost_details_total gen_ai_usage_total_cost cost_in_usd request_cost llm_cost estimated_cost"
         ),
         "price_details": "price_details",
-        "price_details.input_price": "input_price input_cost prompt_cost llm_cost_prompt calculated_input_cost",
+        "price_details.input_price": "input_price input_cost prompt_cost llm_cost_prompt calculated_input_cost "
+        "usage_cost_input cost_input cost_details_input",
         "price_details.output_price": "output_price output_cost completion_cost llm_cost_completion "
-        "calculated_output_cost",
-        "price_details.currency": "currency price_currency cost_currency",
+        "calculated_output_cost usage_cost_output cost_output cost_details_output",
+        "price_details.currency": "currency price_currency cost_currency currency_code billing_currency",
         "latency_ms": [
             *_with_units(*DURATIONS),
-            "gen_ai_client_operation_duration",
+            *("gen_ai_client_operation_duration", "ai_response_ms_to_finish"),
             *DURATIONS,
         ],
         "time_to_first_token_ms": [
             *_with_units(*_FIRST_TOKENS, "time_to_first_chunk"),
             *("gen_ai_response_time_to_first_chunk", "gen_ai_server_time_to_first_token"),
+            *("ai_response_ms_to_first_chunk", "ai_stream_ms_to_first_chunk", "ms_to_first_chunk"),
             *_FIRST_TOKENS,
         ],
         "tokens_per_second": "tokens_per_second output_tokens_per_second",
         "api_response_id": "api_response_id response_id gen_ai_response_id",
         "create_time": (
             "create_time start_time started_at start_timestamp request_time request_start_time start_time_unix_nano "
-            "created_at timestamp created"
+            "created_at timestamp created request_created_at request_timestamp datetime ts"
         ),
         "update_time": f"update_time {_END_TIMES} updated_at",
         "time.end": _END_TIMES,
@@ -157,13 +161,15 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "labels.attempt": "attempt",
         "labels.retried": "retried",
         "outcome.status": "status",
-        "outcome.error": "error exception",
-        "outcome.error_message": "error_message status_message exception_message",
-        "outcome.error_code": "error_code error_type exception_type",
+        "outcome.error": "error exception err",
+        "outcome.error_message": "error_message status_message status_description exception_message error_msg "
+        "error_text error_description error_detail",
+        "outcome.error_code": "error_code error_type exception_type error_class error_name exception_class",
         "outcome.level": "level log_level severity",
         "outcome.http_status": "http_status http_status_code http_response_status_code response_status "
-        "response_status_code",
-        "outcome.status_code": "status_code otel_status_code",
+        "response_status_code http_code response_code",
+        "outcome.status_code": "status_code otel_status_code status_status_code",
+        "outcome.finish_reason": "finish_reason stop_reason",
         "outcome.grpc_status": "grpc_status grpc_status_code rpc_grpc_status_code",
         "outcome.success": "success is_success succeeded successful",
         "outcome.is_error": "is_error has_error failed is_failed",

@@ -15,6 +15,7 @@ A call that was refused before any work used no tokens (429 and other 4xx); of o
 failed otherwise nobody knows (`used_nothing`).
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -37,10 +38,11 @@ _SUCCESS, _FAILED, _TIMEOUT, _RATE_LIMITED, _CANCELLED = ApiCallStatus
 _FIRM: Mapping[str, ApiCallStatus] = {
     **{status.value.replace("_", ""): status for status in ApiCallStatus},
     **dict.fromkeys(["ok", "succeeded", "successful", "completed", "complete", "incomplete", "statuscodeok"], _SUCCESS),
-    **dict.fromkeys(["failure"], _FAILED),
+    **dict.fromkeys(["done", "finished"], _SUCCESS),
+    **dict.fromkeys(["failure", "fail"], _FAILED),
     **dict.fromkeys(["timedout", "deadlineexceeded"], _TIMEOUT),
     **dict.fromkeys(["ratelimit", "throttled", "resourceexhausted", "toomanyrequests"], _RATE_LIMITED),
-    **dict.fromkeys(["canceled", "aborted"], _CANCELLED),
+    **dict.fromkeys(["canceled", "aborted", "interrupted"], _CANCELLED),
 }
 # A status that leaves the details to what else is said: an error, or its code.
 _OPEN: Mapping[str, ApiCallStatus] = {
@@ -92,6 +94,8 @@ _REFUSALS = re.compile(
     r"|contextwindow|contentpolicy|contentfilter|conflict"
 )
 _HTTP_TEXT = re.compile(r"(?:http(?:/\d(?:\.\d)?)?[\s_-]*)?([2-5]\d\d)(?:\.0+)?(?=$|[\s:,_-])", re.IGNORECASE)
+_CODE_KEYS = ("code", "type", "status", "name", "status_code", "statusCode")
+"""Where an error that is an object has its code; JavaScript's have a `name`."""
 _NO_ERROR = {"", "null", "none", "nan", "undefined", "[]", "{}"}
 _TRUTH = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
@@ -129,6 +133,11 @@ def _of_http(code: int) -> ApiCallStatus:
 
 
 def _is_empty(value: object) -> bool:
+    """Whether a value says nothing: null, blank, or an object or a list of such, as a struct of a table is."""
+    if isinstance(value, Mapping):
+        return all(inner in (False, 0) or _is_empty(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(map(_is_empty, value))
     return value is None or (not value and not isinstance(value, bool | int)) or _text(value).casefold() in _NO_ERROR
 
 
@@ -194,15 +203,35 @@ def _of_otel(value: object) -> ApiCallStatus:
 
 
 def _error_parts(error: object) -> tuple[str | None, str | None]:
-    """Message and code of an `error`: a text, an object with `message`, `code`, `type`, or a truth value."""
+    """Message and code of an `error`: a text, an object of `_CODE_KEYS` and `message`, or a truth value."""
+    if isinstance(error, list) and len(error) == 1:
+        error = error[0]
     if _is_empty(error):
         return None, None
-    if isinstance(error, Mapping):
-        parts = [error.get(key) for key in ("message", "code", "type", "status")]
-        message, *codes = (None if _is_empty(part) or isinstance(part, Mapping) else _text(part) for part in parts)
-        code = next((code for code in codes if code is not None), None)
-        return (message, code) if message or code else (_text(dict(error)), None)
-    return (None if _text(error).casefold() in _TRUTH else _text(error)), None
+    if not isinstance(error, Mapping):
+        return (None if _text(error).casefold() in _TRUTH else _text(error)), None
+    inner = error.get("error")
+    if isinstance(inner, Mapping) and not _is_empty(inner):
+        return _error_parts(inner)  # as Anthropic's answers have it
+    message, *codes = (_one_text(error.get(key)) for key in ("message", *_CODE_KEYS))
+    said = [code for code in codes if code is not None and status_of_code(code) is not None]
+    # Of several the one that says more than that it failed: `{"code": "ERR_BAD_REQUEST", "status": 429}`.
+    code = next((code for code in said if status_of_code(code) is not _FAILED), said[0] if said else None)
+    return (message, code) if message or code else (_text(dict(error)), None)
+
+
+def _one_text(value: object) -> str | None:
+    return None if _is_empty(value) or isinstance(value, Mapping | list | bool) else _text(value)
+
+
+def _opened(error: object) -> object:
+    """What JSON text holds, as a CSV has an object; anything else as it is."""
+    if isinstance(error, str) and error.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(error)
+        except (ValueError, RecursionError):
+            pass
+    return error
 
 
 def outcome_of(
@@ -235,6 +264,7 @@ def outcome_of(
     Raises:
         UnknownStatusError: a status, a level or a truth value is none that we know.
     """
+    error = _opened(error)
     message, code = _error_parts(error)
     message = message if _is_empty(error_message) else _text(error_message)
     code = code if _is_empty(error_code) or status_of_code(error_code) is None else _text(error_code)

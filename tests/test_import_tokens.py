@@ -47,6 +47,11 @@ def row(*counts: object) -> str:
             17285,
         ),
         ({"promptTokenCount": 9, "candidatesTokenCount": 100, "thoughtsTokenCount": 50}, 9, 150, None, None),
+        ({"tokensIn": 3, "tokensOut": 159, "cacheReads": 100, "cacheWrites": 60}, 163, 159, 100, 60),
+        ({"num_input_tokens": 3, "num_output_tokens": 159}, 3, 159, None, None),
+        ({"metrics": {"prompt_tokens": 9, "completion_tokens": 5, "prompt_cached_tokens": 4}}, 9, 5, 4, None),
+        ({"mlflow.chat.tokenUsage": '{"input_tokens": 9, "output_tokens": 5}'}, 9, 5, None, None),
+        ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_read_tokens": 4}, 9, 5, 4, None),
         (
             {
                 "message": {

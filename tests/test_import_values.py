@@ -4,11 +4,12 @@ import csv
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mofa_usage.records import PriceDetails
-from tests.imports import GOOD, HEADER, imported, imported_one, write
+from tests.imports import CALL, GOOD, HEADER, imported, imported_one, imported_row, write
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,23 @@ async def test_the_noise_of_doubles_is_rounded_and_counted(
     assert (call.price_details.input_price if call.price_details else call.total_price) == Decimal(stored)
     assert result.rounded_prices == was_rounded
     assert ("1 price rounded to 10 decimal places" in str(result)) == was_rounded
+
+
+@pytest.mark.parametrize(
+    ("said", "total", "currency"),
+    [
+        ({"cost": {"total": 0.5, "input": 0.3}}, "0.5", "USD"),
+        ({"cost": {"amount": "0.5", "currency": "eur"}}, "0.5", "EUR"),
+        ({"usage": {"cost": {"total_cost": 0.5, "request_cost": 0.1}}}, "0.5", "USD"),  # Perplexity's
+        ({"usage": {"cost": 0.5}, "cost": {}}, "0.5", "USD"),
+        ({"costDetails": {"total": 0.5}}, "0.5", "USD"),
+        ({"cost": {"unheard": 0.5}}, None, "USD"),
+    ],
+)
+async def test_a_price_inside_an_object(tmp_path: Path, said: dict[str, Any], total: str | None, currency: str) -> None:
+    call = await imported_row(tmp_path, CALL | said)
+    assert call.total_price == (None if total is None else Decimal(total))
+    assert (call.price_details or PriceDetails()).currency == currency
 
 
 async def test_longer_prices_are_refused_unless_rounding_is_asked_for(tmp_path: Path) -> None:

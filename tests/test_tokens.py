@@ -512,11 +512,19 @@ PAYLOADS: dict[str, tuple[Details, int | None, int | None, Details, Details]] = 
         {"reasoning_tokens": 64},
     ),
     "pydantic-ai": (
-        {"usage": {"input_tokens": 100, "cache_read_tokens": 60, "cache_write_tokens": 0, "output_tokens": 5}},
+        {
+            "usage": {
+                "input_tokens": 100,
+                "cache_read_tokens": 60,
+                "cache_write_tokens": 0,
+                "output_tokens": 5,
+                "details": {"reasoning_tokens": 3},
+            }
+        },
         100,
         5,
         {"cached_tokens": 60, "cache_write_tokens": 0},
-        {},
+        {"reasoning_tokens": 3},
     ),
     "opencode": (
         {

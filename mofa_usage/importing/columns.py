@@ -54,7 +54,7 @@ _TARGETS: tuple[str, ...] = tuple(
 # Objects in which the fields of a call stand as if they were in the row itself.
 _WRAPPERS = {"attributes", "span_attributes", "message", "response", "body", "payload", "data", "result", "context"}
 # Objects in which a few fields stand under names of their own: `usage.cost`, `status.code`.
-_ENTERED = {*_WRAPPERS, "usage", "status", "gen_ai", "llm", "openinference", "metrics"}
+_ENTERED = {*_WRAPPERS, "usage", "status", "gen_ai", "llm", "openinference", "metrics", "cost", "cost_details"}
 _DEPTH = 5
 
 

@@ -16,6 +16,7 @@ __all__ = ["ending_of"]
 
 _OWN = {status.value: status for status in ApiCallStatus}
 _ERRORS = ("error", "error_message", "error_code")
+_OTHERS = ("is_error", "timed_out", "status_code", "finish_reason")
 _TRUE = {"true", "t", "yes", "1", "1.0"}
 
 
@@ -29,17 +30,19 @@ def ending_of(said: Mapping[str, Any], default: ApiCallStatus | None) -> Outcome
     """
     said = {name: value for name, value in said.items() if name != "status" or not isinstance(value, Mapping)}
     status = said.get("status")
-    if isinstance(status, str) and status in _OWN:
+    if isinstance(status, str) and status in _OWN and not isinstance(said.get("error"), Mapping):
         return Outcome(_OWN[status], _text(said.get("error_message", said.get("error"))), _text(said.get("error_code")))
-    arguments = {name: value for name, value in said.items() if name not in ("is_error", "timed_out", "status_code")}
+    arguments = {name: value for name, value in said.items() if name not in _OTHERS}
     if arguments.get("level") is not None and not _is_known(arguments["level"]):
         del arguments["level"]  # of some other log
     if (code := said.get("status_code")) is not None:
         arguments["otel_status" if str(code).strip() in ("0", "1", "2") else "http_status"] = code
     if _is_true(said.get("timed_out")):
         arguments["status"] = ApiCallStatus.TIMEOUT.value
-    if _is_true(said.get("is_error")):
+    if _is_true(said.get("is_error")) or said.get("finish_reason") == "error":
         arguments["success"] = False
+    if said.get("finish_reason") in ("aborted", "cancelled", "canceled"):
+        arguments["cancelled"] = True
     try:
         outcome = outcome_of(**arguments)
     except UnknownStatusError as error:

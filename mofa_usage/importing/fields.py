@@ -15,6 +15,7 @@ from uuid import UUID
 from mofa_usage.errors import UsageError
 from mofa_usage.importing import values as convert
 from mofa_usage.importing.columns import DETAILS, check_targets, field_kind
+from mofa_usage.importing.durations import duration_in
 from mofa_usage.importing.values import ValueRefusedError
 from mofa_usage.names import milliseconds_of_unit, operation_label, says_unit
 from mofa_usage.outcomes import UnknownStatusError, status_of
@@ -80,6 +81,8 @@ class Fields:
             return partial(_to_details, known)
         if target == "labels":
             return _to_labels
+        if kind is Decimal and not is_sure:
+            return self._amount
         simple: dict[type | None, Converter] = {
             datetime: self._time,
             int: convert.to_count,
@@ -120,6 +123,10 @@ class Fields:
         amount, was_rounded = convert.to_money(value, rounded=self._round_prices)
         self.rounded_prices += was_rounded
         return amount
+
+    def _amount(self, value: Any) -> Decimal | None:
+        """A price, if it is no object: what is inside one has names of its own (`cost.total`)."""
+        return None if isinstance(value, Mapping) else self._money(value)
 
     def _id(self, target: str, may_be_a_name: bool, value: Any) -> UUID | NamedId:
         try:
@@ -192,5 +199,6 @@ def shown(value: object) -> str:
 
 
 def _duration(value: Any) -> int | None:
-    """The milliseconds of what is a duration by its type; a number without a unit says nothing."""
-    return convert.to_milliseconds(value) if isinstance(value, timedelta) else None
+    """The milliseconds of what is a duration by its type, or says its unit; a number without one says nothing."""
+    says_unit = isinstance(value, timedelta) or (isinstance(value, str) and duration_in(value) is not None)
+    return convert.to_milliseconds(value) if says_unit else None

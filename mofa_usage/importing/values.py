@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 from uuid import UUID
 
+from mofa_usage.importing.durations import duration_in
 from mofa_usage.values import read_json, text_uuid
 
 __all__ = [
@@ -117,12 +118,15 @@ def to_count(value: object) -> int:
 
 
 def to_milliseconds(value: object, unit: Decimal = Decimal(1)) -> int:
-    """Whole milliseconds of a number of units, or of a duration; `unit` is how many milliseconds one is.
+    """Whole milliseconds of a duration, or of a number of units; `unit` is how many milliseconds one is.
 
-    Rounded half to even: what is below a millisecond is noise of the clock.
+    A duration is one by its type, or says its unit in its text (`1.2s`). Rounded half to even: what is below a
+    millisecond is noise of the clock.
     """
     if isinstance(value, timedelta):
         number = Decimal(value // timedelta(microseconds=1)) / 1000
+    elif isinstance(value, str) and (said := duration_in(value)) is not None:
+        number = said
     else:
         number = _to_number(value)
         _to_int(number, value)  # bounds it

@@ -18,6 +18,7 @@ rows do not decide it themselves:
 | `input_tokens`, `cache_read_tokens`, `cache_write_tokens` | yes | pydantic-ai, genai-prices |
 | `input_tokens`, `cache_{read,creation,write}_input_tokens` | no | Anthropic, Bedrock Converse, Claude's session logs |
 | `input_tokens`, `cache_read_tokens`, `cache_creation_tokens` | no | Claude Code's events, ccusage |
+| `tokens_in`, `cache_reads`, `cache_writes` | no | Cline |
 | `uncached_input_tokens` | no | Anthropic's usage report |
 | `input`, `output` inside a usage | no; reasoning tokens are beside `output` | Langfuse's details, opencode |
 
@@ -26,7 +27,7 @@ where no row of the file says otherwise.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,25 +51,28 @@ PROMPT, COMPLETION = "prompt_tokens_details.", "completion_tokens_details."
 _TOTALS = {
     "prompt_tokens": (
         "prompt_tokens input_tokens uncached_input_tokens prompt_token_count input_token_count input_input_token_count "
-        "prompt_eval_count native_tokens_prompt input_tokens_total context_tokens"
+        "prompt_eval_count native_tokens_prompt input_tokens_total context_tokens tokens_in in_tokens "
+        "num_input_tokens num_prompt_tokens n_input_tokens n_prompt_tokens"
     ),
     "completion_tokens": (
         "completion_tokens output_tokens candidates_token_count response_token_count completion_token_count "
         "output_token_count output_output_token_count eval_count native_tokens_completion "
-        "output_tokens_total generated_tokens"
+        "output_tokens_total generated_tokens tokens_out out_tokens "
+        "num_output_tokens num_completion_tokens n_output_tokens n_completion_tokens"
     ),
-    "total_tokens": "total_tokens total_token_count",
+    "total_tokens": "total_tokens total_token_count num_total_tokens n_total_tokens",
 }
 _PARTS = {
     PROMPT + "cached_tokens": (
         "cached_tokens cache_read_input_tokens cached_input_tokens input_cached_tokens cache_read_tokens "
         "cached_content_token_count cache_read_input_token_count input_cache_read_input_token_count "
         "prompt_cache_hit_tokens num_cached_tokens native_tokens_cached input_tokens_cache_read "
-        "details_cached_tokens"
+        "details_cached_tokens prompt_cached_tokens prompt_cache_read_tokens cache_reads"
     ),
     PROMPT + "cache_write_tokens": (
         "cache_write_tokens cache_write_input_tokens cache_creation_input_tokens cache_creation_tokens "
-        "cache_write_input_token_count input_cache_write_input_token_count input_tokens_cache_write"
+        "cache_write_input_token_count input_cache_write_input_token_count input_tokens_cache_write "
+        "prompt_cache_creation_tokens prompt_cache_write_tokens cache_writes"
     ),
     PROMPT + "cache_write_5m_tokens": (
         "cache_write_5m_tokens ephemeral_5m_input_tokens cache_creation_ephemeral_5m_input_tokens"
@@ -85,7 +89,8 @@ _PARTS = {
     PROMPT + "cached_text_tokens": "text_cache_read_input_tokens",
     COMPLETION + "reasoning_tokens": (
         "reasoning_tokens reasoning_output_tokens output_reasoning_tokens thinking_tokens thoughts_token_count "
-        "native_tokens_reasoning output_tokens_reasoning details_reasoning_tokens"
+        "native_tokens_reasoning output_tokens_reasoning details_reasoning_tokens "
+        "completion_reasoning_tokens"
     ),
     COMPLETION + "audio_tokens": "completion_audio_tokens output_audio_tokens audio_output_tokens",
     COMPLETION + "image_tokens": "completion_image_tokens output_image_tokens image_output_tokens",
@@ -153,11 +158,11 @@ _KEYS = {
 }
 _WRAPPERS = (
     "attributes span_attributes message response body result payload info llm_output response_metadata kwargs meta "
-    "metadata extra data event chunk delta generation_info"
+    "metadata extra data event chunk delta generation_info metrics"
 )
 _USAGES = (
     "gen_ai_usage anthropic_usage openai_usage llm_usage llm_token_count ai_usage usage_metadata usage_object "
-    "usage_details token_usage last_token_usage usage token_counts tokens"
+    "usage_details mlflow_chat_token_usage token_usage last_token_usage usage token_counts tokens"
 )
 # The start of every name that has more than one word: what a nested object can be called that leads to counts.
 _STARTS = {
@@ -243,8 +248,12 @@ def classify(path: str) -> Name | None:
     if found := _look_up(plain, "", path):
         return found
     wrapper, usage, rest = _split(plain)
+    if wrapper == "metrics" and rest in _FIELDS:
+        return _look_up(rest, wrapper, path)
     if not usage or not rest:
         return None
+    if usage == "usage_details" and "usage.details." in path:
+        usage, rest = "usage", f"details_{rest}"  # pydantic-ai's; Langfuse's counts are in `usageDetails`
     place = "gen_ai_usage" if usage in _OPENTELEMETRY else usage
     return _look_up(rest, f"{wrapper}/{place}" if wrapper and place != "gen_ai_usage" else place, path)
 
@@ -300,7 +309,7 @@ def details_of(path: str) -> str | None:
 _INCLUSIVE_CACHED = {"cached_input_tokens", "cached_tokens", "input_cached_tokens", "native_tokens_cached"}
 
 
-def convention_of(place: str, prompt: str, cache: Collection[str], others: Iterable[str] = ()) -> Convention:
+def convention_of(place: str, prompt: str, cache: Set[str], others: Iterable[str] = ()) -> Convention:
     """What the plain names mean: of the prompt count, of the cached parts, and of the `others`."""
     known = set(others)
     if place == "gen_ai_usage":
@@ -313,6 +322,8 @@ def convention_of(place: str, prompt: str, cache: Collection[str], others: Itera
         return Convention("Gemini's", holds_reasoning=False)
     if prompt == "uncached_input_tokens":
         return Convention("Anthropic's", holds_cached=False)
+    if not cache.isdisjoint({"cache_reads", "cache_writes"}):
+        return Convention("Cline's", holds_cached=False)
     if prompt != "input_tokens" and not prompt.startswith("input_"):
         return Convention("OpenAI's")
     if any("details" in name or name.startswith("input_tokens_") or name in _INCLUSIVE_CACHED for name in cache):
