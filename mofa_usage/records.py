@@ -18,7 +18,8 @@ of their totals and are never added to them.
 A change makes a new record: `session.model_copy(update={"title": "New"})`, validated like any other.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self, Unpack, cast
@@ -91,6 +92,8 @@ __all__ = [
 
 NIL_UUID = UUID(int=0)
 """Stands for "none": no tenant, no request or response message."""
+
+_USER_IN_URL = re.compile(r"://[^/\s]*@")
 
 
 def _now() -> datetime:
@@ -341,6 +344,10 @@ class Provider(Record):
     api_base: Text
     api_key: Secret
     enabled: Flag = True
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _USER_IN_URL.sub("://***@", value) if name == "api_base" else value
 
     @model_validator(mode="wrap")
     @classmethod

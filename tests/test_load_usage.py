@@ -335,6 +335,24 @@ def test_no_server_is_said_at_once_and_without_the_password(scheme: str) -> None
     assert "secret" not in repr(caught.value) + str(caught.value.__cause__)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        " postgres://me:secret@host/db",
+        "'postgres://me:secret@host/db'",
+        "postgres//me:secret@host/db",
+        "me:secret@host/db",
+        "jdbc:postgresql://host/db?user=me&password=secret",
+        "memory://me:secret@host",
+        "s3://me:secret@bucket/folder",
+    ],
+)
+def test_what_is_almost_a_url_is_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_usage(text)
+    assert "secret" not in repr(caught.value) + repr(caught.value.__cause__)
+
+
 def test_what_is_no_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreConnectionError, match="no SQLite database at"):
         load_usage(f"sqlite:{tmp_path / 'none.db'}")

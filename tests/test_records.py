@@ -535,6 +535,13 @@ def test_a_key_is_shown_only_when_it_is_asked_for() -> None:
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_password_in_the_address_of_a_provider_is_not_shown() -> None:
+    made = provider(api_base=f"https://me:{SECRET}@proxy.example/v1")
+    assert SECRET not in repr(made) + str(made)
+    assert "https://***@proxy.example/v1" in repr(made)
+    assert made.api_base.endswith(f":{SECRET}@proxy.example/v1")
+
+
 @given(RECORDS)
 @pytest.mark.proof
 @settings(max_examples=trials(15, 300))

@@ -52,10 +52,12 @@ def object_store(url: str, options: StorageOptions | None = None) -> tuple[Any, 
     """Arrow's file system for a URL, and the path in it.
 
     Raises:
-        UsageError: an option is unknown, the bucket is missing, or HTTP is not allowed.
+        UsageError: an option is unknown, the bucket is missing, a key is in the URL, or HTTP is not allowed.
     """
     fs = require("pyarrow.fs", extra="analysis")
     path = url.partition("://")[2].strip("/")
+    if "@" in path.partition("/")[0]:
+        raise UsageError("the URL of an object store takes no keys, storage options do: s3://bucket/folder")
     if not path:
         raise UsageError(f"{url} names no bucket: s3://bucket/folder")
     said = dict(_said(options or {}))

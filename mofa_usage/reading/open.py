@@ -53,6 +53,7 @@ a warehouse, a frame of Polars or Spark, a DuckDB relation, or what gives Arrow 
 _TEXTS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # as pandas writes it
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_LIKE_A_URL = re.compile(r"://|:[^/]*@|password=", re.IGNORECASE)
 
 
 class Calls(Protocol):
@@ -119,6 +120,9 @@ def open_source(
             f"what begins with {place[0]} is neither a path nor a database URL; a database URL begins with "
             f"{KNOWN_URLS}; that of an object store with s3://"
         )
+    if isinstance(source, str) and _LIKE_A_URL.search(source) and not Path(source).exists():
+        # It is not repeated, since it may hold a password.
+        raise UsageError(f"that is no file, nor a URL that can be read; a database URL begins with {KNOWN_URLS}")
     if isinstance(source, str | Path):
         if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
             raise UsageError(f"{source} is taken for a Parquet file; the URL of a SQLite database is sqlite:{source}")
@@ -186,7 +190,8 @@ def database_of(source: Any) -> tuple[Reader, SqlFlavour]:
         return _database_of_store(source)
     address = parse_url(source)
     if address.backend == "memory" or address.url.database == MEMORY_PATH:
-        raise UsageError(f"{source} would be a new, empty database: give the open store instead of its URL")
+        named = "memory:" if address.backend == "memory" else f"sqlite:{MEMORY_PATH}"
+        raise UsageError(f"{named} would be a new, empty database: give the open store instead of its URL")
     return _located(address)
 
 
