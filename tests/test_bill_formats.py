@@ -159,11 +159,29 @@ def _bucket(**changes: Any) -> dict[str, Any]:
             {"data": [{"starting_at": "2026-05-01", "ending_at": "2026-05-02", "results": "x"}]},
             "but results is 'x', where a",
         ),
+        (_bucket(results=[{"object": "organization.usage.completions.result", "model": 5}]), "model is 5, which is no"),
+        (
+            {
+                "data": [
+                    {
+                        "starting_at": "2026-05-01",
+                        "ending_at": "2026-05-02",
+                        "results": [{"uncached_input_tokens": 1, "cache_creation": 5}],
+                    }
+                ]
+            },
+            "cache_creation is 5, where tokens by lifetime",
+        ),
     ],
 )
 def test_what_breaks_a_rule_of_its_report_is_named(page: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         pages_of(page)
+
+
+def test_the_name_of_the_next_page_says_that_there_is_more() -> None:
+    page = {name: value for name, value in _bucket().items() if name != "has_more"}
+    assert [pages_of(page | {"next_page": name})[0].has_more for name in ("page_2", None)] == [True, False]
 
 
 def test_rows_that_are_there_twice_are_counted_once(tmp_path: Path) -> None:

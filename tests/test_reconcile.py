@@ -202,12 +202,18 @@ def test_pages_of_two_projects_are_parts_of_one_whole() -> None:
     assert usage(WORLD).reconcile(several).is_clean
 
 
-@pytest.mark.parametrize("gone", [1, 2, 5, 8, 11])
+@pytest.mark.parametrize("gone", [0, 1, 2, 3, 5, 6, 8, 9, 11])
 def test_pages_that_are_cut(gone: int) -> None:
     cut = pages(size=3)
     left = [page for number, page in enumerate(cut) if number != gone]
     (kind, _, _, model), *others = kinds(usage(WORLD).reconcile(left))
     assert (kind, model, others) == ("cut_pages", None, [])
+
+
+def test_a_report_that_ends_before_the_other_one_says_so() -> None:
+    found = usage(WORLD).reconcile(bills.openai_usage(WORLD, FIRST, 3) + bills.openai_costs(WORLD, FIRST, DAYS))
+    assert found.is_clean
+    assert f"completions ends before {DAYS - 3} days from {day(3)}" in found.notes[0]
 
 
 def test_cents_that_were_taken_for_dollars() -> None:

@@ -11,7 +11,7 @@ as the day that most of it lies in, and is compared with the calls of its own ho
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -62,6 +62,11 @@ class Statement:
     days: dict[int, tuple[Line, ...]]
     spans: dict[int, tuple[int, int]]
 
+    @property
+    def told(self) -> list[int]:
+        """The days of which it has something to tell, in order."""
+        return sorted(day for day, lines in self.days.items() if any(Bucket(0, 0, lines).weight))
+
 
 def join(pages: Sequence[Page]) -> tuple[list[Statement], list[Fault], list[str]]:
     """What the pages say together, what is wrong with them, and what a reader should know of those left out."""
@@ -83,6 +88,8 @@ def join(pages: Sequence[Page]) -> tuple[list[Statement], list[Fault], list[str]
         if lists_all:
             faults += [one for one in _holes(report, ordered, buckets) if one.moment not in {gap.moment for gap in cut}]
         statements.append(statement)
+    faults += _begun_late(statements)
+    notes += _ended_early(statements, {fault.provider for fault in faults if fault.kind == "cut_pages"})
     return statements, faults, notes
 
 
@@ -235,6 +242,38 @@ def _holes(report: Report, pages: Sequence[Page], buckets: Sequence[Bucket]) -> 
             )
             is_inside = (before.end, after.start) in inside
             yield Fault("missing_in_bill", report.provider, before.end, said, None if is_inside else days)
+
+
+def _begun_late(statements: Sequence[Statement]) -> Iterator[Fault]:
+    """Reports that begin after another of their provider has something to tell: a first page says not that it is one."""
+    for one, other in _usage_and_costs(statements):
+        told = [day for day in other.told if day < min(one.days)]
+        if told:
+            first = min(one.days)
+            said = (
+                f"{one.report.title} begins on {day_of(first * DAY)}, and {other.report.title} on "
+                f"{day_of(told[0] * DAY)}: its first pages are missing, or it was asked for later days"
+            )
+            yield Fault("cut_pages", one.report.provider, told[0] * DAY, said, range(told[0], first))
+
+
+def _ended_early(statements: Sequence[Statement], cut: Collection[str]) -> Iterator[str]:
+    """Remarks on reports that end before another of their provider does, where no page says that there is more."""
+    for one, other in _usage_and_costs(statements):
+        told = [day for day in other.told if day > max(one.days)]
+        if told and one.report.provider not in cut:
+            days = _days(day * DAY for day in told)
+            yield f"{one.report.title} ends before {days}, of which {other.report.title} tells; it is not compared there"
+
+
+def _usage_and_costs(statements: Sequence[Statement]) -> Iterator[tuple[Statement, Statement]]:
+    """Of each provider its usage and its costs, and the other way round; of several reports of usage the first."""
+    for provider in sorted({one.report.provider for one in statements}):
+        own = [one for one in statements if one.report.provider == provider and one.days]
+        usage = next((one for one in own if one.report.kind != COSTS), None)
+        costs = next((one for one in own if one.report.kind == COSTS), None)
+        if usage is not None and costs is not None:
+            yield from ((usage, costs), (costs, usage))
 
 
 def _days(moments: Iterable[int]) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "Page",
     "Report",
     "count_of",
+    "model_of",
     "moment_of",
     "money_of",
 ]
@@ -181,6 +182,18 @@ class BillFormat(Protocol):
 def key_of(result: Mapping[str, Any], names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """The key of a line: those of the names that its result has a value of."""
     return tuple((name, str(result[name])) for name in names if result.get(name))
+
+
+def model_of(result: Mapping[str, Any]) -> str | None:
+    """The model of a result; None where the report is not grouped by it.
+
+    Raises:
+        ValueError: it is no name.
+    """
+    model = result.get("model") or None
+    if model is not None and not isinstance(model, str):
+        raise ValueError(f"model is {model!r:.40}, which is no name")
+    return model
 
 
 def count_of(value: object, name: str) -> int:

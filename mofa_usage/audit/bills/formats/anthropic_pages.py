@@ -18,7 +18,7 @@ from mofa_usage.audit.bills.formats.objects import (
     is_without_results,
     results_in,
 )
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, key_of, money_of
+from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, key_of, model_of, money_of
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.values import read_currency
 from mofa_usage.zones import microseconds
@@ -83,6 +83,8 @@ class AnthropicEmpty:
 
 def _usage(result: Mapping[str, Any]) -> Line:
     created = result.get("cache_creation") or {}
+    if not isinstance(created, Mapping):
+        raise ValueError(f"cache_creation is {created!r:.40}, where tokens by lifetime should be")
     hour = count_of(created.get("ephemeral_1h_input_tokens"), "ephemeral_1h_input_tokens")
     counted = {
         "uncached": count_of(result.get("uncached_input_tokens"), "uncached_input_tokens"),
@@ -92,7 +94,7 @@ def _usage(result: Mapping[str, Any]) -> Line:
     }
     requests = result.get("requests")
     return Line(
-        model=result.get("model") or None,
+        model=model_of(result),
         tier=_tier(result),
         counts=Counts(**counted, written_1h=hour),
         requests=None if requests is None else count_of(requests, "requests"),
@@ -103,10 +105,10 @@ def _usage(result: Mapping[str, Any]) -> Line:
 def _cost(result: Mapping[str, Any]) -> Line:
     about = result.get("description") or result.get("cost_type") or ""
     return Line(
-        model=result.get("model") or None,
+        model=model_of(result),
         tier=_tier(result),
         amount=money_of(result["amount"], "amount").scaleb(-2),
-        currency=read_currency(str(result["currency"])),
+        currency=read_currency(str(result["currency"] or "USD")),
         piece=_PIECES.get(str(result.get("token_type"))),
         about=str(about),
         key=key_of(result, _KEYS),

@@ -38,8 +38,10 @@ def first_result(document: Document, start: str) -> Mapping[str, Any] | None:
 
 
 def has_more(document: Document) -> bool:
-    """Whether the provider says that another page follows."""
-    return (document.page or {}).get("has_more") is True
+    """Whether the provider says that another page follows; where `has_more` was not saved, by the name of that page."""
+    page = document.page or {}
+    said = page.get("has_more")
+    return said if isinstance(said, bool) else bool(page.get("next_page"))
 
 
 def is_without_results(document: Document, start: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mofa_usage.audit.bills.pages import Counts, Line, count_of, key_of, money_of
+from mofa_usage.audit.bills.pages import Counts, Line, count_of, key_of, model_of, money_of
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.values import read_currency
 
@@ -50,7 +50,7 @@ def usage_line(result: Mapping[str, Any]) -> Line:
     if cached + written > whole:
         raise ValueError(f"input_tokens is {whole}, of which {cached + written} were cached; it is more than the whole")
     return Line(
-        model=result.get("model") or None,
+        model=model_of(result),
         tier=_tier(_flag(result.get("batch")), result.get("service_tier") or None),
         counts=Counts(whole - cached - written, cached, written, output),
         requests=count_of(result.get("num_model_requests"), "num_model_requests"),
