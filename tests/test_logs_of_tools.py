@@ -224,6 +224,36 @@ async def test_parts_of_tokens(tmp_path: Path, usage: dict[str, int], expected: 
     assert (call.prompt_tokens, call.completion_tokens, *details) == expected
 
 
+LIFETIMES = {"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 400}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_cache_read": 9, "input_cache_creation": 0, **{f"input_{name}": LIFETIMES[name] for name in LIFETIMES}},
+        {"cache_read_input_tokens": 9, "cache_creation_input_tokens": 1000, **LIFETIMES},  # said twice
+        {"cache_read_input_tokens": 9, **{f"cache_creation.{name}": LIFETIMES[name] for name in LIFETIMES}},
+    ],
+)
+@pytest.mark.parametrize("is_sum", [True, False])
+async def test_what_was_written_to_a_cache_by_lifetime(tmp_path: Path, usage: dict[str, int], is_sum: bool) -> None:
+    counts = {"input": 3, "output": 2, **usage}
+    total = sum(counts.values()) if is_sum else 1014
+    call = await imported_row(tmp_path, observation(usageDetails={**counts, "total": total}))
+    details = call.prompt_tokens_details
+    assert details is not None
+    found = (details.cached_tokens, details.cache_write_tokens, details.model_dump().get("cache_write_1h_tokens"))
+    assert (call.prompt_tokens, *found) == (1012, 9, 1000, 400)
+
+
+@pytest.mark.parametrize(("cached", "prompt"), [(400, 1000), (2000, 3000)])
+async def test_parts_that_are_in_no_total(tmp_path: Path, cached: int, prompt: int) -> None:
+    usage = {"input": 1000, "output": 100, "total": 1100, "input_cache_read": cached}
+    call = await imported_row(tmp_path, observation(usageDetails=usage))
+    assert call.prompt_tokens_details is not None
+    assert (call.prompt_tokens, call.prompt_tokens_details.cached_tokens) == (prompt, cached)
+
+
 # Traces
 
 

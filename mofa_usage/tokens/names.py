@@ -104,9 +104,13 @@ _SHORT = {
     "prompt_tokens": "input prompt",
     "completion_tokens": "output completion",
     "total_tokens": "total",
-    PROMPT + "cached_tokens": "cache_read cached",
-    PROMPT + "cache_write_tokens": "cache_write cache_creation",
-    COMPLETION + "reasoning_tokens": "reasoning",
+    PROMPT + "cached_tokens": "cache_read cached input_cache_read",
+    PROMPT + "cache_write_tokens": "cache_write cache_creation input_cache_creation input_cache_write",
+    PROMPT + "cache_write_5m_tokens": "input_ephemeral_5m_input_tokens",
+    PROMPT + "cache_write_1h_tokens": "input_ephemeral_1h_input_tokens",
+    PROMPT + "audio_tokens": "input_audio",
+    COMPLETION + "reasoning_tokens": "reasoning output_reasoning",
+    COMPLETION + "audio_tokens": "output_audio",
 }
 # The keys of the details of a count, after `prompt_tokens_details`, `input_token_details`, `prompt_details`, ...
 _PROMPT_KEYS = {

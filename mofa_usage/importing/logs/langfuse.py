@@ -45,12 +45,15 @@ _TAKEN: Mapping[str, str] = {
 _USAGES = ("usage_details", "usage")
 # What a part is called, by a word in its key.
 _PARTS = (
+    ("ephemeral_5m", "cache_write_5m_tokens"),
+    ("ephemeral_1h", "cache_write_1h_tokens"),
     ("cache_creation", "cache_write_tokens"),
     ("cache_write", "cache_write_tokens"),
     ("cache", "cached_tokens"),
     ("audio", "audio_tokens"),
     ("reasoning", "reasoning_tokens"),
 )
+_LIFETIMES = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 _COUNTS = {
     "input": "prompt_tokens input_tokens input_usage",
     "output": "completion_tokens output_tokens output_usage",
@@ -95,21 +98,33 @@ def _added_up(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     parts = {key: count for key, count in usage.items() if key != "total"}
     if len(parts) <= 2 or any(type(count) is not int for count in parts.values()):
         return usage
-    if usage.get("total") != sum(parts.values()):
+    lifetimes = {key: parts[key] for key in parts if _part(key) in _LIFETIMES}
+    by_lifetime = sum(lifetimes.values())
+    is_said_twice = 0 < by_lifetime == sum(parts[key] for key in parts if _part(key) == "cache_write_tokens")
+    whole = sum(parts.values())
+    if usage.get("total") not in (whole, whole - by_lifetime if is_said_twice else whole):
         return usage
     sides: dict[bool, int] = {False: 0, True: 0}
     details: dict[bool, dict[str, int]] = {False: {}, True: {}}
     for key, count in parts.items():
         is_output = any(word in key for word in ("output", "completion", "reasoning"))
-        sides[is_output] += count
-        if (part := next((part for word, part in _PARTS if word in key), None)) is not None:
+        if not (is_said_twice and key in lifetimes):
+            sides[is_output] += count
+        if (part := _part(key)) is not None:
             details[is_output][part] = details[is_output].get(part, 0) + count
+    if lifetimes and not is_said_twice:
+        details[False]["cache_write_tokens"] = details[False].get("cache_write_tokens", 0) + by_lifetime
     return {
         "prompt_tokens": sides[False],
         "completion_tokens": sides[True],
         "prompt_tokens_details": details[False],
         "completion_tokens_details": details[True],
     }
+
+
+def _part(key: str) -> str | None:
+    """What a part is called, where it is no plain text."""
+    return next((part for word, part in _PARTS if word in key), None)
 
 
 def _recognises(sample: Sample) -> bool:
