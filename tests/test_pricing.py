@@ -682,3 +682,11 @@ async def test_a_path_is_no_book_and_a_url_no_store() -> None:
     for wrong in (lambda: backfill_prices(own), lambda: import_calls(own, "calls.csv")):
         with pytest.raises(UsageError, match="a str is no store; open one: async with connect"):
             await wrong()
+
+
+@pytest.mark.parametrize("wrong", ["gpt-4o", None, {"model_name": "gpt-4o"}])
+def test_only_a_call_has_a_price(book: PriceBook, wrong: Any) -> None:
+    with pytest.raises(UsageError, match="a price is that of an LLMApiCall, not of a"):
+        book.price(wrong)
+    with pytest.raises(UsageError, match="given by its path, not by a int"):
+        PriceBook.load(3)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -30,9 +31,11 @@ _PIPED_WIDTH = 160  # columns of a table when nobody's terminal says how wide it
 
 
 def console() -> "Console":
-    """Where results are shown: standard output, wide when it is no terminal."""
+    """Where results are shown: standard output, wide when it is no terminal. What its letters cannot say becomes `?`."""
     from rich.console import Console
 
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     shown = Console(highlight=False)
     return shown if shown.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_PIPED_WIDTH)
 

@@ -130,7 +130,12 @@ class PriceBook:
             call: besides its model and tokens, its labels `provider`, `served_model`, `service_tier`, `speed`,
                 `inference_geo` and `web_search_requests` count.
             on: price it as if it had been made on this day, at its time of day (UTC).
+
+        Raises:
+            UsageError: `call` is none, but the name of a model, say.
         """
+        if not isinstance(call, LLMApiCall):
+            raise UsageError(f"a price is that of an LLMApiCall, not of a {type(call).__name__}")
         counted = call.token_source
         if counted == "none":
             return None

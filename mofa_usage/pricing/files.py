@@ -91,6 +91,8 @@ class PriceFile:
         Raises:
             UsageError: it cannot be read, or an entry breaks a rule; the message says which.
         """
+        if not isinstance(path, str | PathLike):
+            raise UsageError(f"a price file is given by its path, not by a {type(path).__name__}")
         self._path = Path(path)
         try:
             content = self._path.read_bytes()

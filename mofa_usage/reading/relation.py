@@ -310,6 +310,7 @@ def open_parquet(
         UsageError: there is no such file, one is no Parquet, or they are those of a Delta table.
     """
     refuse_tables(local_path(path))
+    parquet_files(path)  # there is one
     pattern = _pattern(local_path(path))
     with told(), duckdb.connect() as database:
         marked = database.sql(
@@ -336,7 +337,7 @@ def parquet_files(path: str | Path) -> list[Path]:
     with told(), duckdb.connect() as database:
         found = database.sql(f"SELECT file FROM glob({_pattern(local_path(path))}) ORDER BY file").fetchall()  # noqa: S608
     if not found:
-        raise UsageError(f"no Parquet file is at {path}")
+        raise UsageError(f"no Parquet file is at {path}; calls are also at the URL of a database, such as sqlite:usage.db")
     return [Path(file) for (file,) in found]
 
 

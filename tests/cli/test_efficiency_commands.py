@@ -22,6 +22,13 @@ def test_waste_counts_right(demo: tuple[Shell, str]) -> None:
     assert "other" in printed
 
 
+def test_a_terminal_that_knows_few_letters_gets_the_others_as_question_marks(demo: tuple[Shell, str]) -> None:
+    shell, _ = demo
+    done = shell.run("cache", "--url", "sqlite:try/usage.db", PYTHONIOENCODING="ascii", COLUMNS="140")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " ? " in done.stdout  # what is not known is a dash elsewhere
+
+
 def test_no_calls_are_explained(demo: tuple[Shell, str]) -> None:
     shell, _ = demo
     done = shell.call("waste", "--url", "sqlite:try/usage.db", "--model", "gpt-41", "--csv")
