@@ -298,6 +298,11 @@ def test_everything_is_volume_where_there_was_nothing_before() -> None:
     assert answer.totals[0]["cost_before"][0] == 0
 
 
+def test_of_what_is_beside_nothing_is_said_where_a_period_is_empty() -> None:
+    said = load_usage(polars_frame(week(7))).explain_change(APRIL, MAY).beside.sentence
+    assert said.startswith("What changed by more than chance is not known")
+
+
 def test_calls_of_unknown_tokens_change_by_their_price() -> None:
     rows = week(0, prompt_tokens=None) + week(7, prompt_tokens=None, price="0.03")
     assert causes(explained(rows)) == {"price"}

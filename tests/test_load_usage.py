@@ -359,7 +359,7 @@ def test_what_is_no_source_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(UsageError, match="the URL of a SQLite database is sqlite:"):
         load_usage(str(tmp_path / "usage.db"))
-    with pytest.raises(UsageError, match="no Parquet file is at .* the URL of a database"):
+    with pytest.raises(UsageError, match=r"no Parquet file is at .* by its URL"):
         load_usage(tmp_path / "none.parquet")
     with pytest.raises(UsageError, match=r"mofa-usage import .*calls\.csv\.gz --url"):
         load_usage(tmp_path / "calls.csv.gz")

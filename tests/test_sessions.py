@@ -248,6 +248,8 @@ def test_sentences() -> None:
     assert of(rows).costs.sentence == "Of the 2 sessions 1 cost from $2.00 to $5.00."
     both = [*rows, call(START, chat_session_id=ONE, total_price=Decimal(3), currency="EUR")]
     assert of(both).costs.sentence.startswith("Of the 2 sessions 1 cost from $2.00"), "not of three"
+    dollars_and_euros = of([*rows, *chat(f"{ONE[:-1]}3", (10, "7"), currency="EUR")]).turns.sentence
+    assert dollars_and_euros.startswith("The first turn costs $3.00 and EUR 7.00 and sends ")
     assert of([call(START)]).sentence == "There are no sessions."
     unpriced = of(chat(ONE, (100, None))).sentence
     assert "what they cost is unknown: no call has a price" in unpriced

@@ -31,7 +31,7 @@ _PIPED_WIDTH = 160  # columns of a table when nobody's terminal says how wide it
 
 
 def console() -> "Console":
-    """Where results are shown: standard output, wide when it is no terminal. What its letters cannot say becomes `?`."""
+    """Where results are shown: standard output, wide when it is no terminal; what it has no letter for becomes `?`."""
     from rich.console import Console
 
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":

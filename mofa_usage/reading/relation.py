@@ -337,7 +337,7 @@ def parquet_files(path: str | Path) -> list[Path]:
     with told(), duckdb.connect() as database:
         found = database.sql(f"SELECT file FROM glob({_pattern(local_path(path))}) ORDER BY file").fetchall()  # noqa: S608
     if not found:
-        raise UsageError(f"no Parquet file is at {path}; calls are also at the URL of a database, such as sqlite:usage.db")
+        raise UsageError(f"no Parquet file is at {path}; a database is read by its URL, such as sqlite:usage.db")
     return [Path(file) for (file,) in found]
 
 

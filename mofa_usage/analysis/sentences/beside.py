@@ -20,6 +20,8 @@ def measures_beside(told: Told) -> Iterator[str]:
         yield f"more than chance: {'; '.join(moved)}"
     if same:
         yield f"not more than chance may make: {', '.join(same)}"
+    if not changed:
+        yield "what changed by more than chance is not known: there is too little in one of the periods to compare"
 
 
 def _text(row: dict[str, Any]) -> str:

@@ -60,9 +60,13 @@ def turns(told: Told) -> Iterator[str]:
 
 def _of_turn(told: Told, row: int) -> Iterator[str]:
     """What a turn costs and sends on average."""
-    for code, values in told.amounts("turn_cost_mean").items():
-        if values[row] is not None:
-            yield f"costs {wording.money(values[row], code or 'USD')}"
+    amounts = [
+        wording.money(values[row], code or "USD")
+        for code, values in told.amounts("turn_cost_mean").items()
+        if values[row] is not None
+    ]
+    if amounts:
+        yield f"costs {' and '.join(amounts)}"
     prompts = told.column("turn_prompt_mean")
     if prompts is not None and told.frame[prompts][row] is not None:
         yield f"sends {wording.count(round(told.frame[prompts][row]))} prompt tokens"

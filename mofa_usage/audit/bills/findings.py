@@ -15,7 +15,7 @@ __all__ = ["KINDS", "Finding", "about", "of_cells", "of_day"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "cut_pages": "a page says that more follow, and none does; or a report begins later than the provider's other one",
+        "cut_pages": "a page says that more follow, and none does; or a report begins later than its provider's other",
         "doubled_page": "a page, or rows of it, is there twice; it was counted once",
         "overlapping_pages": "pages tell of the same time and differ; what says more was counted",
         "zone_shift": "the days of one side are those of another time zone",

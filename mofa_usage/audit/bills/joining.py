@@ -245,7 +245,7 @@ def _holes(report: Report, pages: Sequence[Page], buckets: Sequence[Bucket]) -> 
 
 
 def _begun_late(statements: Sequence[Statement]) -> Iterator[Fault]:
-    """Reports that begin after another of their provider has something to tell: a first page says not that it is one."""
+    """Reports that begin after another of their provider has something to tell: no page says that it is the first."""
     for one, other in _usage_and_costs(statements):
         told = [day for day in other.told if day < min(one.days)]
         if told:
@@ -263,7 +263,7 @@ def _ended_early(statements: Sequence[Statement], cut: Collection[str]) -> Itera
         told = [day for day in other.told if day > max(one.days)]
         if told and one.report.provider not in cut:
             days = _days(day * DAY for day in told)
-            yield f"{one.report.title} ends before {days}, of which {other.report.title} tells; it is not compared there"
+            yield f"{one.report.title} ends before {days}, of which {other.report.title} tells: not compared"
 
 
 def _usage_and_costs(statements: Sequence[Statement]) -> Iterator[tuple[Statement, Statement]]:

@@ -18,7 +18,19 @@ from mofa_usage.audit.bills.formats.objects import (
     is_without_results,
     results_in,
 )
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Counts, Document, Line, Page, Report, count_of, key_of, model_of, money_of
+from mofa_usage.audit.bills.pages import (
+    COSTS,
+    Bucket,
+    Counts,
+    Document,
+    Line,
+    Page,
+    Report,
+    count_of,
+    key_of,
+    model_of,
+    money_of,
+)
 from mofa_usage.pricing.quotes import plain_tier
 from mofa_usage.values import read_currency
 from mofa_usage.zones import microseconds
