@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from mofa_usage import UsageError, load_usage
+from mofa_usage import UsageError, connect, load_usage
 from mofa_usage.exporting import export_parquet
 from mofa_usage.stores import InMemoryStore
 from mofa_usage.warehouse import Warehouse
@@ -165,6 +166,26 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         warehouse.sync(frame({}), kept_before="2026-01-01")
     with pytest.raises(UsageError, match=r"knows no calls as of 2020-01-01"):
         warehouse.usage(as_of="2020-01-01")
+    with pytest.raises(UsageError, match=r"as_of is a bool"):
+        warehouse.usage(as_of=True)
+    (locked := tmp_path / "locked" / ".sync.lock").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"the warehouse .*locked cannot be written: Is a directory"):
+        Warehouse(locked.parent).sync(frame({}))
+
+
+def test_a_database_by_two_paths_is_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to("usage.db")
+
+    async def make() -> None:
+        async with connect("sqlite:usage.db"):
+            pass
+
+    asyncio.run(make())
+    warehouse = Warehouse(tmp_path / "lake")
+    for url in ("sqlite:usage.db", f"sqlite:../{tmp_path.name}/usage.db", "sqlite:link.db"):
+        warehouse.sync(url)
+    assert warehouse.synced()["source"].unique().to_list() == [f"sqlite:{os.path.realpath('usage.db')}"]
 
 
 def test_a_database_without_any_of_the_tables_is_another_than_was_meant(tmp_path: Path) -> None:

@@ -64,11 +64,14 @@ def is_warehouse(path: str | Path, options: StorageOptions | None = None) -> boo
     """Whether a folder of this machine or of an object store is one, with a table of calls.
 
     Raises:
-        UsageError: the object store does not let us in.
+        UsageError: the folder or the object store does not let us in.
     """
     if is_object_url(path):
         return not str(path).endswith(".parquet") and has_folder(f"{str(path).rstrip('/')}/calls/{LOG}", options)
-    return Path(local_path(path), "calls", LOG).is_dir()
+    try:
+        return Path(local_path(path), "calls", LOG).is_dir()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def place_of(root: str, table: str) -> str:

@@ -4,6 +4,7 @@ The lock is a courtesy that saves the work of two; what makes two writers safe i
 committed before (`delta`), as it is on an object store, where there are no locks.
 """
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from mofa_usage.exporting.staging import holding
 __all__ = ["locked"]
 
 _PAUSE_SECONDS = 0.05
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What systems say of a file that somebody else has locked."""
 
 
 @contextmanager
@@ -26,20 +29,22 @@ def locked(folder: Path, wait: float) -> Iterator[None]:
         wait: for so many seconds at most.
 
     Raises:
-        UsageError: another process holds it all that time, or there can be no such folder.
+        UsageError: another process holds it all that time, or there can be no such folder, or nothing is written there.
     """
     deadline, file = time.monotonic() + wait, folder / ".sync.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.touch()
+        file.open("ab").close()
     except OSError as error:
-        raise UsageError(f"{folder} cannot be a warehouse: {error.strerror or error}") from error
+        raise UsageError(f"the warehouse {folder} cannot be written: {error.strerror or error}") from error
     with ExitStack() as held:
         while True:
             try:
                 held.enter_context(holding(file))
                 break
-            except OSError:
+            except OSError as error:
+                if error.errno not in _HELD:
+                    raise UsageError(f"{file} cannot be locked: {error.strerror or error}") from error
                 if time.monotonic() >= deadline:
                     raise UsageError(
                         f"another sync of the warehouse {folder} is under way, and has been for {wait:g} s"

@@ -368,7 +368,7 @@ def _place(text: str) -> str:
 
 
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:
-    if as_of is None or isinstance(as_of, int):
+    if as_of is None or (isinstance(as_of, int) and not isinstance(as_of, bool)):
         return as_of
     moment = instant(as_of, zone(tz), "as_of")
     if moment > datetime.now(UTC):

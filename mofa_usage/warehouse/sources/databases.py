@@ -1,5 +1,6 @@
 """A table of a database: what all kinds of databases have in common."""
 
+import os
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,8 @@ def fingerprint_of(source: Any) -> str:
     url = source.url if isinstance(source, Store) else parse_url(source).located().url  # type: ignore[attr-defined]
     backend = parse_url(url).backend
     if backend == "sqlite":
-        return f"sqlite:{url.database or MEMORY_PATH}"
+        path = url.database or MEMORY_PATH
+        return f"sqlite:{path if path == MEMORY_PATH else os.path.realpath(path)}"
     place = url.host or url.query.get("host") or url.query.get("unix_socket") or url.query.get("socket") or ""
     port = "" if url.port in (None, _PORTS.get(backend)) else f":{url.port}"
     return f"{backend}://{url.host.lower() if url.host else place}{port}/{url.database or ''}"
