@@ -228,7 +228,7 @@ class RelationCalls:
         """
         value, column = quoted(name), call_column(name)
         if column is None or is_further(name, self._types) or self._is_ours(name):
-            return value
+            return f"CAST({value} AS VARCHAR)" if self._types.get(name) == "INTERVAL" else value  # Polars reads none
         rule, leeway, given = rule_of(column), self._leeway, self._types.get(name, '"NULL"')
         if self._is_inside(name):
             given, leeway = "DOUBLE" if column.kind in NUMBERS else "VARCHAR", Leeway(round_prices=True)
