@@ -166,7 +166,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         warehouse.sync(frame({}), kept_before="2026-01-01")
     with pytest.raises(UsageError, match=r"knows no calls as of 2020-01-01"):
         warehouse.usage(as_of="2020-01-01")
-    with pytest.raises(UsageError, match=r"as_of is a bool"):
+    with pytest.raises(UsageError, match=r"as_of is True; it is a moment"):
         warehouse.usage(as_of=True)
     (locked := tmp_path / "locked" / ".sync.lock").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"the warehouse .*locked cannot be written: Is a directory"):

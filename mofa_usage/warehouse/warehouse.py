@@ -368,7 +368,9 @@ def _place(text: str) -> str:
 
 
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:
-    if as_of is None or (isinstance(as_of, int) and not isinstance(as_of, bool)):
+    if isinstance(as_of, bool):  # which is an int to Python
+        raise UsageError(f"as_of is {as_of}; it is a moment, or the number of a version")
+    if as_of is None or isinstance(as_of, int):
         return as_of
     moment = instant(as_of, zone(tz), "as_of")
     if moment > datetime.now(UTC):
