@@ -309,7 +309,6 @@ def open_parquet(
     Raises:
         UsageError: there is no such file, one is no Parquet, or they are those of a Delta table.
     """
-    refuse_tables(local_path(path))
     parquet_files(path)  # there is one
     pattern = _pattern(local_path(path))
     with told(), duckdb.connect() as database:
@@ -332,8 +331,9 @@ def parquet_files(path: str | Path) -> list[Path]:
     """The files that `open_parquet` reads, by name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or they are those of a Delta table.
     """
+    refuse_tables(local_path(path))
     with told(), duckdb.connect() as database:
         found = database.sql(f"SELECT file FROM glob({_pattern(local_path(path))}) ORDER BY file").fetchall()  # noqa: S608
     if not found:
