@@ -112,6 +112,25 @@ async def test_a_saved_openai_response(tmp_path: Path) -> None:
     )
 
 
+async def test_an_answer_that_failed_and_one_of_a_batch(tmp_path: Path) -> None:
+    failed = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1777629600,
+        "status": "failed",
+        "model": "gpt-4.1",
+        "error": {"code": "server_error", "message": "boom"},
+        "usage": None,
+    }
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    body = {"id": "chatcmpl-1", "created": 1777629601, "model": "gpt-4.1", "usage": usage}
+    line = {"id": "batch_req_1", "custom_id": "x", "response": {"status_code": 200, "body": body}, "error": None}
+    result, [first, second] = await imported(write_jsonl(tmp_path / "a.jsonl", failed, line))
+    assert (first.api_response_id, first.status, first.token_source) == ("resp_1", ApiCallStatus.FAILED, "none")
+    assert (second.api_response_id, second.status, second.total_tokens) == ("chatcmpl-1", ApiCallStatus.SUCCESS, 15)
+    assert result.ignored == ("object", "custom_id")
+
+
 async def test_anthropics_cached_tokens_are_added_to_the_prompt_once(tmp_path: Path) -> None:
     usage = {"input_tokens": 10, "cache_read_input_tokens": 70, "cache_creation_input_tokens": 20, "output_tokens": 5}
     row = {"id": "msg_1", "created_at": "2026-05-01T10:00:00Z", "model": "claude", "usage": usage}

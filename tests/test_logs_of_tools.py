@@ -179,6 +179,14 @@ async def test_anthropics_cache_in_a_spend_log(tmp_path: Path) -> None:
     assert call.prompt_tokens_details.cache_write_tokens == 100
 
 
+async def test_a_time_with_a_zone_of_hours_only(tmp_path: Path) -> None:
+    """As PostgreSQL writes it."""
+    row = spend(prompt_tokens=1, completion_tokens=1, startTime="2026-05-07 12:00:00+02")
+    row["endTime"] = "2026-05-07 12:00:01.25+02"
+    call = await imported_row(tmp_path, row)
+    assert (call.create_time.hour, call.latency_ms) == (10, 1250)
+
+
 async def test_broken_rows_are_refused(tmp_path: Path) -> None:
     good, bad = spend(prompt_tokens=1, completion_tokens=1), spend(request_id="b", prompt_tokens=-1, startTime="soon")
     result, calls = await imported(write_jsonl(tmp_path / "a.jsonl", good, bad, {"startTime": "2026-05-07"}, 7))
@@ -254,6 +262,12 @@ async def test_parts_that_are_in_no_total(tmp_path: Path, cached: int, prompt: i
     assert (call.prompt_tokens, call.prompt_tokens_details.cached_tokens) == (prompt, cached)
 
 
+async def test_a_price_is_the_total_of_its_details(tmp_path: Path) -> None:
+    costs = {"input": 0.1, "output": 0.2, "total": 0.3}
+    call = await imported_row(tmp_path, observation(usageDetails={"input": 1, "output": 2}, costDetails=costs))
+    assert call.total_price == Decimal("0.3")
+
+
 # Traces
 
 
@@ -286,6 +300,14 @@ async def test_a_framework_above_the_client_reports_the_same_call(tmp_path: Path
 async def test_a_span_that_has_not_ended_is_a_call_of_unknown_latency(tmp_path: Path, unset: object) -> None:
     call = await imported_row(tmp_path, otlp(span("a", endTimeUnixNano=unset)))
     assert (call.prompt_tokens, call.latency_ms) == (10, None)
+
+
+@pytest.mark.parametrize("code", [2, "STATUS_CODE_ERROR"])
+async def test_a_span_that_failed_says_more_by_its_http_code(tmp_path: Path, code: object) -> None:
+    pairs = {"gen_ai.request.model": {"stringValue": "m"}, "http.response.status_code": {"intValue": "504"}}
+    attributes = [{"key": key, "value": value} for key, value in pairs.items()]
+    call = await imported_row(tmp_path, otlp(span("a", attributes=attributes, status={"code": code})))
+    assert (call.status, call.error_code) == ("timeout", "504")
 
 
 async def test_a_total_says_that_a_spans_input_is_without_the_cache(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def ending_of(said: Mapping[str, Any], default: ApiCallStatus | None) -> Outcome
     if arguments.get("level") is not None and not _is_known(arguments["level"]):
         del arguments["level"]  # of some other log
     if (code := said.get("status_code")) is not None:
-        arguments["otel_status" if str(code).strip() in ("0", "1", "2") else "http_status"] = code
+        arguments.setdefault("http_status" if _is_http(code) else "otel_status", code)
     if _is_true(said.get("timed_out")):
         arguments["status"] = ApiCallStatus.TIMEOUT.value
     if _is_true(said.get("is_error")) or said.get("finish_reason") == "error":
@@ -64,6 +64,11 @@ def _is_known(level: Any) -> bool:
     except UnknownStatusError:
         return False
     return True
+
+
+def _is_http(code: Any) -> bool:
+    """Whether what a column calls a status code is one of HTTP; else it is OpenTelemetry's, a number or a word."""
+    return str(code).strip()[:1].isdigit() and str(code).strip() not in ("0", "1", "2")
 
 
 def _is_true(value: Any) -> bool:

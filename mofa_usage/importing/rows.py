@@ -151,9 +151,10 @@ class CallBuilder:
         Raises:
             RowRefusedError: the row is no valid call.
         """
-        if not self._is_id_mapped and isinstance(row.get("usage"), Mapping) and "id" in row:
-            # An answer as the provider sent it: its id is the provider's, not one of ours.
-            row = {**row, "id": None, "response_id": row["id"]}
+        if not self._is_id_mapped and "id" in row and _is_answer(row):
+            # Its id is the provider's, not one of ours; that of a batch's line is around the answer, which has its own.
+            row = {**row, "id": None} | ({} if "custom_id" in row else {"response_id": row["id"]})
+            self.columns_used.add("id")
         try:
             return self._built(row, derived_id)
         except NoCallError:
@@ -362,6 +363,11 @@ class CallBuilder:
                 found[target] = _converted(target, str(name), self._fields.converter(target, target), value)
                 self._note(target, str(name))
         return found
+
+
+def _is_answer(row: Mapping[str, Any]) -> bool:
+    """Whether a row is an answer as the provider sent it, alone, without a usage where it failed, or of a batch."""
+    return isinstance(row.get("usage", ""), Mapping | None) or {"custom_id", "response"} <= row.keys()
 
 
 def _first(row: Mapping[str, Any], binding: _Binding) -> Any:

@@ -74,6 +74,7 @@ def _call(row: Mapping[str, Any], by_name: Mapping[str, str], kind: str) -> dict
         for name in ("total_cost", "input_cost", "output_cost"):
             del values[name]
     else:
+        values["total_cost"] = values["total_cost"] or costs.get("total")
         values["input_cost"] = values["input_cost"] or costs.get("input")
         values["output_cost"] = values["output_cost"] or costs.get("output")
     if str(values["level"]).upper() != "ERROR":

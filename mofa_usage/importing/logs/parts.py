@@ -10,7 +10,7 @@ from mofa_usage.values import read_json
 __all__ = ["as_object", "as_utc", "is_zero", "project_of"]
 
 _HOME = re.compile(r"^(?:/home/[^/]+|/Users/[^/]+|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]+)(?=[\\/]|$)")
-_ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d|UTC|GMT)\s*$", re.IGNORECASE)
+_ZONED = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?|UTC|GMT)\s*$", re.IGNORECASE)
 _DATED = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
 
 
