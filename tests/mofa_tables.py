@@ -84,9 +84,10 @@ class MofaDatabase(ABC):
 
     async def insert(self, table: str, *rows: Mapping[str, Any]) -> None:
         """Insert rows; strings, numbers, `None`, and dicts as JSON."""
-        for row in rows:
-            values = ", ".join(map(_literal, row.values()))
-            await self.run(*self.unchecked, f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})")
+        inserts = (
+            f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(map(_literal, row.values()))})" for row in rows
+        )
+        await self.run(*self.unchecked, *inserts)
 
     async def texts(self, table: str, record_id: UUID) -> dict[str, str | None]:
         """The row of an id, every value as the text that the database makes of it."""

@@ -729,6 +729,7 @@ STATUSES = list(ApiCallStatus)
 async def _insert_calls(database: MofaDatabase) -> list[dict[str, Any]]:
     """260 calls of Rust's, two a second; what their columns mean, newest first."""
     meant: list[dict[str, Any]] = []
+    inserts = []
     for n in range(260):
         moment = NOON + timedelta(seconds=n // 2)
         price = None if n % 10 == 0 else n * 0.1 + 0.2
@@ -736,7 +737,8 @@ async def _insert_calls(database: MofaDatabase) -> list[dict[str, Any]]:
             {"number": n + 1, "time": moment, "model_name": MODELS[n % 4], "status": STATUSES[n % 5]}
             | {"price": None if price is None else Decimal(f"{price:.10f}"), "user": 3 + n % 3}
         )
-        await database.run(_insert_call(database, meant[-1], price))
+        inserts.append(_insert_call(database, meant[-1], price))
+    await database.run(*inserts)
     return meant[::-1]
 
 

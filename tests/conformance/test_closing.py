@@ -19,7 +19,7 @@ from mofa_usage.stores import Store, connect
 from mofa_usage.stores import connections as pooled
 from tests.samples import call, message
 
-MANY = 3_000
+MANY = 2_000
 
 
 class Held:
@@ -83,8 +83,8 @@ async def test_what_is_running_comes_to_its_end(leak_free: str, name: str) -> No
     """Either it is done, or it says that the store is closed."""
     for moment in (0.0, 0.005, 0.05):
         store = await connect(leak_free, max_connections=None if leak_free == "memory:" else 2)
-        await store.save_api_calls([call(n) for n in range(1_000)])
-        tasks = [asyncio.ensure_future(WORKS[name](store)) for _ in range(5)]
+        await store.save_api_calls([call(n) for n in range(500)])
+        tasks = [asyncio.ensure_future(WORKS[name](store)) for _ in range(4)]
         await asyncio.sleep(moment)
         async with asyncio.timeout(60):
             await store.close()
