@@ -5,7 +5,8 @@
 - `console`: the lines after `$ ` are run by one shell per block (`> ` and a backslash continue a line). Other lines are
   output that must come in this order, among other lines; `...` in them stands for anything. A block of which a shell
   would only split the words of `mofa-usage` runs without one, in this process: starting another takes longer than most
-  commands. README's blocks have a shell and processes, and so have all with pipes, variables or other programs.
+  commands. It may end with `|| true`, and `mkdir -p` may stand between. README's blocks have a shell and processes, and
+  so have all with pipes, variables or other programs.
 - `bash`: a script, run as it stands.
 - `sql`: run by the administrator of the page's database server.
 - `toml`, `json`, `ini`: read by a parser.
@@ -40,6 +41,8 @@ __all__ = ["Block", "DocumentError", "Page", "blocks", "run_python"]
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 COMMAND_SECONDS = 300
+_OR_TRUE = " || true"
+_MAKES_FOLDER = re.compile(r"mkdir -p [\w/]+")
 
 
 class DocumentError(AssertionError):
@@ -170,7 +173,10 @@ class Page:
     def _run_console(self, block: Block) -> None:
         commands, shown = _transcript(block)
         steps = [self._ready.get(command) or self._checked(command) for command in commands]
-        ways = [self._shell if command in self._ready else self._call for command in commands]
+        ways = [
+            self._shell if command in self._ready or _MAKES_FOLDER.fullmatch(command) else self._call
+            for command in commands
+        ]
         planned = list(zip(ways, steps, strict=True))
         if self._program is not None and all(way == self._shell or _is_plain(step) for way, step in planned):
             printed = "".join(way(step) for way, step in planned)
@@ -186,8 +192,8 @@ class Page:
         """What the program prints, run in this process."""
         assert self._program is not None
         with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed):
-            code = self._program(shlex.split(command)[1:])
-        if code != 0:
+            code = self._program(shlex.split(command.removesuffix(_OR_TRUE))[1:])
+        if code != 0 and not command.endswith(_OR_TRUE):
             raise DocumentError(f"{command}\nended with {code}:\n{printed.getvalue()}")
         return printed.getvalue()
 
@@ -211,7 +217,7 @@ class Page:
 
 def _is_plain(command: str) -> bool:
     """Whether it is one of `mofa-usage` and a shell would do nothing with it but split it into words."""
-    unquoted = re.sub(r"""'[^']*'|"[^"$`\\]*\"""", "", command)
+    unquoted = re.sub(r"""'[^']*'|"[^"$`\\]*\"""", "", command.removesuffix(_OR_TRUE))
     return command.startswith("mofa-usage ") and not re.search(r"[|&;<>$`~*?!(){}\[\]#\\\n\"']", unquoted)
 
 

@@ -352,6 +352,8 @@ def test_commands_of_which_a_shell_would_only_split_the_words_need_none(tmp_path
     read = Page(tmp_path, os.environ, ready={"$": "false"}, program=program).read
     assert read(write(tmp_path, f"```console\n{commands}```\n")) == 1
     assert called == [["a", "b c", "d"], ["1", "2", "3"]]
+    assert read(write(tmp_path, "```console\n$ mkdir -p made/here\n$ mofa-usage 1 2 3 4 || true\ncalled\n```\n")) == 1
+    assert (called.pop(), (tmp_path / "made" / "here").is_dir()) == (["1", "2", "3", "4"], True)
     for other in ("mofa-usage --nonsense | cat", "mofa-usage $nonsense", "true"):
         page = write(tmp_path, f"```console\n{commands}$ {other}\n```\n")
         with pytest.raises(DocumentError, match="ended with"):

@@ -240,4 +240,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         buffer.writelines(f"2026-05-01T10:00:00.{row:06}Z,gpt-4,{row},5\n" for row in range(rows))
         return write(tmp_path / f"{rows}.csv", buffer.getvalue())
 
-    assert peak_megabytes(table(60_000)) < peak_megabytes(table(15_000)) + 30
+    assert peak_megabytes(table(30_000)) < peak_megabytes(table(10_000)) + 20

@@ -69,7 +69,7 @@ async def test_a_connect_that_ends_after_any_statement_is_finished_by_the_next(
         whole = await made(database)
     assert len(set(re.findall(r"\bidx_\w+", str(whole))) - {"idx_api_call_other_zone"}) == 18
     assert len(statements) > len(TABLES)
-    for number, statement in list(enumerate(statements, 1))[:: trials(4, 1)]:
+    for number, statement in list(enumerate(statements, 1))[:: trials(9, 1)]:
         await drop(database)
         with interrupted_after(number, interrupt), pytest.raises(error):
             await asyncio.ensure_future(connect(empty_url))

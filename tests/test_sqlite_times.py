@@ -18,6 +18,7 @@ from mofa_usage import load_usage
 from mofa_usage.records import LLMApiCall, QueryFilter
 from mofa_usage.stores import Store, connect, sql_records
 from tests.leaks import opened
+from tests.proofs import trials
 from tests.samples import call
 
 BASE = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -82,7 +83,8 @@ def ids(calls: list[LLMApiCall]) -> list[UUID]:
     return [each.id for each in calls]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(trials(2, 6)))
 async def test_what_is_asked_of_texts_is_answered_as_of_times(tmp_path: Path, seed: int) -> None:
     rng, url = random.Random(seed), f"sqlite:{tmp_path / 'calls.db'}"
     async with opened(url) as store:
@@ -106,7 +108,8 @@ async def test_what_is_asked_of_texts_is_answered_as_of_times(tmp_path: Path, se
         assert ids(await store.query_api_calls()) == kept
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(trials(4, 12)))
 async def test_a_stream_neither_loses_nor_repeats_while_forms_of_time_come_and_go(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
