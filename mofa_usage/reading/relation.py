@@ -171,8 +171,7 @@ class RelationCalls:
         if self._borrowed:
             return None
         with told():
-            rows = self.relation(selection).aggregate("count(*)").fetchall()
-        return int(rows[0][0])
+            return int(self.relation(selection).aggregate("count(*)").fetchall()[0][0])
 
     def rounded_prices(self, selection: Selection) -> int:
         """See `Calls`. The prices are read for it."""
