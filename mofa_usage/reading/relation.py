@@ -308,16 +308,15 @@ def open_parquet(
     Raises:
         UsageError: there is no such file, one is no Parquet, or they are those of a Delta table.
     """
-    parquet_files(path)  # there is one
+    files = parquet_files(path)
     pattern = _pattern(local_path(path))
     with told(), duckdb.connect() as database:
         marked = database.sql(
             f"SELECT CAST(value AS VARCHAR), count(DISTINCT file_name) FROM parquet_kv_metadata({pattern})"  # noqa: S608
             f" WHERE key = '{VERSION_KEY}'::BLOB GROUP BY 1"  # (the pattern is quoted)
         ).fetchall()
-        files = database.sql(f"SELECT count(*) FROM parquet_file_metadata({pattern})").fetchall()  # noqa: S608
         versions = {version: count for version, count in marked if version in VERSIONS}
-        canonical = sum(versions.values()) == files[0][0]
+        canonical = sum(versions.values()) == len(files)
         # What somebody else wrote may differ from file to file; what one version of ours wrote does not.
         options = f"union_by_name = {not canonical or len(versions) > 1}, hive_partitioning = false"
         replaced = {} if canonical else _durations(database, pattern)
