@@ -42,7 +42,7 @@ _IN_SECONDS = ("time_to_first_chunk", "gen_ai_server_time_to_first_token", "gen_
 
 DURATIONS = (
     *("latency", "duration", "response_time", "elapsed", "elapsed_time", "execution_time"),
-    *("total_latency", "total_duration", "request_duration", "request_latency", "e_2e_latency", "delay", "took"),
+    *("total_latency", "total_duration", "request_duration", "request_latency", "e_2e_latency", "delay"),
 )
 """What the duration of a call is called, before the unit."""
 

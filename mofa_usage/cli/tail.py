@@ -39,7 +39,8 @@ __all__ = ["tail"]
 _KNOWN = 500
 _REMEMBERED = 20 * _KNOWN
 _STALE = 3  # looks after which it is said that records wait
-_MODEL_WIDTH = 28
+_MODEL_WIDTHS = 14, 28
+_NUMBERS = 66  # columns of a line up to its last number that are no model's name, and one for the dots behind
 _COLORS = {"success": "green", "cancelled": "dim", "rate_limited": "yellow"}
 
 
@@ -127,7 +128,11 @@ class _Lines:
         if self._as_json:
             typer.echo(json.dumps(call.model_dump(mode="json")))
         else:
-            self._console.print(_line(call, self._tz), no_wrap=True, overflow="ellipsis", crop=True)
+            room = self._console.width - _NUMBERS
+            line = _line(call, self._tz, max(_MODEL_WIDTHS[0], min(_MODEL_WIDTHS[1], room)))
+            # What does not fit is cut off behind the numbers; where they do not fit themselves, the line is broken.
+            is_wide = room >= _MODEL_WIDTHS[0]
+            self._console.print(line, no_wrap=is_wide, overflow="ellipsis" if is_wide else "fold", crop=is_wide)
 
     def say(self, sentence: str) -> None:
         """Something that is no call."""
@@ -268,7 +273,8 @@ class _Waiting:
         return f"{found.waiting:,} records wait in {self._folder}, the oldest since {since:%H:%M:%S} UTC"
 
 
-def _line(call: "LLMApiCall", tz: ZoneInfo) -> "Text":
+def _line(call: "LLMApiCall", tz: ZoneInfo, model_width: int) -> "Text":
+    from rich.cells import set_cell_size
     from rich.text import Text
 
     from mofa_usage.values import COMPLETION_UNKNOWN, PROMPT_UNKNOWN
@@ -285,11 +291,13 @@ def _line(call: "LLMApiCall", tz: ZoneInfo) -> "Text":
         f"attempt {call.labels['attempt']}" if "attempt" in call.labels else "",
         *(visible(call.labels[name]) for name in ("operation", "agent", "user", "session") if name in call.labels),
     ]
-    return Text.assemble(
+    line = Text.assemble(
         (f"{call.create_time.astimezone(tz):%H:%M:%S}  ", "dim"),
-        f"{shorten(call.model_name, _MODEL_WIDTH):<{_MODEL_WIDTH}}  ",
+        f"{set_cell_size(shorten(call.model_name, model_width), model_width)}  ",
         (f"{outcome:<12}", _COLORS.get(call.status, "red")),
         f"  {tokens:>15}  {price:>11}  {duration(call.latency_ms):>8}  ",
         (f"{first:<13}  ", "dim"),
         " · ".join(filter(None, notes)),
     )
+    line.rstrip()
+    return line

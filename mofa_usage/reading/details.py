@@ -24,7 +24,17 @@ from mofa_usage.values import read_json
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["NOTHING", "NUMBER", "NUMBERS", "naming", "sql_names_inside", "sql_number", "sql_text_inside", "take_apart"]
+__all__ = [
+    "NOTHING",
+    "NUMBER",
+    "NUMBERS",
+    "fields_inside",
+    "naming",
+    "sql_names_inside",
+    "sql_number",
+    "sql_text_inside",
+    "take_apart",
+]
 
 NUMBERS = (Kind.INTEGER, Kind.MONEY)
 """The kinds of values that are numbers in JSON."""
@@ -168,6 +178,11 @@ def _as_text(value: Any) -> str | None:
 
 
 # --- the same, as DuckDB says it ------------------------------------------------------------------------------------
+
+
+def fields_inside(kind: Any) -> dict[str, Any]:
+    """The fields of a struct, each with what is inside it; none of anything else."""
+    return {field: fields_inside(inner) for field, inner in kind.children} if kind.id == "struct" else {}
 
 
 def sql_names_inside(source: str, given: "DuckDBPyType") -> str:

@@ -30,11 +30,11 @@ from mofa_usage.reading.columns import (
     quoted,
     status_in_words,
 )
-from mofa_usage.reading.details import NUMBERS, sql_names_inside, sql_number, sql_text_inside
+from mofa_usage.reading.details import NUMBERS, fields_inside, sql_names_inside, sql_number, sql_text_inside
 from mofa_usage.reading.drivers import BATCH
 from mofa_usage.reading.exact import STRICT, Leeway, rule_of
 from mofa_usage.reading.labels import label_columns, labels_among, told_apart
-from mofa_usage.reading.naming import VOTERS, Fields, Given, name_columns, paths
+from mofa_usage.reading.naming import VOTERS, Given, name_columns, paths
 from mofa_usage.reading.places import local_path, refuse_tables
 from mofa_usage.reading.selection import Selection, offered
 
@@ -260,7 +260,7 @@ class RelationCalls:
 
 def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None]) -> str | None:
     """The projection that calls columns as a frame of calls does, None where they are called so: see `naming`."""
-    names = paths({name: _inside(kind) for name, kind in zip(relation.columns, relation.types, strict=True)})
+    names = paths({name: fields_inside(kind) for name, kind in zip(relation.columns, relation.types, strict=True)})
     types = dict(zip(names, map(str, relation.project(", ".join(names.values())).types), strict=True))
 
     def fits(column: str, name: str) -> bool:
@@ -277,11 +277,6 @@ def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None])
     structs = [name for name, given in types.items() if given.startswith("STRUCT")]
     found = name_columns(Given(names, durations, structs, fits, sample), mapping)
     return None if found is None else ", ".join(f"{sql} AS {quoted(name)}" for name, sql in found.items())
-
-
-def _inside(kind: Any) -> Fields:
-    """The fields of a struct."""
-    return {field: _inside(inner) for field, inner in kind.children} if kind.id == "struct" else {}
 
 
 def _conditions(selection: Selection) -> Iterator[str]:

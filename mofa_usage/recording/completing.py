@@ -133,7 +133,9 @@ def _rate(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _price(cost: Any) -> Decimal | None:
-    """A cost in US dollars, as OpenRouter puts it into the usage."""
+    """A cost in US dollars, as OpenRouter puts it into the usage; Perplexity puts it into an object."""
+    if isinstance(cost, Mapping):
+        cost = cost.get("total_cost")
     if isinstance(cost, bool) or not isinstance(cost, int | float | str | Decimal):
         return None
     try:

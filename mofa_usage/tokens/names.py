@@ -162,7 +162,7 @@ _KEYS = {
 }
 _WRAPPERS = (
     "attributes span_attributes message response body result payload info llm_output response_metadata kwargs meta "
-    "metadata extra data event chunk delta generation_info metrics"
+    "metadata extra data event chunk delta generation_info metrics x_groq"
 )
 _USAGES = (
     "gen_ai_usage anthropic_usage openai_usage llm_usage llm_token_count ai_usage usage_metadata usage_object "

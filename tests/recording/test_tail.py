@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -73,7 +74,14 @@ def tail(*arguments: str) -> Iterator[Tail]:
 
 
 def test_it_waits_for_the_agent_and_shows_its_calls(url: str) -> None:
-    slow = call(1).model_copy(update={"model_name": "slow\x1b[31m", "create_time": call(0).create_time - timedelta(1)})
+    slow = call(1).model_copy(
+        update={
+            "model_name": "slow\x1b[31m" + "-" * 50,
+            "create_time": call(0).create_time - timedelta(1),
+            "total_price": Decimal("1234.1"),
+            "latency_ms": 123,
+        }
+    )
     with tail("--url", url) as watched:
         watched.line_with("is not there yet")
         with Recorder(url, prices=None) as recorder:
@@ -84,6 +92,7 @@ def test_it_waits_for_the_agent_and_shows_its_calls(url: str) -> None:
             assert recorder.flush(30)
             line = watched.line_with("slow")
         assert "\x1b" not in line
+        assert "$1,234.10    123 ms" in line
         assert watched.interrupt() == 0
         assert " calls came in" in watched.line_with("came in")
 

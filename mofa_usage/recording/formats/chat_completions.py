@@ -84,7 +84,8 @@ class _Reader:
         answer.response_id = data.get("id") or answer.response_id
         answer.model = data.get("model") or answer.model
         answer.service_tier = data.get("service_tier") or answer.service_tier
-        if isinstance(usage := data.get("usage"), Mapping):
+        # Groq has it elsewhere while it streams.
+        if isinstance(usage := data.get("usage") or mapping(data.get("x_groq")).get("usage"), Mapping):
             answer.usage = usage
         if data.get("error"):
             answer.error = data["error"]

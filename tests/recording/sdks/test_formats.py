@@ -118,8 +118,9 @@ def test_usage_becomes_counts_that_a_record_takes(usage: Any, expected: tuple[in
     assert LLMApiCall.model_validate(whole).total_tokens == sum(expected[:2])
 
 
-def test_the_providers_own_price_is_kept() -> None:
-    whole = completed({"usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.00015}, "status": "success"})
+@pytest.mark.parametrize("cost", [0.00015, {"request_cost": 0.0001, "total_cost": 0.00015}])
+def test_the_providers_own_price_is_kept(cost: Any) -> None:
+    whole = completed({"usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}, "status": "success"})
     assert (str(whole["total_price"]), whole["price_details"]["price_source"]) == ("0.0001500000", "provider")
 
 
@@ -202,6 +203,16 @@ def test_what_an_exception_says(error: BaseException, status: str, code: str, wa
     failure = failure_of(error)
     assert (failure.status, failure.code, failure.was_refused) == (ApiCallStatus(status), code, was_refused)
     assert failure.message
+
+
+def test_groqs_stream_has_its_usage_elsewhere() -> None:
+    reader = CHAT_COMPLETIONS.reader()
+    reader.add({"choices": [{"index": 0, "delta": {"content": "x"}}]})
+    reader.add(
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "x_groq": {"usage": {"prompt_tokens": 1}}}
+    )
+    assert reader.answer.usage == {"prompt_tokens": 1}
+    assert reader.answer.is_done
 
 
 def test_a_whole_answer_needs_no_reason_to_end() -> None:
