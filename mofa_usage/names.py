@@ -107,7 +107,8 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "response_message_id": "response_message_id",
         "model_name": (
             "model_name model gen_ai_request_model request_model llm_request_model_name llm_model_name "
-            "llm_request_model gen_ai_response_model response_model llm_response_model embedding_model_name model_id"
+            "llm_request_model gen_ai_response_model response_model llm_response_model embedding_model_name "
+            "ai_model_id model_id"
         ),
         "total_price": (
             "total_price total_cost cost response_cost spend cost_usd total_cost_usd total_price_usd gen_ai_usage_cost "
@@ -143,7 +144,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
         "labels": "labels",
         "labels.provider": (
             "provider provider_name gen_ai_provider_name gen_ai_system llm_provider llm_system custom_llm_provider "
-            "model_provider"
+            "model_provider ai_model_provider"
         ),
         "labels.project": "project project_name",
         "labels.api_key": "api_key_name api_key_alias key_name key_alias user_api_key_alias",

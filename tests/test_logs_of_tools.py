@@ -286,6 +286,14 @@ def span(name: str, parent: str = "", **more: Any) -> dict[str, Any]:
     return {"traceId": "t", "spanId": name, "parentSpanId": parent, "attributes": attributes, **start, **more}
 
 
+async def test_a_span_of_vercels_sdk_names_its_model_itself(tmp_path: Path) -> None:
+    said = {"ai.model.id": "gpt-4o", "ai.model.provider": "openai.chat"}
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in said.items()]
+    tokens = {"key": "ai.usage.inputTokens", "value": {"intValue": "5"}}
+    call = await imported_row(tmp_path, otlp(span("a", attributes=[*attributes, tokens])))
+    assert (call.model_name, call.labels["provider"], call.prompt_tokens) == ("gpt-4o", "openai.chat", 5)
+
+
 async def test_a_framework_above_the_client_reports_the_same_call(tmp_path: Path) -> None:
     """Also where what lies between them is in another export."""
     between = {"traceId": "t", "spanId": "b", "parentSpanId": "a", "name": "step", "startTimeUnixNano": "1"}

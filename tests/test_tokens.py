@@ -454,6 +454,20 @@ PAYLOADS: dict[str, tuple[Details, int | None, int | None, Details, Details]] = 
         {"cached_tokens": 50},
         {"reasoning_tokens": 8},
     ),
+    "pydantic-ai's spans": (
+        {
+            "gen_ai.usage.input_tokens": 100,
+            "gen_ai.usage.output_tokens": 40,
+            "gen_ai.usage.details.input_tokens": 30,
+            "gen_ai.usage.details.output_tokens": 40,
+            "gen_ai.usage.details.cache_read_input_tokens": 50,
+            "gen_ai.usage.details.cache_write_tokens": 20,
+        },
+        100,
+        40,
+        {"cached_tokens": 50, "cache_write_tokens": 20},
+        {},
+    ),
     "openinference": (
         {
             "attributes.llm.token_count.prompt": 100.0,

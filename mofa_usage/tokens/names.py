@@ -67,7 +67,7 @@ _PARTS = {
         "cached_tokens cache_read_input_tokens cached_input_tokens input_cached_tokens cache_read_tokens "
         "cached_content_token_count cache_read_input_token_count input_cache_read_input_token_count "
         "prompt_cache_hit_tokens num_cached_tokens native_tokens_cached input_tokens_cache_read "
-        "details_cached_tokens prompt_cached_tokens prompt_cache_read_tokens cache_reads"
+        "prompt_cached_tokens prompt_cache_read_tokens cache_reads"
     ),
     PROMPT + "cache_write_tokens": (
         "cache_write_tokens cache_write_input_tokens cache_creation_input_tokens cache_creation_tokens "
@@ -89,7 +89,7 @@ _PARTS = {
     PROMPT + "cached_text_tokens": "text_cache_read_input_tokens",
     COMPLETION + "reasoning_tokens": (
         "reasoning_tokens reasoning_output_tokens output_reasoning_tokens thinking_tokens thoughts_token_count "
-        "native_tokens_reasoning output_tokens_reasoning details_reasoning_tokens "
+        "native_tokens_reasoning output_tokens_reasoning "
         "completion_reasoning_tokens"
     ),
     COMPLETION + "audio_tokens": "completion_audio_tokens output_audio_tokens audio_output_tokens",
@@ -267,6 +267,9 @@ def _look_up(plain: str, place: str, path: str) -> Name | None:
         return Name(_FIELDS[plain][0], place, plain, 1000 + _FIELDS[plain][1])
     if place and plain in _FIELDS_INSIDE:
         return Name(_FIELDS_INSIDE[plain][0], place, plain, 2000 + _FIELDS_INSIDE[plain][1])
+    said = plain.removeprefix("details_")
+    if place and said != plain and _FIELDS.get(said, ("", 0))[0].startswith((PROMPT, COMPLETION)):
+        return Name(_FIELDS[said][0], place, plain, 1000 + _FIELDS[said][1])  # pydantic-ai repeats totals there, too
     if place and plain in _TERMS:
         return Name(f"terms.{_TERMS[plain]}", place, plain, 0)
     details = _DETAILS.fullmatch(plain)
