@@ -134,6 +134,8 @@ def test_a_second_sync_changes_nothing(path: Path) -> None:
     assert (summary["calls"].read, summary["calls"].unchanged) == (5, 5)
     assert versions(path) == before
     assert str(summary).startswith("Nothing had changed: 5 rows read in ")
+    assert summary.lag is None
+    assert "behind" not in str(summary)
 
 
 def test_what_came_late_changed_or_moved_is_there_once(path: Path) -> None:
@@ -518,6 +520,9 @@ def test_what_is_asked_for_wrongly_is_refused(path: Path) -> None:
         assert SECRET not in str(refused.value)
     with pytest.raises(UsageError, match=r"s3:// names no bucket: a warehouse is at s3://bucket/folder"):
         Warehouse("s3://")
+    with pytest.raises(UsageError, match="ends the path of a URL") as refused:
+        Warehouse(f"s3://bucket/lake?key={SECRET}")
+    assert SECRET not in str(refused.value)
     assert Warehouse("file:///some%20where").path == "/some where"
     with pytest.raises(UsageError, match="has no table messages yet"):
         warehouse.verify(store_of())

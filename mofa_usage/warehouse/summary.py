@@ -91,12 +91,12 @@ class SyncSummary:
     @property
     def sentence(self) -> str:
         """In one sentence what became of the warehouse."""
+        behind = "" if self.lag is None else f"; it is {duration(self.lag.total_seconds() * 1000)} behind"
         if not self.changed:
             read = sum(one.read for one in self.tables)
-            return f"Nothing had changed: {count(read)} rows read in {duration(self.seconds * 1000)}."
+            return f"Nothing had changed: {count(read)} rows read in {duration(self.seconds * 1000)}{behind}."
         done = ((word, sum(getattr(one, word) for one in self.tables)) for word in ("added", "updated", "deleted"))
         said = " and ".join(f"{count(number)} {word}" for word, number in done if number)
-        behind = "" if self.lag is None else f"; it is {duration(self.lag.total_seconds() * 1000)} behind"
         return f"Of the warehouse's rows {said} in {duration(self.seconds * 1000)}{behind}."
 
     def __str__(self) -> str:

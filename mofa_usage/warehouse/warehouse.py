@@ -352,6 +352,8 @@ def _place(text: str) -> str:
     if separator and scheme.lower() in _SCHEMES:
         if not place.strip("/"):
             raise UsageError(f"{text} names no bucket: a warehouse is at {scheme}://bucket/folder")
+        if "#" in place or "?" in place:  # what stands behind may be a key, and is not shown
+            raise UsageError("a # or a ? ends the path of a URL: take a folder of another name; options are not in it")
         return text.rstrip("/")
     if backend_of(text) or (separator and scheme.lower() != "file"):
         raise UsageError(
