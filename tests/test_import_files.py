@@ -281,6 +281,13 @@ def test_items_of_an_array_are_found_whatever_is_in_them(
 
 
 LONG = "x" * (17 * 2**20)
+
+
+async def test_a_field_may_hold_a_long_conversation(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", f"{HEADER},prompt", f"{GOOD},{'x' * 200_000}")
+    assert (await imported_one(source)).prompt_tokens == 10
+
+
 TOO_LONG = "longer than 16 MiB, which no call is"
 
 

@@ -30,6 +30,17 @@ async def test_a_parent_with_the_sum_of_its_children_is_a_roll_up(tmp_path: Path
     assert await totals(tmp_path, *spans[::order]) == (2, 2952, 100, 1)
 
 
+async def test_ids_and_parents_of_a_plain_table(tmp_path: Path) -> None:
+    """A table that calls its spans' ids `id`, and a root that is its own parent."""
+    ids = {"a": "0191d2a4-7d3c-7000-8000-00000000000a", "b": "0191d2a4-7d3c-7000-8000-00000000000b"}
+    rows = [span("a", "a", 1476, 50), span("b", "a", 1476, 50)]
+    named = [{**row, "id": ids[row["span_id"]], "parent_id": ids["a"]} for row in rows]
+    for row in named:
+        del row["span_id"]
+    assert await totals(tmp_path, *named) == (1, 1476, 50, 1)
+    assert await totals(tmp_path, span("a", "a", 1476, 50)) == (1, 1476, 50, 0)
+
+
 async def test_a_root_may_lack_the_key_of_its_parent(tmp_path: Path) -> None:
     root = {name: value for name, value in span("a", None, 2952, 100).items() if name != "parent_id"}
     assert await totals(tmp_path, root, span("b", "a", 1476, 50), span("c", "a", 1476, 50)) == (2, 2952, 100, 1)

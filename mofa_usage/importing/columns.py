@@ -138,6 +138,8 @@ def find_columns(columns: Sequence[str], mapping: Mapping[str, str | None]) -> d
             names = (*(column for column in own_labels if column == target), *dict.fromkeys(known))
         if names:
             found[target] = names
+    if "span.parent" in found and "id" in by_name:
+        found.setdefault("span.id", tuple(by_name["id"]))
     if "span.parent" in found and (types := by_name.get("type")):
         found["span.kind"] = (*found.get("span.kind", ()), *types)  # Langfuse's; a plain `type` could be anything
     _check_once(columns, (name for names in found.values() for name in names))

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from mofa_usage.errors import UsageError
-from mofa_usage.importing.content import Content, CutLine, TextSource
+from mofa_usage.importing.content import LONGEST, Content, CutLine, TextSource
 from mofa_usage.importing.json_rows import NOT_UTF8, TOO_LONG, is_utf8
 from mofa_usage.importing.source import SourceRow
 
@@ -59,6 +59,8 @@ class CsvSource(TextSource):
 
     def __init__(self, content: Content) -> None:
         super().__init__(content)
+        # Of the whole process, and for conversations too short: 131,072 characters by default.
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
         self.columns: tuple[str, ...] = self._header(*self._begin())
 
     def _begin(self) -> tuple[_RecordLines, str]:

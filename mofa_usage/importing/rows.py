@@ -195,7 +195,7 @@ class CallBuilder:
         if "span.id" in bindings and (span := _first(row, bindings["span.id"])) is not None:
             # A root may lack the key of its parent.
             parent = _first(row, bindings["span.parent"]) if "span.parent" in bindings else None
-            self._spans.add(span, parent, _raw_tokens(usage))
+            self._spans.add(span, None if parent == span else parent, _raw_tokens(usage))
 
     def tokens_read(self) -> tuple[str, ...]:
         """How token counts were read where that was a question, a sentence each."""
