@@ -224,5 +224,32 @@ async def test_an_arrow_table_of_many_chunks() -> None:
     assert result.rows == 10_000
 
 
+async def test_types_that_only_arrow_has() -> None:
+    """Floats of 32 bits by their shortest decimals, maps as objects, JSON and numbers in bytes."""
+    usage = b'{"input_tokens": 3, "output_tokens": 9, "cache_read_input_tokens": 7}'
+    table = pa.table(
+        {
+            "timestamp": pa.array([NOON] * 2),
+            "model": pa.array([b"m"] * 2),
+            "usage": pa.array([usage, usage]),
+            "cost": pa.array([0.0129, 2.0000000000000002e-05], pa.float32()),
+            "labels": pa.array([[("team", "search")], []], pa.map_(pa.string(), pa.string())),
+            "error": pa.array([[("message", "boom")], None], pa.map_(pa.string(), pa.string())),
+        }
+    )
+    _, calls = await imported(table)
+    found = {call.total_price: (call.prompt_tokens, call.labels, call.error_message) for call in calls}
+    assert found == {
+        Decimal("0.0129"): (10, {"team": "search"}, "boom"),
+        Decimal("0.00002"): (10, {}, None),
+    }
+
+
+async def test_a_frame_that_arrow_cannot_hold_is_refused() -> None:
+    frame = pd.DataFrame({"timestamp": [NOON, NOON], "prompt_tokens": [1, "2"]}, dtype=object)
+    with pytest.raises(UsageError, match="the DataFrame cannot be read as Arrow data"):
+        await imported(frame)
+
+
 def test_pandas_speaks_arrow() -> None:
     assert hasattr(pd.DataFrame({"a": [1]}), "__arrow_c_stream__")

@@ -1,7 +1,7 @@
 """Rows that come in Arrow batches: what Parquet files, frames and the answers of DuckDB have in common.
 
-Arrow has types that Python has not. Nanoseconds are cut to microseconds, and an interval of a fixed length is a
-duration.
+Arrow has types that Python has not. Nanoseconds are cut to microseconds, an interval of a fixed length is a duration, a
+map is an object, and a float of 32 bits is the shortest decimal that is this float.
 """
 
 import json
@@ -44,7 +44,7 @@ class ArrowRows:
         self._done = 0
         for batch in self._batches():
             for start in range(0, batch.num_rows, BATCH):
-                for values in self._plain(batch.slice(start, BATCH)).to_pylist():
+                for values in self._plain(batch.slice(start, BATCH)).to_pylist(maps_as_pydicts="lossy"):
                     self._done += 1
                     yield SourceRow(self._done, values, lambda row=values: json.dumps(row, default=str))  # type: ignore[misc]
 
@@ -56,6 +56,9 @@ class ArrowRows:
                 column = column.cast(self._arrow.timestamp("us", field.type.tz), safe=False)
             elif types.is_duration(field.type) and field.type.unit == "ns":
                 column = column.cast(self._arrow.duration("us"), safe=False)
+            elif types.is_float32(field.type) or types.is_float16(field.type):
+                # By its shortest decimal: 0.0129 and not 0.012900000438094139.
+                column = column.cast(self._arrow.string()).cast(self._arrow.float64())
             elif types.is_interval(field.type):
                 column = self._arrow.array(map(_duration, column.to_pylist()), self._arrow.duration("us"))
             else:

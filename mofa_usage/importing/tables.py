@@ -81,7 +81,11 @@ class TableRows(ArrowRows):
             super().__init__(f"the {type(source).__name__}", reader.schema, size)
 
     def _reader(self) -> Any:
-        return require("pyarrow", extra="analysis").RecordBatchReader.from_stream(self._table)
+        arrow = require("pyarrow", extra="analysis")
+        try:
+            return arrow.RecordBatchReader.from_stream(self._table)
+        except arrow.ArrowException as error:
+            raise UsageError(f"the {type(self._table).__name__} cannot be read as Arrow data: {error}") from error
 
     def _batches(self) -> Iterator[Any]:
         with closing(self._reader()) as reader:

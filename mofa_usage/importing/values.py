@@ -255,6 +255,8 @@ def _from_epoch(number: Decimal, value: object) -> datetime:
 
 def to_json_object(value: object) -> Mapping[str, Any]:
     """A JSON object, from itself or from its text; numbers with a point are Decimal."""
+    if isinstance(value, bytes):
+        value = _decoded(value)
     if isinstance(value, str):
         try:
             value = read_json(value)

@@ -153,6 +153,8 @@ def _entries(row: Mapping[str, Any], before: str, depth: int) -> Iterator[_Entry
         value = row[key]
         if value is None:
             continue
+        if isinstance(value, bytes):
+            value = value.decode(errors="backslashreplace")  # as some writers of Parquet keep text
         if isinstance(value, str) and value[:1] in _JSON_STARTS and holds_counts(path):
             value = _from_json(value)
         if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
