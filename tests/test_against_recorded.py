@@ -66,7 +66,7 @@ def amounts(rows: Sequence[Row], currency: str) -> tuple[Fraction, Fraction] | N
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(repriced_calls(), st.sampled_from([["model_name"], ["day", "priced_as"], []]))
 def test_every_amount_and_count_is_that_of_its_rows(rows: list[Row], by: list[str]) -> None:
     answer = against_recorded(relation(with_prices(rows)), by, tz="Europe/Berlin")

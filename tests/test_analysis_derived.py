@@ -147,7 +147,7 @@ summed_names = st.sampled_from(SUMMED).map(lambda name: f"{name}_cumulative")
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(question=questions(), asked=st.sets(rolling_names | summed_names, min_size=1, max_size=5))
 def test_windows_hold_the_calls_of_their_buckets(question: tuple[list[Row], dict[str, Any]], asked: set[str]) -> None:
     rows, options = question
@@ -170,7 +170,7 @@ def test_windows_hold_the_calls_of_their_buckets(question: tuple[list[Row], dict
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(question=questions(), name=st.sampled_from(SUMMED), top=st.none() | st.just(1))
 def test_shares_are_parts_of_their_whole(
     question: tuple[list[Row], dict[str, Any]], name: str, top: int | None

@@ -53,7 +53,7 @@ def assert_wide(edges: list[Any], values: list[Any], bins: int, unit: Any) -> No
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(10, 100), deadline=None)
+@settings(max_examples=trials(5, 100), deadline=None)
 @given(
     rows=calls(currencies=["EUR"]) | calls(),
     of=NAMES,

@@ -127,7 +127,7 @@ def test_in_a_gap_what_counts_or_adds_up_is_0_and_what_is_said_of_calls_null(eng
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(10, 100), deadline=None)
+@settings(max_examples=trials(5, 100), deadline=None)
 @given(rows=calls(max_size=8), by=st.sampled_from(["day", "week", "month"]))
 def test_filling_changes_no_row_that_is_there(rows: list[Row], by: str) -> None:
     frame, asked = polars_frame(rows), ["calls", "cost", "latency_p50"]

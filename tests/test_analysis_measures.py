@@ -71,7 +71,7 @@ def test_every_measure_has_a_plain_twin() -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(13, 100), deadline=None)
+@settings(max_examples=trials(7, 100), deadline=None)
 @given(rows=calls(currencies=["EUR"]) | calls(), by=st.sets(st.sampled_from(CATEGORIES), max_size=2))
 def test_measures_are_what_the_contract_says(rows: list[Row], by: set[str]) -> None:
     names = sorted(by)
@@ -92,7 +92,7 @@ def test_measures_are_what_the_contract_says(rows: list[Row], by: set[str]) -> N
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(rows=calls(), by=st.sampled_from([["currency"], ["model_name", "currency"], ["currency", "team"]]))
 def test_with_the_currency_as_a_dimension_there_is_a_row_for_each(rows: list[Row], by: list[str]) -> None:
     plain = grouped(rows, by)
@@ -108,7 +108,7 @@ def test_with_the_currency_as_a_dimension_there_is_a_row_for_each(rows: list[Row
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(13, 100), deadline=None)
+@settings(max_examples=trials(7, 100), deadline=None)
 @given(
     rows=calls(max_size=40),
     by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER} - {"minute", "hour"})), max_size=3),
@@ -124,7 +124,7 @@ def test_engines_agree_to_the_type_and_order(rows: list[Row], by: set[str]) -> N
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(13, 100), deadline=None)
+@settings(max_examples=trials(7, 100), deadline=None)
 @given(rows=calls(max_size=40), by=st.sets(st.sampled_from(sorted({*DIMENSIONS, *FURTHER})), max_size=3))
 def test_rows_add_up_to_the_whole(rows: list[Row], by: set[str]) -> None:
     additive = [name for name, measure in MEASURES.items() if measure.additive]
@@ -152,7 +152,7 @@ percents = st.integers(0, 100).map(str) | st.sampled_from(["99.9", "0.5", "12.34
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(
     rows=calls(max_size=40, currencies=["EUR", None]) | calls(max_size=40),
     by=st.sampled_from([[], ["model_name"], ["team", "status"], ["currency"]]),
@@ -174,7 +174,7 @@ def test_percentiles_by_name_are_those_of_the_values_in_between(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(
     units=st.lists(st.integers(0, 10**15 - 1), min_size=1, max_size=60),
     percent=st.integers(0, 1000).map(lambda tenths: tenths / 10),

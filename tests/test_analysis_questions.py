@@ -156,7 +156,7 @@ QUESTIONS = [
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(rows=calls(), asked=st.lists(st.sampled_from(QUESTIONS), max_size=6), tz=st.sampled_from(["UTC", "Asia/Tokyo"]))
 def test_several_questions_at_once_are_answered_as_each_alone(rows: list[Row], asked: list[Question], tz: str) -> None:
     for native in frames(rows):

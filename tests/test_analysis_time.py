@@ -53,7 +53,7 @@ moments = near_changes | whenever | near_changes.map(lambda at: at - timedelta(m
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(10, 100), deadline=None)
+@settings(max_examples=trials(5, 100), deadline=None)
 @given(rows=calls(times=moments, max_size=12), tz=st.sampled_from(ZONES), names=st.sets(st.sampled_from(TIMES)))
 def test_every_call_is_in_its_bucket(rows: list[dict[str, Any]], tz: str, names: set[str]) -> None:
     by = sorted(names)

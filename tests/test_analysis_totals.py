@@ -64,7 +64,7 @@ def assert_measured(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(
     rows=calls(max_size=40),
     by=BY.filter(lambda by: not {"month", "weekday"}.issuperset(by)),
@@ -91,7 +91,7 @@ def test_the_heaviest_keep_their_names_and_the_rest_is_one_group(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(rows=calls(max_size=40), by=BY)
 def test_totals_are_computed_from_the_calls(rows: list[Row], by: list[str]) -> None:
     for native in frames(rows):
@@ -122,7 +122,7 @@ QUESTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(
     rows=calls(max_size=40, times=st.datetimes(datetime(2025, 4, 28), datetime(2025, 5, 12), timezones=st.just(UTC))),
     question=st.sampled_from(QUESTIONS),
@@ -148,7 +148,7 @@ def test_a_total_is_what_the_question_without_its_last_dimensions_is_answered(
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 100), deadline=None)
+@settings(max_examples=trials(3, 100), deadline=None)
 @given(rows=calls(max_size=40), by=BY, top=st.none() | st.integers(1, 3))
 def test_rows_of_what_adds_up_add_up_to_every_total(rows: list[Row], by: list[str], top: int | None) -> None:
     additive = [name for name, measure in MEASURES.items() if measure.additive]

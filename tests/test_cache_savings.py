@@ -140,7 +140,7 @@ def exact(amount: Any) -> Decimal | None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90))
+@settings(max_examples=trials(3, 90))
 @given(rows=cached_calls(), by=st.sampled_from([(), ("model_name",), ("day", "team")]))
 def test_every_number_is_that_of_its_calls(rows: list[Row], by: tuple[str, ...], book: PriceBook) -> None:
     answer = cache_savings(relation(frame_of(rows)), by, tz="Europe/Berlin", book=book)

@@ -195,7 +195,7 @@ def priced_calls(draw: st.DrawFn) -> list[Row]:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90), deadline=None)
+@settings(max_examples=trials(3, 90), deadline=None)
 @given(rows=priced_calls(), by=st.sampled_from(["model_name", "team", "status"]), turn=st.integers(0, 13))
 def test_parts_are_the_shapley_values_of_all_orders(rows: list[Row], by: str, turn: int) -> None:
     exact, answer = oracle(rows, by), changed(rows, by)

@@ -125,7 +125,7 @@ def test_the_future_is_said_and_is_not_the_last_call() -> None:
 
 @given(calls(max_size=12))
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100))
+@settings(max_examples=trials(4, 100))
 def test_doubles_are_those_that_a_dictionary_finds(rows: list[Row]) -> None:
     named = [row | {"id": f"id{n % 5}", "api_response_id": row["error_code"]} for n, row in enumerate(rows)]
     found = ask(named, now=datetime(2030, 1, 1, tzinfo=UTC)).findings

@@ -221,7 +221,9 @@ def is_python(code: str) -> bool:
     return True
 
 
-DOCSTRING_BLOCKS = [block for path in MODULES for block in docstring_blocks(path)]
+# To parse all modules would take each process that collects tests two seconds.
+FENCED = [path for path in MODULES if re.search("```|~~~", path.read_text(encoding="utf-8"))]
+DOCSTRING_BLOCKS = [block for path in FENCED for block in docstring_blocks(path)]
 
 
 @pytest.mark.parametrize("block", DOCSTRING_BLOCKS, ids=lambda block: f"{page_id(block.path)}:{block.line}")

@@ -7,7 +7,7 @@ What the value must be is worked out in plain Python.
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
@@ -28,9 +28,17 @@ from mofa_usage.reading.frame import FrameCalls
 from mofa_usage.reading.relation import RelationCalls, as_calls
 from mofa_usage.reading.selection import Selection
 from mofa_usage.values import read_currency, read_json
+from tests.proofs import trials
 
 REFUSED = "refused"
-many = settings(deadline=None, max_examples=40)
+
+
+def many(test: Callable[..., None]) -> Callable[..., None]:
+    """A proof of a property."""
+    proof: Callable[..., None] = pytest.mark.proof(settings(deadline=None, max_examples=trials(15, 100))(test))
+    return proof
+
+
 CONNECTION = duckdb.connect()
 CONNECTION.execute("SET threads = 1")
 

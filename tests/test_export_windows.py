@@ -119,7 +119,7 @@ moments = st.datetimes(datetime(2026, 1, 29), datetime(2026, 3, 12), timezones=s
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(15, 150))
+@settings(max_examples=trials(8, 150))
 @given(st.lists(moments, min_size=1, max_size=5, unique=True))
 def test_any_ends_partition_the_calls(tmp_path_factory: pytest.TempPathFactory, ends: list[datetime]) -> None:
     frame, path = frame_of(80), tmp_path_factory.mktemp("any") / "lake"

@@ -22,6 +22,7 @@ from mofa_usage.reading.rows import normalise
 from mofa_usage.records import ApiCallStatus
 from mofa_usage.values import read_currency
 from tests.calls import COLUMNS, DETAILS, LABELS, MONEY, TIME
+from tests.proofs import trials
 from tests.strategies import text
 
 NIL = "00000000-0000-0000-0000-000000000000"
@@ -74,7 +75,8 @@ def test_every_price_survives_being_a_double(prices: list[Decimal]) -> None:
     assert calls["input_price"].to_list() == prices
 
 
-@settings(deadline=None)
+@pytest.mark.proof
+@settings(deadline=None, max_examples=trials(20, 100))
 @given(st.lists(PRICES, min_size=1, max_size=50))
 def test_every_price_survives_duckdb(prices: list[Decimal]) -> None:
     raw = pl.DataFrame(

@@ -141,7 +141,7 @@ async def test_joined_compressed_files_are_one(tmp_path: Path, packing: str) -> 
 
 @pytest.mark.parametrize("packing", COMPRESSIONS)
 async def test_what_is_before_the_damage_is_stored(tmp_path: Path, packing: str) -> None:
-    rows = [CALL | {"prompt_tokens": number, "note": os.urandom(1_000).hex()} for number in range(1_500)]
+    rows = [CALL | {"prompt_tokens": number, "note": os.urandom(1_000).hex()} for number in range(600)]
     whole = COMPRESSIONS[packing]("\n".join(map(json.dumps, rows)).encode())
     (tmp_path / "a.jsonl").write_bytes(whole[:-100])
     store = InMemoryStore()
@@ -254,7 +254,7 @@ async def test_a_document_that_is_cut_off(tmp_path: Path, cut: str) -> None:
     fill=st.integers(1, 64),
 )
 @settings(
-    max_examples=trials(25, 500),
+    max_examples=trials(13, 500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

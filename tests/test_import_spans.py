@@ -111,7 +111,7 @@ async def test_a_column_called_type_is_a_kind_of_span_only_in_a_trace(tmp_path: 
     parents=st.lists(st.integers(-1, 12), min_size=1, max_size=10),
     tokens=st.lists(st.none() | st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=10, max_size=10),
 )
-@settings(max_examples=trials(25, 500), deadline=None)
+@settings(max_examples=trials(13, 500), deadline=None)
 def test_sums_are_those_of_the_nearest_spans_with_tokens(
     parents: list[int], tokens: list[tuple[int, int] | None]
 ) -> None:

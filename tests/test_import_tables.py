@@ -163,14 +163,14 @@ async def test_prices_through_sql_are_exact_to_15_digits_and_noise_is_counted(tm
 
 
 async def test_what_duckdb_cannot_type_refuses_itself(tmp_path: Path) -> None:
-    lines = [f"2026-05-01T12:00:00Z,{number},1" for number in range(30_000)]
-    lines[25_000] = "2026-05-01T12:00:00Z,oops,1"  # behind the rows by which DuckDB tells the types
-    lines[26_000] = "2026-05-01T12:00:00Z,1,2,3"
+    lines = [f"2026-05-01T12:00:00Z,{number},1" for number in range(22_000)]
+    lines[21_000] = "2026-05-01T12:00:00Z,oops,1"  # behind the rows by which DuckDB tells the types
+    lines[21_500] = "2026-05-01T12:00:00Z,1,2,3"
     (tmp_path / "a.csv").write_text("\n".join(["create_time,prompt_tokens,completion_tokens", *lines]))
     sql = "SELECT create_time, prompt_tokens, completion_tokens FROM calls"
     result, _ = await imported(tmp_path / "a.csv", sql=sql, rejects=tmp_path / "refused.csv")
-    assert (result.rows, result.stored, result.rejected) == (30_000, 29_998, 2)
-    assert {line for reason in result.reasons for line in reason.lines} == {25_002, 26_002}
+    assert (result.rows, result.stored, result.rejected) == (22_000, 21_998, 2)
+    assert {line for reason in result.reasons for line in reason.lines} == {21_002, 21_502}
     assert "prompt_tokens" in str(result.reasons)
     assert "oops" in (tmp_path / "refused.csv").read_text()
 
@@ -219,9 +219,9 @@ async def test_intervals_are_durations_and_months_are_refused() -> None:
 
 
 async def test_an_arrow_table_of_many_chunks() -> None:
-    table = pa.concat_tables([FRAME.slice(0, 1).to_arrow(), FRAME.slice(1).to_arrow()] * 5_000)
+    table = pa.concat_tables([FRAME.slice(0, 1).to_arrow(), FRAME.slice(1).to_arrow()] * 1_500)
     result, _ = await imported(table)
-    assert result.rows == 10_000
+    assert result.rows == 3_000
 
 
 async def test_types_that_only_arrow_has() -> None:

@@ -89,7 +89,7 @@ WRITERS = {"csv": write_calls_csv, "jsonl": write_calls_jsonl, "parquet": write_
 @pytest.mark.parametrize("format_name", WRITERS)
 @given(calls=st.lists(strategies.api_calls(), max_size=5, unique_by=lambda call: call.id))
 @settings(
-    max_examples=trials(10, 200),
+    max_examples=trials(5, 200),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -150,7 +150,7 @@ async def test_importing_twice_stores_once(tmp_path: Path) -> None:
 @pytest.mark.proof
 @given(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=20), seed=st.integers())
 @settings(
-    max_examples=trials(8, 100),
+    max_examples=trials(4, 100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -117,7 +117,7 @@ def test_limits_of_measures(limit: Limit, value: str | None, ok: bool | None, sa
 
 @given(calls(max_size=15), st.sampled_from(["day", "month", "year"]), st.sampled_from(["USD", "EUR"]))
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100))
+@settings(max_examples=trials(4, 100))
 def test_what_is_spent_is_the_exact_sum(rows: list[Row], per: Any, unit: str) -> None:
     now = datetime(2025, 5, 20, 7, tzinfo=UTC)
     tz = ZoneInfo("America/New_York")

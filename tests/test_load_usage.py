@@ -29,7 +29,7 @@ from tests.samples import NIL, NOON, agent, at, call, provider
 
 MICROSECOND = timedelta(microseconds=1)
 drawn = settings(
-    max_examples=trials(8, 50),
+    max_examples=trials(4, 50),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -382,7 +382,7 @@ async def test_sessions_agents_and_providers_are_stored_as_mofa_reads_them(datab
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=trials(4, 100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=strategies.contents())
 async def test_every_content_goes_into_a_json_column_and_comes_back(
     database: MofaDatabase, content: MessageContent

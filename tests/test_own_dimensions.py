@@ -50,7 +50,7 @@ def plain(row: Row, dimension: Dimension) -> str | None:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("dimension", [SIZE, OUTCOME, VENDOR, LATE], ids=lambda entry: entry.name)
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(rows=calls())
 def test_a_call_has_the_value_that_the_dimension_says(dimension: Dimension, rows: list[Row]) -> None:
     wanted: dict[str | None, int] = {}

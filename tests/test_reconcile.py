@@ -59,7 +59,7 @@ def worlds(draw: st.DrawFn) -> list[Row]:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90))
+@settings(max_examples=trials(3, 90))
 @given(worlds(), st.integers(1, DAYS), st.randoms(use_true_random=False))
 def test_clean_data_gives_no_finding_and_both_sides_are_the_sums(rows: list[Row], size: int, chance: Any) -> None:
     pages = bills.bill(rows, FIRST, DAYS, size)

@@ -387,7 +387,7 @@ def test_what_is_not_json_is_refused(hold: Any, value: object) -> None:
 @pytest.mark.parametrize("hold", JSON_HOLDERS)
 @given(value=strategies.json_values())
 @pytest.mark.proof
-@settings(max_examples=trials(13, 100))
+@settings(max_examples=trials(7, 100))
 def test_real_json_is_kept_equal(hold: Any, value: Any) -> None:
     assert hold(value) == value
     assert json.loads(json.dumps(hold(value))) == value
@@ -544,7 +544,7 @@ def test_a_password_in_the_address_of_a_provider_is_not_shown() -> None:
 
 @given(RECORDS)
 @pytest.mark.proof
-@settings(max_examples=trials(15, 300))
+@settings(max_examples=trials(8, 300))
 def test_records_are_frozen(record: BaseModel) -> None:
     for field in type(record).model_fields:
         with pytest.raises(ValidationError):
@@ -555,7 +555,7 @@ def test_records_are_frozen(record: BaseModel) -> None:
 
 @given(RECORDS)
 @pytest.mark.proof
-@settings(max_examples=trials(15, 300))
+@settings(max_examples=trials(8, 300))
 def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: BaseModel) -> None:
     same = type(record).model_validate(dict(record))
     assert same is not record
@@ -567,7 +567,7 @@ def test_records_are_equal_by_value_and_survive_copying_and_pickling(record: Bas
 
 @given(st.one_of(strategies.messages(), strategies.api_calls(), strategies.sessions(), strategies.agents()))
 @pytest.mark.proof
-@settings(max_examples=trials(15, 300))
+@settings(max_examples=trials(8, 300))
 def test_records_survive_their_own_json(record: BaseModel) -> None:
     assert type(record).model_validate_json(record.model_dump_json()) == record
 

@@ -123,7 +123,7 @@ def by_id(priced: duckdb.DuckDBPyRelation) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 120), deadline=None)
+@settings(max_examples=trials(4, 120), deadline=None)
 @given(calls=st.lists(api_calls(), min_size=20, max_size=60), on=st.none() | st.dates(date(2025, 6, 1), NOVEMBER))
 def test_each_call_costs_what_it_costs_alone(calls: list[LLMApiCall], on: date | None, book: PriceBook) -> None:
     rows = by_id(with_parts(relation_of(calls), book, as_of=on or "call"))

@@ -46,7 +46,7 @@ def outcome(row: Row, limits: dict[str, float]) -> str:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90))
+@settings(max_examples=trials(3, 90))
 @given(
     calls(),
     st.fixed_dictionaries({}, optional={name: st.integers(1, 20_000) for name in LIMITS}),
@@ -141,7 +141,7 @@ def test_nothing_and_one_call() -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100))
+@settings(max_examples=trials(4, 100))
 @given(calls(times=st.datetimes(datetime(2026, 5, 1), datetime(2026, 5, 6), timezones=st.just(UTC)), max_size=40))
 def test_burn_rates_are_of_what_lies_in_their_windows(rows: list[Row]) -> None:
     at = datetime(2026, 5, 5, 12, tzinfo=UTC)
@@ -204,7 +204,7 @@ _lengths = (
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(10, 150))
+@settings(max_examples=trials(5, 150))
 @given(st.lists(st.tuples(_offsets, _lengths), max_size=25))
 def test_calls_in_flight_are_counted_exactly(spans: list[tuple[int, int | None]]) -> None:
     """Many offsets and lengths are whole seconds, so that calls begin when others end."""

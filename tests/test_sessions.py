@@ -88,7 +88,7 @@ def prompt(turn: Sequence[Row]) -> int | None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 120))
+@settings(max_examples=trials(4, 120))
 @given(rows=chats())
 def test_sessions_are_counted_right(rows: list[Row]) -> None:
     found, groups = sessions(relation(polars_frame(rows)), tz="Europe/Berlin", top=None).dearest, by_session(rows)
@@ -115,7 +115,7 @@ def test_sessions_are_counted_right(rows: list[Row]) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 120))
+@settings(max_examples=trials(4, 120))
 @given(rows=chats())
 def test_turns_are_counted_right(rows: list[Row]) -> None:
     found, groups = sessions(relation(polars_frame(rows))).turns, by_session(rows)
@@ -146,7 +146,7 @@ def test_turns_are_counted_right(rows: list[Row]) -> None:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90))
+@settings(max_examples=trials(3, 90))
 @given(rows=chats())
 def test_what_sessions_cost_in_the_middle_and_by_bins(rows: list[Row]) -> None:
     answer, groups = sessions(relation(polars_frame(rows))), by_session(rows)

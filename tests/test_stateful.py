@@ -260,7 +260,7 @@ def test_every_store_does_as_the_model_does(url: str) -> None:
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=trials(6, 100),
+                    max_examples=trials(3, 100),
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -301,7 +301,7 @@ def usages(sources: Mapping[str, Any]) -> list[UsageFrame]:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(8, 100), deadline=None)
+@settings(max_examples=trials(4, 100), deadline=None)
 @given(equal=conditions, least=st.integers(0, 2400), below=st.integers(0, 2400))
 def test_any_filters_one_after_another(
     sources: Mapping[str, Any],

@@ -61,7 +61,7 @@ def has_later(row: Row, rows: Sequence[Row]) -> bool:
 
 
 @pytest.mark.proof
-@settings(max_examples=trials(6, 90))
+@settings(max_examples=trials(3, 90))
 @given(rows=tried_calls(), by=st.sampled_from([(), ("model_name",), ("day", "team"), ("currency",)]))
 def test_kinds_are_those_of_the_definition(rows: list[Row], by: tuple[str, ...]) -> None:
     answer = waste(relation(polars_frame(rows)), by, tz="Europe/Berlin")

@@ -9,7 +9,7 @@ from tests import strategies
 from tests.proofs import trials
 
 drawn = settings(
-    max_examples=trials(8, 50), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=trials(4, 50), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

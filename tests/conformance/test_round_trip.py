@@ -18,7 +18,7 @@ from tests.samples import agent, call, message, provider, session
 
 # One store serves all examples: an id that is drawn twice is replaced whole, which must leave nothing of the first.
 drawn = settings(
-    max_examples=trials(8, 100), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=trials(4, 100), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofa_usage import ApiCallStatus, LLMApiCall
@@ -22,6 +22,7 @@ from mofa_usage.recording.formats.others import EMBEDDINGS, TEXT_COMPLETIONS
 from mofa_usage.recording.formats.responses import RESPONSES
 from mofa_usage.recording.sdks.hosts import provider_at
 from mofa_usage.recording.sdks.wire import Wire
+from tests.proofs import trials
 from tests.recording.sdks.model_server import TOOL, _events, _whole
 
 PATHS: dict[str, Format] = {
@@ -58,7 +59,9 @@ def test_the_events_of_a_stream_say_what_the_whole_says(path: str, step: str) ->
     assert counts[0]["total_tokens"] == counts[1]["total_tokens"] > 0
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("form", [*FORMATS, FRAMEWORK_MESSAGES])
+@settings(max_examples=trials(20, 100))
 @given(data=st.dictionaries(st.sampled_from(NAMES), json_values))
 def test_nothing_odd_does_harm(form: Format, data: dict[str, Any]) -> None:
     """What raises is of the kinds that an attempt passes over."""

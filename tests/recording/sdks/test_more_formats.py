@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofa_usage.recording.completing import completed
@@ -18,6 +18,7 @@ from mofa_usage.recording.formats.google_interactions import GOOGLE_INTERACTIONS
 from mofa_usage.recording.formats.mistral_chat import MISTRAL_CHAT, MISTRAL_FIM
 from mofa_usage.recording.formats.ollama_chat import OLLAMA_CHAT, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
 from mofa_usage.recording.sdks.wire import Wire
+from tests.proofs import trials
 from tests.recording.sdks.counted import TOOL
 from tests.recording.sdks.more_answers import speech_of
 from tests.recording.sdks.test_formats import feed, json_values
@@ -66,8 +67,9 @@ def test_the_events_of_a_stream_say_what_the_whole_says(path: str, step: str) ->
     assert completed({"usage": whole.answer.usage, "status": "success"})["total_tokens"] > 4
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("form", FORMATS)
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first text takes a while to make
+@settings(max_examples=trials(20, 100))
 @given(data=st.dictionaries(st.sampled_from(NAMES), json_values))
 def test_nothing_odd_does_harm(form: Format, data: dict[str, Any]) -> None:
     """What raises is of the kinds that an attempt passes over."""
