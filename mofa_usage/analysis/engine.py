@@ -169,8 +169,8 @@ def open_calls(native: Native) -> LazyCalls:
         kind = type(native).__name__
         raise UsageError(f"cannot analyse a {kind}; give a Polars frame, a DuckDB relation or a Spark frame")
     frame: nw.LazyFrame[Any] = nw.from_native(lazy.toDF(*map(bare, lazy.columns)) if is_spark(lazy) else lazy)
-    names = lazy.columns if is_spark(lazy) else frame.collect_schema().names()
-    schema = dict(zip(names, frame.collect_schema().values(), strict=True))
+    found = frame.collect_schema()  # once: of a relation with times it asks DuckDB
+    schema = dict(zip(lazy.columns if is_spark(lazy) else found.names(), found.values(), strict=True))
     time = schema.get("create_time")
     if time is None:
         return LazyCalls(frame, schema)

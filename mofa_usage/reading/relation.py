@@ -157,9 +157,9 @@ class RelationCalls:
             raise UsageError(f"{alike}: another column has this name but for capitals; ask for one of them at a time")
         calls = self._calls(tz, beside)
         for step in (self._taken_apart, self._numbers, self._exact, self._said):
-            calls = calls.project(", ".join(f"{step(name)} AS {quoted(name)}" for name in needed))
+            calls = _projected(calls, {name: step(name) for name in needed})
         known = [name for name in needed if origin(name, self._types)]
-        calls = calls.project(", ".join(f"{self._complete(name, known)} AS {quoted(name)}" for name in asked))
+        calls = _projected(calls, {name: self._complete(name, known) for name in asked})
         for condition in _conditions(selection):
             calls = calls.filter(condition)
         if selection.ordered:
@@ -258,6 +258,13 @@ class RelationCalls:
         return self._canonical and column is not None and self._types.get(name) == rule_of(column).sql_type
 
 
+def _projected(calls: duckdb.DuckDBPyRelation, columns: Mapping[str, str]) -> duckdb.DuckDBPyRelation:
+    """The columns, by their SQL; without a step where all stay as they are: DuckDB looks at all again with each."""
+    if list(columns) == calls.columns and all(sql == quoted(name) for name, sql in columns.items()):
+        return calls
+    return calls.project(", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items()))
+
+
 def _named(relation: duckdb.DuckDBPyRelation, mapping: Mapping[str, str | None]) -> str | None:
     """The projection that calls columns as a frame of calls does, None where they are called so: see `naming`."""
     names = paths({name: fields_inside(kind) for name, kind in zip(relation.columns, relation.types, strict=True)})
@@ -314,9 +321,8 @@ def open_parquet(
         canonical = sum(versions.values()) == len(files)
         # What somebody else wrote may differ from file to file; what one version of ours wrote does not.
         options = f"union_by_name = {not canonical or len(versions) > 1}, hive_partitioning = false"
-        replaced = {} if canonical else _durations(database, pattern)
-        left_out = _not_in_all(versions) if canonical else ()
-        opened = _ParquetFiles(f"{pattern}, {options}", replaced, left_out, threads)
+        changed = ({}, _not_in_all(versions)) if canonical else (_durations(database, pattern), ())
+        opened = _ParquetFiles(f"{pattern}, {options}", *changed, threads)
         return RelationCalls(opened, leeway, mapping, canonical=canonical)
 
 
