@@ -214,6 +214,7 @@ def test_calls_without_ids_and_other_tables_of_files_are_refused(tmp_path: Path)
         open_changes(frame_of(CALLS), "messages")
     with pytest.raises(UsageError, match="no table 'users'"):
         open_changes(frame_of(CALLS), "users")  # type: ignore[arg-type]
+    export_parquet(frame_of(CALLS), tmp_path / "calls.parquet")
     assert SourceTables(tmp_path).names == ("calls",)
 
 
