@@ -4,6 +4,7 @@ What one database cannot hold, none accepts: PostgreSQL takes no NUL character i
 float as an integer, Rust's serde stops at a depth of 128. So the rules are here, once, before any database.
 """
 
+import ast
 import copy
 import json
 import math
@@ -45,6 +46,7 @@ __all__ = [
     "exact_price",
     "read_currency",
     "read_json",
+    "read_nested",
     "text_uuid",
     "to_utc",
     "token_source_of",
@@ -56,6 +58,7 @@ _PRICE_PLACES = Decimal(1).scaleb(-10)
 _PRICE_CONTEXT = Context(prec=60)
 _JSON_DEPTH = 100  # serde_json, which reads these tables too, stops at 128
 _JSON_BITS = 4096  # Python itself writes and reads integers of up to 4,300 digits
+_LONGEST_LITERALS = 1_000_000  # characters; reading them takes some hundred times their memory
 _TEXT_IDS = uuid5(NAMESPACE_URL, "https://pypi.org/project/mofa-usage/text-id")
 
 
@@ -238,6 +241,23 @@ def read_json(text: str) -> Any:
         return STRICT_JSON.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def read_nested(text: str) -> Any:
+    """What the text of an object in a cell of a table says: JSON, or Python's literals, which pandas writes to a CSV.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return read_json(text)
+    except ValueError:
+        if "'" not in text or len(text) > _LONGEST_LITERALS:
+            raise
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError("it is no JSON, and no literals of Python either") from None
 
 
 Id = UUID

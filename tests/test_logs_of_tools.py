@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mofa_usage.importing.logs.parts import as_object
 from mofa_usage.records import LLMApiCall
 from tests.imports import imported, imported_row, write_jsonl
 from tests.logs import FOLDER
@@ -266,6 +267,15 @@ async def test_a_price_is_the_total_of_its_details(tmp_path: Path) -> None:
     costs = {"input": 0.1, "output": 0.2, "total": 0.3}
     call = await imported_row(tmp_path, observation(usageDetails={"input": 1, "output": 2}, costDetails=costs))
     assert call.total_price == Decimal("0.3")
+
+
+def test_objects_that_pandas_wrote_to_a_table_are_read() -> None:
+    assert as_object("{'usage': {'cached': 3, 'audio': None}, 'ok': True}") == {
+        "usage": {"cached": 3, "audio": None},
+        "ok": True,
+    }
+    for text in ("{'a': nan}", "{'a': f()}", "{", "{'a'", f"{{'a': '{'x' * 2_000_000}'}}", "{'a':" * 5_000):
+        assert as_object(text) == {}
 
 
 # Traces

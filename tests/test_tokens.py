@@ -454,6 +454,13 @@ PAYLOADS: dict[str, tuple[Details, int | None, int | None, Details, Details]] = 
         {"cached_tokens": 50},
         {"reasoning_tokens": 8},
     ),
+    "a usage that pandas wrote to a CSV": (
+        {"usage": "{'prompt_tokens': 100, 'completion_tokens': 40, 'prompt_tokens_details': {'cached_tokens': 50}}"},
+        100,
+        40,
+        {"cached_tokens": 50},
+        {},
+    ),
     "pydantic-ai's spans": (
         {
             "gen_ai.usage.input_tokens": 100,

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from mofa_usage.importing.durations import duration_in
-from mofa_usage.values import read_json, text_uuid
+from mofa_usage.values import read_nested, text_uuid
 
 __all__ = [
     "ValueRefusedError",
@@ -259,7 +259,7 @@ def to_json_object(value: object) -> Mapping[str, Any]:
         value = _decoded(value)
     if isinstance(value, str):
         try:
-            value = read_json(value)
+            value = read_nested(value)
         except ValueError:
             raise ValueRefusedError("is not JSON", value) from None
     if not isinstance(value, Mapping):

@@ -28,6 +28,7 @@ from mofa_usage.tokens.names import (
     place_rank,
     plain_name,
 )
+from mofa_usage.values import read_nested
 
 __all__ = ["ReportedUsage", "TokenValueError", "find_usage", "token_columns"]
 
@@ -156,7 +157,7 @@ def _entries(row: Mapping[str, Any], before: str, depth: int) -> Iterator[_Entry
         if isinstance(value, bytes):
             value = value.decode(errors="backslashreplace")  # as some writers of Parquet keep text
         if isinstance(value, str) and value[:1] in _JSON_STARTS and holds_counts(path):
-            value = _from_json(value)
+            value = _nested(value)
         if isinstance(value, Mapping) and leads_to_counts(path) and depth < _DEPTH:
             yield from _entries(value, path, depth + 1)
         elif isinstance(value, list) and holds_counts(path):
@@ -177,11 +178,18 @@ def _relevant(keys: tuple[object, ...], before: str) -> tuple[tuple[str, str, Na
     )
 
 
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        return text
+def _nested(text: str) -> Any:
+    for read in (_lenient_json, read_nested):
+        try:
+            return read(text)
+        except (ValueError, RecursionError):
+            pass
+    return text
+
+
+def _lenient_json(text: str) -> Any:
+    """Also with NaN, which says that a count is missing."""
+    return json.loads(text, parse_float=Decimal)
 
 
 def _by_modality(items: list[Any]) -> dict[str, Any]:
@@ -243,7 +251,7 @@ def _mapped(
         chosen[field] = _Entry(name, path, value)
     for field, path in wholes.items():
         value = None if path is None else _at(row, path)
-        value = _from_json(value) if isinstance(value, str) else value
+        value = _nested(value) if isinstance(value, str) else value
         if isinstance(value, Mapping):
             chosen |= {entry.name.field: entry._replace(path=str(path)) for entry in _entries(value, field, 0)}
     rest = places.get(named_places[0], {}) if named_places else _best(places)

@@ -14,7 +14,7 @@ from mofa_usage.importing.logs import LogFormat, Sample
 from mofa_usage.importing.logs.parts import as_object, as_utc, is_zero
 from mofa_usage.importing.source import Identity, SourceRow
 from mofa_usage.importing.values import is_missing_text
-from mofa_usage.values import read_json
+from mofa_usage.values import read_nested
 
 __all__ = ["LITELLM"]
 
@@ -79,7 +79,7 @@ def _spend(row: Mapping[str, Any], costs: Mapping[str, Any], *, is_free: bool) -
 def _tags(value: Any) -> str | None:
     if isinstance(value, str):
         try:
-            value = read_json(value)
+            value = read_nested(value)
         except ValueError:
             return value.strip("{}") or None  # PostgreSQL's own way to write an array
     tags = [str(tag) for tag in value] if isinstance(value, list) else []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mofa_usage.values import read_json
+from mofa_usage.values import read_nested
 
 __all__ = ["as_object", "as_utc", "is_zero", "project_of"]
 
@@ -15,10 +15,10 @@ _DATED = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
-    """A JSON object, from itself, from its text or from the pairs of a map in Parquet; empty where it is none."""
+    """An object, from itself, from its text or from the pairs of a map in Parquet; empty where it is none."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
-            value = read_json(value)
+            value = read_nested(value)
         except ValueError:
             return {}
     if isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):

@@ -13,7 +13,7 @@ from mofa_usage.importing.logs import LogFormat, Sample
 from mofa_usage.importing.logs.parts import as_object, as_utc
 from mofa_usage.importing.logs.spans import NO_INFERENCE, first_token_of, is_inference, said_by, thrown_by
 from mofa_usage.importing.source import Identity, SourceRow
-from mofa_usage.values import read_json
+from mofa_usage.values import read_nested
 
 __all__ = ["PHOENIX"]
 
@@ -38,9 +38,9 @@ def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
 def _events(value: Any) -> Sequence[Any]:
     if isinstance(value, str):
         try:
-            value = read_json(value)
+            value = read_nested(value)
         except ValueError:
-            return ()  # pandas writes objects to a CSV in Python's way
+            return ()
     found = value if isinstance(value, list) else []
     return [
         {"name": event.get("name"), "time": as_utc(event.get("timestamp")), "attributes": dict(_flat(attributes))}
