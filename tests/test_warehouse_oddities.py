@@ -168,6 +168,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         warehouse.usage(as_of="2020-01-01")
     with pytest.raises(UsageError, match=r"as_of is True; it is a moment"):
         warehouse.usage(as_of=True)
+    for path in (None, 5, b"lake"):
+        with pytest.raises(UsageError, match=r"is no path; a warehouse is a folder"):
+            Warehouse(path)  # type: ignore[arg-type]
     (locked := tmp_path / "locked" / ".sync.lock").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"the warehouse .*locked cannot be written: Is a directory"):
         Warehouse(locked.parent).sync(frame({}))

@@ -69,7 +69,7 @@ class Warehouse:
 
     def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
         require("deltalake", extra="warehouse")
-        self.path = _place(os.fspath(path))
+        self.path = _place(path)
         self._options = dict(storage_options or {})
         self._precaution = Precaution(self.path, self._options)
 
@@ -342,12 +342,15 @@ def _readable(source: "Source | Warehouse") -> tuple[Source, Mapping[str, str]]:
 _SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss")
 
 
-def _place(text: str) -> str:
+def _place(path: str | os.PathLike[str]) -> str:
     """The absolute path of a folder, or the URL of one in an object store.
 
     Raises:
-        UsageError: it is the URL of something else, which may hold a password and is not shown.
+        UsageError: it is no path, or the URL of something else, which may hold a password and is not shown.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a {type(path).__name__} is no path; a warehouse is a folder, or the URL of one")
+    text = os.fspath(path)
     scheme, separator, place = text.partition("://")
     if separator and scheme.lower() in _SCHEMES:
         if not place.strip("/"):
@@ -360,13 +363,13 @@ def _place(text: str) -> str:
             f"a warehouse is a folder, or the URL of one in an object store ({', '.join(_SCHEMES)}); what begins with "
             f"{scheme.partition(':')[0]}: is neither"
         )
-    path = str(local_path(text))
-    if unquote(path) != path or not path.isprintable() or (os.sep == "/" and "\\" in path):
+    local = str(local_path(text))
+    if unquote(local) != local or not local.isprintable() or (os.sep == "/" and "\\" in local):
         raise UsageError(
-            f"{path!r} cannot be a warehouse: what writes Delta tables takes percent signs before digits, backslashes "
+            f"{local!r} cannot be a warehouse: what writes Delta tables takes percent signs before digits, backslashes "
             "and the like for something else; take a folder of another name"
         )
-    return path
+    return local
 
 
 def _version(as_of: Moment | int | None, tz: str) -> AsOf:
