@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,11 +12,12 @@ import sqlalchemy as sa
 
 from mofa_usage.stores import Store, connect
 from mofa_usage.stores.migrations import tables as migrations
+from mofa_usage.warehouse import sources
 from mofa_usage.warehouse.sources import TABLES, Changes, open_changes, tables
 from mofa_usage.warehouse.sources.postgres import PostgresChanges, _Snapshot
 from mofa_usage.warehouse.sources.sqlite import SqliteChanges
 from mofa_usage.warehouse.sources.tables import SPECS
-from mofa_usage.warehouse.sources.windows import WindowChanges
+from mofa_usage.warehouse.sources.windows import Due, WindowChanges, windows_of
 from tests.leaks import opened
 from tests.mofa_tables import MofaDatabase, build, rust_call
 from tests.samples import at, call
@@ -271,6 +273,19 @@ async def test_numbers_of_deleted_rows_are_not_given_again(tmp_path: Path) -> No
         await store.delete_api_call(calls[2].id)
         await store.save_api_call(new := call())
         assert changed(changes, position) == ids([new])
+
+
+@pytest.mark.sql_only
+@pytest.mark.only_on("mariadb", "mysql")
+async def test_when_many_rows_were_added_up_is_kept_though_nothing_was_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.save_api_calls([call(number) for number in range(9)])
+    assert not read(open_changes(store, "calls"))[0][-1].keep  # these few are added up each time
+    monkeypatch.setattr(sources, "windows_of", partial(windows_of, due=Due(rows=2)))
+    first = read(open_changes(store, "calls"))[0][-1]
+    assert first.keep
+    assert not read(open_changes(store, "calls"), first.position)[0][-1].keep
 
 
 # --- tables that MoFA made ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from mofa_usage import UsageError, connect, load_usage
 from mofa_usage.exporting import export_parquet
 from mofa_usage.stores import InMemoryStore
-from mofa_usage.warehouse import Warehouse
+from mofa_usage.warehouse import Warehouse, syncing
 from mofa_usage.warehouse.files import Written
 from tests.samples import call, session
 
@@ -195,6 +195,15 @@ def test_a_database_without_any_of_the_tables_is_another_than_was_meant(tmp_path
     (tmp_path / "empty.db").touch()
     with pytest.raises(UsageError, match=r"has none of the tables entity_llm_api_call, .*: is it the right one"):
         Warehouse(tmp_path / "lake").sync(f"sqlite:{tmp_path / 'empty.db'}")
+
+
+def test_a_file_is_read_once_although_its_rows_fill_the_last_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "_BATCH_ROWS", 2)
+    frame({}, {}).write_parquet(file := tmp_path / "calls.parquet")
+    warehouse = Warehouse(tmp_path / "lake")
+    assert [warehouse.sync(file)["calls"].read for _ in range(3)] == [2, 0, 0]
 
 
 def test_half_a_file_is_not_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

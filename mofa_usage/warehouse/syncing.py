@@ -70,7 +70,7 @@ class TableSyncing:
                 self._take(waiting, page.position)
             advance(self._changes.cost.rows, f"{self._changes.cost.rows:,} rows")
         if page is not None:
-            self._take(waiting, page.position)
+            self._take(waiting or [page.rows] * page.keep, page.position)
             self._seen = page.seen
         if not self._mirror.exists:
             self._mirror.create(self._prepared(pl.DataFrame(schema=SCHEMAS[self._mirror.name])), self._told)

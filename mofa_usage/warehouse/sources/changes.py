@@ -86,11 +86,14 @@ class Page:
         position: where to go on once these rows are kept.
         seen: the source's own time up to which everything was looked at when this page is kept, None while that is not
             known: within a first read, and of files. What it lags behind is the clock of the source.
+        keep: of the last page, whether the position is worth a commit without any rows: what was looked at on the way
+            to it would be looked at again.
     """
 
     rows: pl.DataFrame
     position: Position
     seen: datetime | None = None
+    keep: bool = False
 
 
 @dataclass

@@ -47,7 +47,7 @@ class FileChanges:
                     if rows.height:
                         yield Page(rows, {"files": done})
             done = [*done, digest]
-            yield Page(pl.DataFrame(schema=SCHEMAS["calls"]), {"files": done})
+            yield Page(pl.DataFrame(schema=SCHEMAS["calls"]), {"files": done}, keep=True)
         if not groups.keys() - known:
             yield Page(pl.DataFrame(schema=SCHEMAS["calls"]), {"files": done})
 

@@ -173,8 +173,10 @@ class WindowChanges(DatabaseChanges):
             for rows, ahead in self._ahead(state, said):
                 yield Page(rows, state.written(self._by))
                 state = replace(state, ahead=ahead)
+        added_up = (recent, everything) != (state.recent, state.everything)
         state = replace(state.merged(), recent=recent, everything=everything)
-        yield Page(self._nothing(), state.written(self._by), now)
+        many = sum(window.rows for window in state.windows) > self._due.rows
+        yield Page(self._nothing(), state.written(self._by), now, keep=added_up and many)
 
     def _due_at(self, now: datetime, state: _State) -> tuple[list[int], datetime | None, datetime | None]:
         """The windows that are due, and when which of them have been added up last, once they are."""
