@@ -249,16 +249,20 @@ class LLMApiCall(Record):
         can be given and wins.
         """
         latency = _milliseconds(request_time, response_time)
+        tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        # What is no number is refused by the name of its field.
+        known = {name: count for name, count in tokens.items() if isinstance(count, int)}
         derived: dict[str, Any] = {
             "status": ApiCallStatus.SUCCESS,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "total_tokens": sum(known.values()),
             "latency_ms": latency,
-            "tokens_per_second": completion_tokens / (latency / 1000) if latency and latency > 0 else None,
+            "tokens_per_second": known.get("completion_tokens", 0) / (latency / 1000)
+            if latency and latency > 0
+            else None,
             "create_time": request_time,
             "update_time": response_time,
         }
         named = {"chat_session_id": chat_session_id, "agent_id": agent_id, "user_id": user_id}
-        tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
         return cls.model_validate({**named, "model_name": model_name, **tokens, **derived, **fields})
 
     @classmethod
@@ -304,7 +308,8 @@ def _tokens_of_failure(fields: Mapping[str, Any], *, refused: bool) -> dict[str,
     """The counts that are given, 0 for others, and in the details which of them are unknown."""
     prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
     counts = {"prompt_tokens": prompt or 0, "completion_tokens": completion or 0}
-    tokens: dict[str, Any] = {"total_tokens": sum(counts.values()), **counts}
+    known = (count for count in counts.values() if isinstance(count, int))
+    tokens: dict[str, Any] = {"total_tokens": sum(known), **counts}
     if "total_tokens" in fields:
         tokens["total_tokens"] = fields["total_tokens"]
     source = token_source_of(prompt, completion)
@@ -315,8 +320,14 @@ def _tokens_of_failure(fields: Mapping[str, Any], *, refused: bool) -> dict[str,
     return tokens
 
 
-def _milliseconds(start: datetime, end: datetime) -> int | None:
-    milliseconds = (to_utc(end) - to_utc(start)) // timedelta(milliseconds=1)
+def _milliseconds(request_time: datetime, response_time: datetime) -> int | None:
+    utc = []
+    for name, time in (("request_time", request_time), ("response_time", response_time)):
+        try:
+            utc.append(to_utc(time))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    milliseconds = (utc[1] - utc[0]) // timedelta(milliseconds=1)
     return milliseconds if milliseconds < 2**31 else None  # more than 24 days is no latency that a column holds
 
 

@@ -125,8 +125,10 @@ def to_utc(value: datetime) -> datetime:
     """The same moment in UTC.
 
     Raises:
-        ValueError: it has no zone, or does not exist in UTC.
+        ValueError: it is no datetime, has no zone, or does not exist in UTC.
     """
+    if not isinstance(value, datetime):
+        raise ValueError(f"a time is a datetime with a zone, not of kind {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError("a time needs a zone: a naive datetime could be any hour of the day")
     try:

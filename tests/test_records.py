@@ -651,6 +651,23 @@ def test_a_success_of_impossible_times_is_refused(times: dict[str, Any]) -> None
         LLMApiCall.success(prompt_tokens=1, completion_tokens=1, **fields)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("prompt_tokens", "10", "valid integer"),
+        ("completion_tokens", None, "valid integer"),
+        ("request_time", "2026-05-01T12:00:00Z", "not of kind str"),
+        ("response_time", NOON.date(), "not of kind date"),
+        ("request_time", datetime(2026, 1, 1), "needs a zone"),
+    ],
+)
+def test_what_derives_nothing_is_refused_by_its_name(field: str, value: Any, says: str) -> None:
+    fields = IDS | {"model_name": "m", "request_time": NOON, "response_time": NOON}
+    with pytest.raises(ValueError, match=says) as caught:
+        LLMApiCall.success(**{**fields, "prompt_tokens": 1, "completion_tokens": 1, field: value})
+    assert field in str(caught.value)
+
+
 def test_a_failure_has_an_error_and_used_nobody_knows_what() -> None:
     sent = datetime.now(UTC) - timedelta(seconds=2)
     made = LLMApiCall.failed(**IDS, model_name="m", error_message="boom", request_time=sent)

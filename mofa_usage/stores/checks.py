@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from mofa_usage.errors import UsageError
@@ -9,7 +10,9 @@ from mofa_usage.labels import KEPT, OF_A_USER
 from mofa_usage.records import NIL_UUID
 from mofa_usage.values import to_utc
 
-__all__ = ["check_forgetting", "check_page", "check_time"]
+__all__ = ["check_forgetting", "check_page", "check_time", "checked"]
+
+_R = TypeVar("_R")
 
 
 def check_forgetting(user_id: UUID, keep_labels: Iterable[str]) -> frozenset[str]:
@@ -46,3 +49,16 @@ def check_time(name: str, time: datetime) -> datetime:
         return to_utc(time)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def checked(kind: type[_R], records: Iterable[_R]) -> list[_R]:
+    """The records, all of which are of the kind.
+
+    Raises:
+        UsageError: one is something else, which no table of this kind holds.
+    """
+    held = list(records)
+    for record in held:
+        if not isinstance(record, kind):
+            raise UsageError(f"a {type(record).__name__} is no {kind.__name__}")
+    return held

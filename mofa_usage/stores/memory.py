@@ -32,7 +32,7 @@ from mofa_usage.records import (
     UsageStatistics,
 )
 from mofa_usage.stores.base import Connecting, Forgotten, Records, Store, Tally
-from mofa_usage.stores.checks import check_forgetting, check_page, check_time
+from mofa_usage.stores.checks import check_forgetting, check_page, check_time, checked
 from mofa_usage.stores.dialects import ConnectOptions, Options
 from mofa_usage.stores.totals import tallies_of_records
 from mofa_usage.urls import parse_url, url_from_env
@@ -72,8 +72,10 @@ def _check_agent(table: _Table, agent: Agent) -> None:
     _unique(table, agent, lambda one: one.agent_code, f"agent has the code {agent.agent_code!r}")
 
 
-def _own(record: _R) -> _R:
-    """The record, or a copy of one that holds something that could change: JSON."""
+def _own(record: _R, kind: type[_R] | None = None) -> _R:
+    """The record, or a copy of one that holds something that could change: JSON. One that is saved is of the kind."""
+    if kind is not None:
+        checked(kind, [record])
     return record.model_copy(deep=True) if _can_change(record) else record
 
 
@@ -121,7 +123,7 @@ class _MemoryRecords(Records):
         await self.save_messages([message])
 
     async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
-        saved = {message.id: _own(message) for message in messages}
+        saved = {message.id: _own(message) for message in checked(LLMMessage, messages)}
         with self._lock:
             self._open_tables().messages.update(saved)
 
@@ -156,7 +158,7 @@ class _MemoryRecords(Records):
         await self.save_api_calls([call])
 
     async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
-        saved = {call.id: _own(call) for call in calls}
+        saved = {call.id: _own(call) for call in checked(LLMApiCall, calls)}
         with self._lock:
             self._open_tables().calls.update(saved)
 
@@ -237,7 +239,7 @@ class _MemoryRecords(Records):
             sessions = self._open_tables().sessions
             if session.id in sessions:
                 raise ConstraintError(f"there is a session {session.id} already")
-            sessions[session.id] = _own(session)
+            sessions[session.id] = _own(session, ChatSession)
 
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         return self._get(self._open_tables().sessions, session_id)
@@ -250,7 +252,7 @@ class _MemoryRecords(Records):
         sessions = self._open_tables().sessions
         if session.id not in sessions:
             raise NotFoundError(f"there is no session {session.id} to update")
-        sessions[session.id] = _own(session)
+        sessions[session.id] = _own(session, ChatSession)
 
     async def delete_session(self, session_id: UUID) -> bool:
         await self.delete_session_messages(session_id)
@@ -272,7 +274,7 @@ class _MemoryRecords(Records):
 
     async def save_provider(self, provider: Provider) -> None:
         providers = self._open_tables().providers
-        _check_provider(providers, provider)
+        _check_provider(providers, _own(provider, Provider))
         providers[provider.id] = _own(provider)
 
     async def get_provider(self, provider_id: UUID) -> Provider | None:
@@ -294,7 +296,7 @@ class _MemoryRecords(Records):
 
     async def save_agent(self, agent: Agent) -> None:
         agents = self._open_tables().agents
-        _check_agent(agents, agent)
+        _check_agent(agents, _own(agent, Agent))
         agents[agent.id] = _own(agent)
 
     async def get_agent(self, agent_id: UUID) -> Agent | None:

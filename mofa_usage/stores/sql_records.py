@@ -35,7 +35,7 @@ from mofa_usage.schema import (
 )
 from mofa_usage.stores.base import Forgotten, Records, Tally
 from mofa_usage.stores.call_table import CallTable
-from mofa_usage.stores.checks import check_forgetting, check_page, check_time
+from mofa_usage.stores.checks import check_forgetting, check_page, check_time, checked
 from mofa_usage.stores.dialects import Statement
 from mofa_usage.stores.retention import count_old, delete_old_calls, delete_old_messages, forget
 from mofa_usage.stores.runner import Runner
@@ -75,6 +75,7 @@ class SqlRecords(Records):
         return value if writer is None else next(iter(writer([value])))
 
     async def _save(self, spec: TableSpec[_R], record: _R) -> None:
+        checked(spec.record, [record])
         statement, values = self._sql.upsert(spec), self._codec(spec).write_one(record)
         await self._runner.run(
             lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
@@ -96,6 +97,7 @@ class SqlRecords(Records):
     async def _save_keyed(self, spec: TableSpec[_R], record: _R) -> None:
         # Not an upsert: MySQL's would replace the row of any unique key, so that a second agent with a code would
         # silently become the first.
+        checked(spec.record, [record])
         row = dict(zip(spec.columns, self._codec(spec).write_one(record), strict=True))
         update, insert = self._sql.update(spec), self._sql.insert(spec)
 
@@ -138,7 +140,7 @@ class SqlRecords(Records):
         await self._save(LLM_MESSAGE, message)
 
     async def save_messages(self, messages: Iterable[LLMMessage]) -> None:
-        await self._save_many(LLM_MESSAGE, _in_order(messages))
+        await self._save_many(LLM_MESSAGE, _in_order(LLMMessage, messages))
 
     async def get_message(self, message_id: UUID) -> LLMMessage | None:
         return await self._one(LLM_MESSAGE, id=message_id)
@@ -184,10 +186,10 @@ class SqlRecords(Records):
     # API calls
 
     async def save_api_call(self, call: LLMApiCall) -> None:
-        await self._save(await self._calls.spec_for(self._runner, [call]), call)
+        await self._save(await self._calls.spec_for(self._runner, checked(LLMApiCall, [call])), call)
 
     async def save_api_calls(self, calls: Iterable[LLMApiCall]) -> None:
-        ordered = _in_order(calls)
+        ordered = _in_order(LLMApiCall, calls)
         if ordered:
             await self._save_many(await self._calls.spec_for(self._runner, ordered), ordered)
 
@@ -214,7 +216,7 @@ class SqlRecords(Records):
 
     async def _fill_prices(self, calls: Sequence[LLMApiCall]) -> list[LLMApiCall]:
         spec = await self._calls.spec(self._runner)
-        statement, ordered = self._sql.fill_price(spec), _in_order(calls)
+        statement, ordered = self._sql.fill_price(spec), _in_order(LLMApiCall, calls)
         rows = [dict(zip(spec.columns, row, strict=True)) for row in self._codec(spec).write(ordered)]
 
         async def work(connection: Any) -> list[LLMApiCall]:
@@ -307,6 +309,7 @@ class SqlRecords(Records):
     # Chat sessions
 
     async def create_session(self, session: ChatSession) -> None:
+        checked(ChatSession, [session])
         statement, values = self._sql.insert(CHAT_SESSION), self._codec(CHAT_SESSION).write_one(session)
         await self._runner.run(
             lambda connection: self._dialect.driver.execute(connection, statement.sql, values),
@@ -316,7 +319,7 @@ class SqlRecords(Records):
         )
 
     async def _save_sessions(self, sessions: Iterable[ChatSession]) -> None:
-        await self._save_many(CHAT_SESSION, _in_order(sessions))
+        await self._save_many(CHAT_SESSION, _in_order(ChatSession, sessions))
 
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         return await self._one(CHAT_SESSION, id=session_id)
@@ -325,6 +328,7 @@ class SqlRecords(Records):
         return await self._select(CHAT_SESSION, ("-update_time", "-id"), user_id=user_id)
 
     async def update_session(self, session: ChatSession) -> None:
+        checked(ChatSession, [session])
         row = dict(zip(CHAT_SESSION.columns, self._codec(CHAT_SESSION).write_one(session), strict=True))
         statement = self._sql.update(CHAT_SESSION)
         values = statement.bind({**row, "the_id": row["id"]})
@@ -419,11 +423,11 @@ class SqlRecords(Records):
         return await self._delete(AGENT, "id", agent_id) > 0
 
 
-def _in_order(records: Iterable[_R]) -> list[_R]:
+def _in_order(kind: type[_R], records: Iterable[_R]) -> list[_R]:
     """The last record of each id, by id, so that two bulks with the same ones do not lock them crosswise; but a
     message's parent comes before it, where a foreign key of MoFA's wants it to be.
     """
-    last = {record.id.int: record for record in records}  # a UUID itself takes far longer to be found
+    last = {record.id.int: record for record in checked(kind, records)}  # a UUID itself takes far longer to be found
     by_id = [last[number] for number in sorted(last)]
     if not by_id or not isinstance(by_id[0], LLMMessage):
         return by_id

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from mofa_usage.errors import ConstraintError, MofaUsageError, NotFoundError, PersistenceError
+from mofa_usage.errors import ConstraintError, MofaUsageError, NotFoundError, PersistenceError, UsageError
 from mofa_usage.stores import Store
 from tests.leaks import opened
 from tests.samples import SECRET, agent, provider, session
@@ -54,6 +54,23 @@ async def test_the_drivers_exception_is_the_cause(store: Store) -> None:
 
 async def test_constraint_errors_are_not_worth_trying_again(store: Store) -> None:
     assert [error.transient for error in await failures(store)] == [False] * 4
+
+
+async def test_what_is_no_record_of_a_table_is_refused(store: Store) -> None:
+    chat: Any = session()
+    for work in (
+        store.save_api_call(chat),
+        store.save_api_calls([chat]),
+        store.save_message(chat),
+        store.save_messages([chat]),
+        store.create_session(provider()),  # type: ignore[arg-type]
+        store.save_provider(agent()),  # type: ignore[arg-type]
+        store.save_agent(provider()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=r"a \w+ is no \w+"):
+            await work
+    assert (await store.get_statistics()).total_calls == 0
+    assert await store.get_session(chat.id) is None
 
 
 def secrets_of(url: str) -> list[str]:
