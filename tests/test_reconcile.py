@@ -216,6 +216,16 @@ def test_a_report_that_ends_before_the_other_one_says_so() -> None:
     assert f"completions ends before {DAYS - 3} days from {day(3)}" in found.notes[0]
 
 
+def test_costs_may_begin_after_days_that_were_prepaid() -> None:
+    rows = [row for row in WORLD if not bills.is_openai(row)]
+    rows = [row | {"service_tier": "priority"} if row["create_time"].date() == FIRST else row for row in rows]
+    asked = bills.anthropic_usage(rows, FIRST, DAYS) + bills.anthropic_costs(rows, day(1), DAYS - 1)
+    assert "cut_pages" not in usage(rows).reconcile(asked).findings["kind"]
+    rows[0] |= {"service_tier": None}
+    asked = bills.anthropic_usage(rows, FIRST, DAYS) + bills.anthropic_costs(rows, day(1), DAYS - 1)
+    assert "cut_pages" in usage(rows).reconcile(asked).findings["kind"]
+
+
 def test_cents_that_were_taken_for_dollars() -> None:
     small = pages()
     for _, bucket in buckets(small):

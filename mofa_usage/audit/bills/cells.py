@@ -13,7 +13,7 @@ import polars as pl
 
 from mofa_usage.audit.bills.joining import Statement
 from mofa_usage.audit.bills.models import matched
-from mofa_usage.audit.bills.pages import COSTS, Counts, Line
+from mofa_usage.audit.bills.pages import COSTS, PREPAID, Counts, Line
 from mofa_usage.audit.bills.recorded import QUARTER
 from mofa_usage.pricing.quotes import STANDARD_TIER
 from mofa_usage.pricing.rates import EXACT
@@ -22,8 +22,6 @@ __all__ = ["Billed", "Cell", "Key", "Recorded", "Spans", "cells_of", "of_report"
 
 Spans = Mapping[int, tuple[int, int]]
 """By the number of a day the time [start, end) that it is, in microseconds."""
-
-_PREPAID = "priority"
 
 
 @dataclass(slots=True)
@@ -185,7 +183,7 @@ def _recorded(
         tier = _as_billed(row["tier"], tiers)
         one.tiers[tier] += counts.total
         if row["cost"] is not None:
-            if provider == "anthropic" and row["tier"] == _PREPAID:
+            if provider == "anthropic" and row["tier"] == PREPAID:
                 continue  # it is paid otherwise, and its costs are not in the report
             one.cost = EXACT.add(one.cost or Decimal(0), row["cost"])
             one.cost_tiers[tier] = EXACT.add(one.cost_tiers.get(tier, Decimal(0)), row["cost"])

@@ -17,7 +17,7 @@ from datetime import date
 from itertools import pairwise
 from pathlib import PurePath
 
-from mofa_usage.audit.bills.pages import COSTS, Bucket, Line, Page, Report
+from mofa_usage.audit.bills.pages import COSTS, PREPAID, Bucket, Line, Page, Report
 from mofa_usage.zones import DAY, HOUR, utc
 
 __all__ = ["Fault", "Statement", "day_of", "join"]
@@ -64,8 +64,9 @@ class Statement:
 
     @property
     def told(self) -> list[int]:
-        """The days of which it has something to tell, in order."""
-        return sorted(day for day, lines in self.days.items() if any(Bucket(0, 0, lines).weight))
+        """The days of which it has something to tell, in order; of what is prepaid some reports do not tell."""
+        told = {day: tuple(line for line in lines if line.tier != PREPAID) for day, lines in self.days.items()}
+        return sorted(day for day, lines in told.items() if any(Bucket(0, 0, lines).weight))
 
 
 def join(pages: Sequence[Page]) -> tuple[list[Statement], list[Fault], list[str]]:

@@ -19,6 +19,7 @@ from mofa_usage.zones import SECOND
 
 __all__ = [
     "COSTS",
+    "PREPAID",
     "PROVIDERS",
     "BillFormat",
     "Bucket",
@@ -40,6 +41,9 @@ _YEAR_3000 = 32_503_680_000  # in seconds; milliseconds are beyond it
 
 COSTS = "costs"
 """The kind of a report of costs; those of usage are called as OpenAI calls them: `completions`, `embeddings`, ..."""
+
+PREPAID = "priority"
+"""The tier that is in Anthropic's usage and not in its costs."""
 
 
 @dataclass(frozen=True, slots=True)
