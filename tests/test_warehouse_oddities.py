@@ -86,6 +86,8 @@ def test_columns_that_a_delta_table_cannot_tell_apart_are_refused(tmp_path: Path
         (Decimal("1.1"), Decimal("1.123")),
         (date(2026, 5, 1), datetime(2026, 5, 1, 5, tzinfo=UTC)),
         (1.5, 2**53 + 1),
+        (1, date(2026, 5, 1)),
+        (date(2026, 5, 1), 1),
     ],
 )
 def test_a_column_of_ones_own_is_never_cut_to_the_type_that_it_had_before(
@@ -96,6 +98,14 @@ def test_a_column_of_ones_own_is_never_cut_to_the_type_that_it_had_before(
     with pytest.raises(UsageError, match="the column mine of calls"):
         warehouse.sync(frame({"mine": then}))
     assert not warehouse.sync(frame({"mine": None})).tables[0].added
+
+
+def test_a_label_is_text_whatever_a_file_has_of_it(tmp_path: Path) -> None:
+    store, warehouse = InMemoryStore(), Warehouse(tmp_path)
+    warehouse.sync(frame({"labels.shard": 1}))
+    asyncio.run(store.save_api_call(call(0, labels={"shard": "x"})))
+    warehouse.sync(store, tables="calls")
+    assert warehouse.usage().breakdown("labels.shard", "calls").rows() == [("1", 1), ("x", 1)]
 
 
 def test_what_a_file_says_twice_is_no_difference(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ A column that appears later is added to the table; rows from before have null th
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import polars as pl
 
@@ -86,12 +87,15 @@ def conformed(rows: pl.DataFrame, name: TableName, there: Mapping[str, pl.DataTy
     values = []
     for column, dtype in rows.schema.items():
         kept = types.get(column) or _kept_as(column, dtype)
+        if kept is not None and column.startswith(LABEL) and column not in types:
+            kept = pl.String()  # also of a file whose labels are numbers so far
         if kept is not None:
             values.append(pl.col(column).cast(kept) if kept != dtype else pl.col(column))
     try:
         fitting = rows.select(values)
     except pl.exceptions.InvalidOperationError as error:
-        raise UsageError(f"a column of {name} does not fit the warehouse's column of that name: {error}") from error
+        said = str(error).partition("\n")[0]
+        raise UsageError(f"a column of {name} does not fit the warehouse's column of that name: {said}") from error
     _check_whole(rows, fitting, name)
     wanted = [column for column in types if column in there or column in fitting.columns]
     missing = [pl.lit(None, dtype=types[column]).alias(column) for column in wanted if column not in fitting.columns]
@@ -99,7 +103,8 @@ def conformed(rows: pl.DataFrame, name: TableName, there: Mapping[str, pl.DataTy
 
 
 def _check_whole(rows: pl.DataFrame, fitting: pl.DataFrame, name: TableName) -> None:
-    """Refuse what would lose something, such as the fractions of a column that came as whole numbers before.
+    """Refuse what would lose something, such as the fractions of a column that came as whole numbers before, or that it
+    is a date.
 
     Raises:
         UsageError: a column would.
@@ -108,10 +113,10 @@ def _check_whole(rows: pl.DataFrame, fitting: pl.DataFrame, name: TableName) -> 
         given = rows[column]
         if given.dtype in (dtype, pl.Null) or dtype == pl.String:
             continue
-        try:
-            lost = given.filter(fitting[column].cast(given.dtype).ne_missing(given))
-        except pl.exceptions.InvalidOperationError:
-            lost = given.drop_nulls()
+        lost = given.drop_nulls()
+        if given.dtype.is_temporal() == dtype.is_temporal():
+            with suppress(pl.exceptions.InvalidOperationError):
+                lost = given.filter(fitting[column].cast(given.dtype).ne_missing(given))
         if lost.len():
             raise UsageError(
                 f"the column {column} of {name} is {dtype} in the warehouse, where {lost[0]} would not be what it is"
