@@ -144,6 +144,8 @@ def test_a_usage_is_checked_by_text_and_says_all_limits() -> None:
         usage.check()
     with pytest.raises(UsageError, match="no measure is called 'latncy_p95'"):
         Limit("latncy_p95", 1)
+    with pytest.raises(UsageError, match="no column 'status', which a budget needs"):
+        load_usage(polars_frame([paid("1")]).drop("status")).check("5/month")
     with pytest.raises(UsageError, match="total_price"):
         load_usage(pl.DataFrame({"create_time": [NOW], "status": ["success"]})).check("1/day", now=NOW)
 

@@ -124,6 +124,8 @@ def test_a_column_that_a_limit_needs_is_named() -> None:
     assert "in_flight_max" not in usage.service_level().over_time.columns
     with pytest.raises(UsageError, match="time_to_first_token_ms"):
         usage.service_level(ttft_ms=1)
+    with pytest.raises(UsageError, match="no column 'status', which service_level needs"):
+        load_usage(frame.drop("status")).service_level()
 
 
 def test_nothing_and_one_call() -> None:

@@ -25,6 +25,7 @@ import polars as pl
 
 from mofa_usage import wording
 from mofa_usage.analysis import Breakdown, Native, breakdown
+from mofa_usage.analysis.engine import open_calls
 from mofa_usage.errors import UsageError
 from mofa_usage.measures import (
     ANSWERS,
@@ -176,6 +177,7 @@ _Row = tuple[str, Decimal | None, str, Decimal, str, bool | None, str]
 
 def _spent(calls: Native, limit: Budget, until: datetime, clock: ZoneInfo) -> _Row:
     start, end = begin(limit.per, until, clock), _end(limit.per, until, clock)
+    open_calls(calls).require(("status",), "a budget")
     found = breakdown(calls, (), ["cost", "priced_calls", _LACKING], tz=clock.key, start=start, end=until)
     amounts = _amounts(found, "cost")
     spent = amounts.get(limit.currency, Decimal(0))

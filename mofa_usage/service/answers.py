@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from mofa_usage.analysis import Breakdown, By
+from mofa_usage.analysis.engine import open_calls
 from mofa_usage.analysis.result import one_of
 from mofa_usage.analysis.sums import Queried
 from mofa_usage.measures import TimeBucket
@@ -120,6 +121,7 @@ def service_level(
         UsageError: a limit or an objective that is none, an unknown dimension, a missing column.
     """
     promise = Promise.of(latency_ms, ttft_ms, objective)
+    open_calls(calls).require(("status",), "service_level")
     within = extent(calls)
     if at is not None:
         end = instant(at, zone(tz), "at")
