@@ -18,6 +18,7 @@ from tests.samples import SESSION, call, message
 PATIENCE = 120
 
 
+@pytest.mark.only_on("sqlite", "sqlite-memory", "memory")  # on servers tests/faults/test_many_tasks.py asks for more
 async def test_a_thousand_tasks_on_five_connections(url: str) -> None:
     async with opened(url, max_connections=5) as store, asyncio.timeout(PATIENCE):
 

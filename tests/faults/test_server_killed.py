@@ -22,7 +22,7 @@ from tests.proofs import trials
 from tests.samples import USER, call, session
 from tests.servers import Server
 
-KILLS = trials(4, 20)
+KILLS = trials(2, 20)
 BULK = 150  # PostgreSQL copies from 100 rows on
 
 
