@@ -6,7 +6,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -27,7 +26,7 @@ from mofa_usage.plots.answers import (
     total,
 )
 from mofa_usage.plots.axes import bucket, value_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.layout import by_text, empty, empty_panels, finish, legend_room
 from mofa_usage.plots.panels import Panels
 from mofa_usage.plots.rows import BETWEEN, name_rows, of_top
 from mofa_usage.plots.timeline import per
@@ -155,7 +154,7 @@ def _panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     """A figure of one panel for each currency, with so many groups, and its height."""
     inner = sum(counts) * LINES * PITCH + BETWEEN * (len(counts) - 1)
     between = BETWEEN / inner if len(counts) > 1 else 0
-    figure = make_subplots(rows=len(counts), cols=1, row_heights=list(counts), vertical_spacing=between)
+    figure = empty_panels(len(counts), row_heights=list(counts), vertical_spacing=between)
     for number, count in enumerate(counts, 1):
         reach = [count * LINES - 1.5, -1.5]
         figure.update_yaxes(visible=False, range=reach, fixedrange=True, row=number, col=1)

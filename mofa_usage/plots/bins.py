@@ -6,7 +6,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -27,7 +26,7 @@ from mofa_usage.plots.answers import (
     weight_of,
 )
 from mofa_usage.plots.axes import logarithmic, value_axis
-from mofa_usage.plots.layout import by_text, empty, finish, legend_room
+from mofa_usage.plots.layout import by_text, empty, empty_panels, finish, legend_room
 from mofa_usage.plots.panels import pattern
 
 CALLS = MEASURES["calls"]
@@ -86,7 +85,7 @@ def histogram(
     shown = [fold(grouped(part.rows, dimensions, weight_of(CALLS, columns.measures)), top) for part in parts]
     abbreviate(group for groups in shown for group in groups)
     between = 80 / (PANEL * len(parts))
-    figure = make_subplots(rows=len(parts), cols=1, vertical_spacing=between if len(parts) > 1 else 0)
+    figure = empty_panels(len(parts), vertical_spacing=between if len(parts) > 1 else 0)
     listed: set[str] = set()
     for number, (part, groups) in enumerate(zip(parts, shown, strict=True), 1):
         calls = total(part.rows, "calls")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -30,7 +29,7 @@ from mofa_usage.plots.answers import (
     total,
 )
 from mofa_usage.plots.axes import value_axis
-from mofa_usage.plots.layout import by_text, empty, finish
+from mofa_usage.plots.layout import by_text, empty, empty_panels, finish
 from mofa_usage.plots.rows import BAR, BETWEEN, label, of_top, panels
 
 __all__ = ["changes_by", "waterfall"]
@@ -219,7 +218,7 @@ def _small(counts: Sequence[int]) -> tuple[go.Figure, int]:
     """A figure of so many panels for each currency, each of five bars with a heading, and its height."""
     lines = len(PARTS) + HEADING + 0.5
     inner = sum(counts) * lines * PITCH + (len(counts) - 1) * BETWEEN
-    figure = make_subplots(rows=sum(counts), cols=1, vertical_spacing=0)
+    figure = empty_panels(sum(counts), vertical_spacing=0)
     top, number = 1.0, 0
     for count in counts:
         for _ in range(count):

@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -17,7 +16,7 @@ from mofa_usage.measures import ANSWERS, MEASURES, Measure, Roles, is_beyond_cha
 from mofa_usage.measures.derived import known_measure
 from mofa_usage.plots.axes import line_axis
 from mofa_usage.plots.intervals import known_ends, open_ends, whiskers
-from mofa_usage.plots.layout import empty, finish, legend_room
+from mofa_usage.plots.layout import empty, empty_panels, finish, legend_room
 
 __all__ = ["before_and_after", "is_compared"]
 
@@ -93,7 +92,7 @@ def _sure(rows: Sequence[Mapping[str, Any]], called: str) -> str | None:
 def _panels(count: int) -> go.Figure:
     """A figure of so many panels, each with room for a heading above its marks, and an axis below."""
     between = BELOW / (PANEL * count - BELOW) if count > 1 else 0
-    figure = make_subplots(rows=count, cols=1, vertical_spacing=between)
+    figure = empty_panels(count, vertical_spacing=between)
     figure.update_yaxes(visible=False, range=[1.7, -1.9], fixedrange=True)
     return figure
 

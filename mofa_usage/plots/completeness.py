@@ -21,6 +21,7 @@ from mofa_usage.plots.answers import (
 from mofa_usage.plots.axes import bucket
 from mofa_usage.plots.layout import by_text, empty, finish
 from mofa_usage.plots.panels import Panels
+from mofa_usage.plots.picture import Picture
 
 __all__ = ["coverage_by", "gaps_over_time"]
 
@@ -59,7 +60,7 @@ def coverage_by(frame: pl.DataFrame, *, top: int = 20, theme: look.Theme | None 
         raise UsageError("what is known does not add up, but the frame has several rows for a group")
     abbreviate(groups, 22)
     cells = [[group.rows[0][name] for name in kinds] for group in groups]
-    figure = go.Figure(
+    figure = Picture(
         go.Heatmap(
             z=[[None if value is None else float(value) for value in row] for row in cells],
             x=list(kinds.values()),

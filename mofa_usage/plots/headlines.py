@@ -9,6 +9,7 @@ from mofa_usage.errors import UsageError
 from mofa_usage.plots.answers import facets, merged, read
 from mofa_usage.plots.intervals import interval_words
 from mofa_usage.plots.layout import empty, finish
+from mofa_usage.plots.picture import Picture
 
 LINE = 25
 """Pixels from one number to the next."""
@@ -41,7 +42,7 @@ def headlines(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go.Fig
             title = f"{measure.title} ({code})" if len(parts) > 1 else measure.title
             value = wording.value_text(found[name], measure.kind, code)
             lines.append((title, f"<b>{value}</b>{interval_words(found, measure, code)}"))
-    figure = go.Figure()
+    figure = Picture()
     figure.update_xaxes(visible=False, range=[0, 1], fixedrange=True)
     figure.update_yaxes(visible=False, range=[len(lines) - 0.5, -0.5], fixedrange=True)
     for place, (title, value) in enumerate(lines):

@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -28,7 +27,7 @@ from mofa_usage.plots.answers import (
     read,
 )
 from mofa_usage.plots.axes import TICKS, line_axis, value_axis
-from mofa_usage.plots.layout import empty, finish, left_out
+from mofa_usage.plots.layout import empty, empty_panels, finish, left_out
 from mofa_usage.plots.panels import FEW, MANY, of_few
 
 GRIDS = (
@@ -103,7 +102,7 @@ def heatmap(frame: pl.DataFrame, measure: str | None = None, *, theme: look.Them
     heights = [len(grid.rows) * grid.cell for grid in grids]
     inner = sum(heights) + BELOW * (len(parts) - 1)
     spacing = BELOW / inner if len(parts) > 1 else 0
-    figure = make_subplots(rows=len(parts), cols=1, row_heights=heights, vertical_spacing=spacing)
+    figure = empty_panels(len(parts), row_heights=heights, vertical_spacing=spacing)
     few = False
     for number, ((one, part), grid) in enumerate(zip(parts, grids, strict=True), 1):
         few |= _draw(figure, number, part, grid, one, columns.measures, inner)

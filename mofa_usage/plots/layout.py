@@ -4,8 +4,10 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -23,9 +25,15 @@ SUBTITLE_WIDTH = 50
 """Characters that fit beside each other at a width of 360 pixels."""
 
 
+def empty_panels(rows: int, **options: Any) -> Picture:
+    """An empty figure of panels above each other; `options` are those of Plotly's `make_subplots`."""
+    figure: Picture = make_subplots(figure=Picture(), rows=rows, cols=1, **options)
+    return figure
+
+
 def finish(
-    figure: go.Figure, title: str, notes: Sequence[str | None], theme: look.Theme | None, height: float
-) -> go.Figure:
+    figure: Picture, title: str, notes: Sequence[str | None], theme: look.Theme | None, height: float
+) -> Picture:
     """Give a figure its title, the notes as lines of a subtitle, its template and its height in pixels."""
     lines: list[str] = []
     wrapped = (line for note in notes if note for line in textwrap.wrap(note, LONGEST_NOTE))
@@ -51,12 +59,12 @@ def finish(
         margin_t=20 + 20 * len(written) + height_of_lines + (8 if lines else 0),
         height=round(height + height_of_lines),
     )
-    return Picture(figure)
+    return figure
 
 
 def empty(title: str, theme: look.Theme | None, why: str | None = None) -> go.Figure:
     """A figure that says that there is nothing to draw, and why."""
-    figure = go.Figure()
+    figure = Picture()
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(text=why or "No calls in this period", x=0.5, y=0.5, xref="paper", yref="paper", font_size=14)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -13,6 +12,7 @@ from mofa_usage.measures import Measure, Ratio
 from mofa_usage.plots.answers import ALL_LABEL, Answer, Facet, Group, Row, Styles, details, merged, total
 from mofa_usage.plots.axes import BucketAxis, value_axis
 from mofa_usage.plots.intervals import band, interval_words, is_unsure
+from mofa_usage.plots.layout import empty_panels
 
 MANY = 60
 """From so many periods on bars have no separating lines and points are small; they would be most of what is seen."""
@@ -30,7 +30,7 @@ class Panels:
     """A figure of `count` panels; `styles` are looked up by the groups' names, other measures fill the hover texts."""
 
     def __init__(self, count: int, axis: BucketAxis, columns: Answer, styles: Styles) -> None:
-        self.figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=0.16 / count)
+        self.figure = empty_panels(count, shared_xaxes=True, vertical_spacing=0.16 / count)
         self._axis = axis
         self._time = axis.name
         self._measures = columns.measures

@@ -12,7 +12,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
@@ -41,7 +40,7 @@ from mofa_usage.plots.answers import (
 )
 from mofa_usage.plots.axes import line_axis, value_axis
 from mofa_usage.plots.intervals import interval_words, is_unsure, known_ends, open_ends, whiskers
-from mofa_usage.plots.layout import by_text, empty, finish, left_out
+from mofa_usage.plots.layout import by_text, empty, empty_panels, finish, left_out
 from mofa_usage.plots.panels import of_few, pattern
 from mofa_usage.plots.series import over_time
 
@@ -187,8 +186,8 @@ def _whole(part: Facet, measure: Measure) -> str | None:
 def panels(counts: Sequence[int]) -> tuple[go.Figure, int]:
     """A figure of one panel per count, with that many rows, and its height; rows have the same height in all panels."""
     inner = sum(counts) * PITCH + BETWEEN * (len(counts) - 1)
-    figure = make_subplots(
-        rows=len(counts), cols=1, row_heights=list(counts), vertical_spacing=BETWEEN / inner if len(counts) > 1 else 0
+    figure = empty_panels(
+        len(counts), row_heights=list(counts), vertical_spacing=BETWEEN / inner if len(counts) > 1 else 0
     )
     for number, count in enumerate(counts, 1):
         figure.update_yaxes(visible=False, range=[count - 0.7, -0.7], fixedrange=True, row=number, col=1)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mofa_usage import theme as look
 from mofa_usage import wording
 from mofa_usage.measures import MEASURES
 from mofa_usage.plots.answers import Answer, Facet, Row, details, facets, known, need, read, total
 from mofa_usage.plots.axes import value_axis
-from mofa_usage.plots.layout import empty, finish
+from mofa_usage.plots.layout import empty, empty_panels, finish
 
 PANEL = 190
 """Pixels of a panel."""
@@ -51,7 +50,7 @@ def turns(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go.Figure:
     parts = [(cost, part) for part in priced] + [(prompt, Facet(None, rows))] * known([Facet(None, rows)], prompt.name)
     if not parts:
         return empty(title, theme, "Neither prices nor tokens are known")
-    figure = make_subplots(rows=len(parts), cols=1, shared_xaxes=True, vertical_spacing=0.18 / len(parts))
+    figure = empty_panels(len(parts), shared_xaxes=True, vertical_spacing=0.18 / len(parts))
     for number, (measure, part) in enumerate(parts, 1):
         drawn = sorted((row for row in part.rows if row["turn"] in shown), key=lambda row: row["turn"])
         values = [None if row[measure.name] is None else float(row[measure.name]) for row in drawn]
@@ -101,7 +100,7 @@ def session_costs(frame: pl.DataFrame, *, theme: look.Theme | None = None) -> go
         return empty(title, theme, "No session has a price" if frame.width else None)
     height = PANEL + 60
     between = 85 / (height * len(parts)) if len(parts) > 1 else 0
-    figure = make_subplots(rows=len(parts), cols=1, vertical_spacing=between)
+    figure = empty_panels(len(parts), vertical_spacing=between)
     notes: list[str | None] = []
     for number, (code, rows) in enumerate(parts, 1):
         label = wording.label_text(code)
