@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mofa_usage.records import PriceDetails
-from tests.imports import CALL, GOOD, HEADER, imported, imported_one, imported_row, write
+from tests.imports import CALL, GOOD, HEADER, imported, imported_one, imported_row, write, write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,11 @@ from tests.imports import CALL, GOOD, HEADER, imported, imported_one, imported_r
         ("20260501100000123", "2026-05-01T10:00:00.123000"),
         ("20260501100000123456", "2026-05-01T10:00:00.123456"),
         ("20260501T100000Z", "2026-05-01T10:00:00"),
+        ("2026/05/01 10:00:00", "2026-05-01T10:00:00"),
+        ("2026-05-01T12:00:00+02:00[Europe/Berlin]", "2026-05-01T10:00:00"),
+        ('"Fri, 01 May 2026 10:00:00 GMT"', "2026-05-01T10:00:00"),
+        ('"Fri, 01 May 2026 12:00:00 +0200"', "2026-05-01T10:00:00"),
+        ('"Fri, 01 May 2026 10:00:00 -0000"', "2026-05-01T10:00:00"),
         ("1777629600", "2026-05-01T10:00:00"),
         ("1777629600.123456789", "2026-05-01T10:00:00.123456"),
         ("1777629600123", "2026-05-01T10:00:00.123000"),
@@ -36,6 +41,17 @@ from tests.imports import CALL, GOOD, HEADER, imported, imported_one, imported_r
 async def test_times(tmp_path: Path, written: str, read: str) -> None:
     source = write(tmp_path / "a.csv", HEADER, f"{written},gpt-4,10,5")
     assert (await imported_one(source)).create_time == datetime.fromisoformat(read + "+00:00")
+
+
+@pytest.mark.parametrize("value", ["2026-05-01T12:00:00[Europe/Berlin]", "05/01/2026 12:00", {"seconds": 1777629600}])
+async def test_what_is_no_time_is_refused(tmp_path: Path, value: object) -> None:
+    result, _ = await imported(write_jsonl(tmp_path / "a.jsonl", CALL | {"timestamp": value}))
+    assert "create_time is not a time" in result.reasons[0].reason
+
+
+async def test_a_time_as_mongodb_exports_it(tmp_path: Path) -> None:
+    call = await imported_row(tmp_path, CALL | {"timestamp": {"$date": "2026-05-01T10:00:00Z"}})
+    assert call.create_time.hour == 10
 
 
 async def test_times_without_a_zone_are_of_the_zone_asked_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A date of this century and a time, without punctuation. Counted since 1970 it would be a time long before there were
 # calls, or centuries ahead.
 _DATE_DIGITS = re.compile(r"(20\d{12})(?:\.(\d+)|(\d{3}|\d{6}))?|(20\d{10})", re.ASCII)
+_SLASHED = re.compile(r"(\d{4})/(\d\d)/(\d\d)(?=[ T]|$)", re.ASCII)
+_ZONE_BESIDE = re.compile(r"(Z|[+-]\d\d:?\d\d)\[[\w+\-/]+\]$", re.ASCII)  # Java's, behind the offset: Z[Etc/UTC]
+_OF_MAIL = re.compile(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})", re.ASCII)
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _PLACES = 10  # of money
 _MONEY_STEP = Decimal(1).scaleb(-_PLACES)
@@ -48,6 +52,7 @@ _NOISY_DIGITS = (16, 17)  # that its shortest text may have
 # 5138. Below it lies what is more likely a date written without dashes.
 _EPOCH_UNITS = ((10**11, 1_000_000), (10**14, 1_000), (10**17, 1))
 _EARLIEST_EPOCH = 10**8
+_NO_TIME = "is not a time (ISO 8601, or seconds or milliseconds since 1970)"
 
 
 class ValueRefusedError(Exception):
@@ -207,7 +212,8 @@ def text_id(field: str, value: object) -> UUID:
 def to_time(value: object, zone: tzinfo) -> tuple[datetime, bool]:
     """A time with a zone, cut to microseconds, and whether the zone had to be taken from `zone`.
 
-    Takes ISO 8601, a date and time without punctuation (20260501120000), and seconds, milliseconds, microseconds or
+    Takes ISO 8601, also with slashes, as Java writes it and as MongoDB wraps it (`{"$date": ...}`), the times of mails
+    and HTTP, a date and time without punctuation (20260501120000), and seconds, milliseconds, microseconds or
     nanoseconds since 1970. In the hour that repeats when daylight saving ends, a time without a zone is the earlier
     one.
     """
@@ -215,6 +221,10 @@ def to_time(value: object, zone: tzinfo) -> tuple[datetime, bool]:
         return (value, False) if value.tzinfo else (value.replace(tzinfo=zone), True)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=zone), True
+    if isinstance(value, Mapping) and value.keys() == {"$date"}:
+        value = value["$date"]
+    if isinstance(value, Mapping | list | bool):
+        raise ValueRefusedError(_NO_TIME, value)
     if isinstance(value, bytes):
         value = _decoded(value)
     text = str(value).strip()
@@ -238,9 +248,14 @@ def _from_digits(digits: re.Match[str]) -> datetime | None:
 def _from_iso(text: str, value: object, zone: tzinfo) -> tuple[datetime, bool]:
     named = _ZONE_NAME.search(text)
     try:
+        if _OF_MAIL.fullmatch(text):
+            sent = parsedate_to_datetime(text)
+            return (sent if sent.tzinfo else sent.replace(tzinfo=UTC)), False  # -0000 is UTC, too
+        if not named:
+            text = _SLASHED.sub(r"\1-\2-\3", _ZONE_BESIDE.sub(r"\1", text), count=1)
         time = datetime.fromisoformat(text[: named.start()] + "+00:00" if named else text)
     except ValueError:
-        raise ValueRefusedError("is not a time (ISO 8601, or seconds or milliseconds since 1970)", value) from None
+        raise ValueRefusedError(_NO_TIME, value) from None
     return (time, False) if time.tzinfo else (time.replace(tzinfo=zone), True)
 
 
