@@ -99,7 +99,17 @@ _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\xfd7zXZ\x00": _xz,
     b"\x28\xb5\x2f\xfd": _zstandard,
 }
-_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive"}
+_INSIDE = "unpack it and import what is inside"
+_OTHERS = {
+    b"PK\x03\x04": f"a zip archive, as spreadsheets are; {_INSIDE}, or save it as CSV",
+    b"7z\xbc\xaf": f"a 7z archive; {_INSIDE}",
+    b"\x04\x22\x4d\x18": f"compressed with LZ4; {_INSIDE}",
+    b"\xff\x06\x00\x00sNaPpY": f"compressed with Snappy; {_INSIDE}",
+    b"ARROW1\x00\x00": "an Arrow file; read it into a frame and import that, or save it as Parquet",
+    b"Obj\x01": "an Avro file; read it into a frame and import that, or save it as Parquet",
+    b"SQLite format 3\x00": "a SQLite database; one of ours is read by its URL, sqlite:PATH",
+}
+"""The first bytes of what is not read, and what to do with it."""
 
 
 class Content:
@@ -120,9 +130,9 @@ class Content:
         self.size = raw.seek(0, io.SEEK_END)
         raw.seek(0)
         start = raw.read(16)
-        for magic, archive in _ARCHIVES.items():
+        for magic, what in _OTHERS.items():
             if start.startswith(magic):
-                raise UsageError(f"{name} is {archive}; unpack it and import what is inside")
+                raise UsageError(f"{name} is {what}")
         if start.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise UsageError(f"{name} is UTF-16 text; save it as UTF-8")
         found = [unpack for magic, unpack in _COMPRESSIONS.items() if start.startswith(magic)]
