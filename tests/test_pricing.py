@@ -306,6 +306,13 @@ def test_tokens_that_are_not_known(
     assert not price.exact
 
 
+def test_a_prompt_that_is_not_known_makes_no_completion_dearer(book: PriceBook) -> None:
+    """What stands in its place in a record is not its size."""
+    details = {"token_source": "completion_only"}
+    large, none = (book.price(call("gemini-2.5-pro", size, completion_details=details)) for size in (300_000, 0))
+    assert large == none is not None
+
+
 def test_an_unknown_model_is_counted_and_said_once(book: PriceBook, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "mofa_usage"):
         for model in ("qwen-max", "qwen-max", "my-deployment", "qwen-max"):

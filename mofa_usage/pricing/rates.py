@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from mofa_usage.details import TokenDetails
 from mofa_usage.records import LLMApiCall
+from mofa_usage.values import PROMPT_UNKNOWN
 
 __all__ = ["EXACT", "KINDS", "PARTS", "Charge", "ContradictionError", "Kind", "Rate", "Rates", "charge", "flat"]
 
@@ -221,6 +222,7 @@ def charge(call: LLMApiCall, rates: Rates) -> Charge | None:
     """
     counted = call.token_source
     is_exact = counted == "provider"
+    size = 0 if counted in PROMPT_UNKNOWN else call.prompt_tokens
     amounts: dict[str, Decimal] = {"other": Decimal(0)}
     with localcontext(EXACT):
         for side in _counts_of(call, rates):
@@ -231,7 +233,7 @@ def charge(call: LLMApiCall, rates: Rates) -> Charge | None:
                 elif kind in rates.used:
                     rate, is_no_guess = rates.used[kind]
                     is_exact = is_exact and is_no_guess and not (kind in side.guessed and kind in rates.own)
-                    amounts[part] = amounts.get(part, 0) + count * _price(rate, call.prompt_tokens)
+                    amounts[part] = amounts.get(part, 0) + count * _price(rate, size)
                 elif part != "other":
                     return None
                 else:  # few models charge for a request; searches are not free because a book is silent about them
