@@ -238,7 +238,7 @@ def test_verify_names_what_differs(path: Path) -> None:
         ("calls", str(CALLS[100])): "missing",
     }
     assert verified.kept["rows"].to_list() == [1]
-    assert "2 calls different, 1 calls missing" in str(verified)
+    assert "2 different in calls, 1 missing in calls; 1 row is in the warehouse only" in str(verified)
 
 
 def test_verify_names_what_is_there_twice(path: Path) -> None:
@@ -250,7 +250,7 @@ def test_verify_names_what_is_there_twice(path: Path) -> None:
     verified = warehouse.verify(store)
     found = verified.differences.select("id", "kind").rows()
     assert sorted(found) == sorted((str(number), "doubled") for number in (CALLS[0], CALLS[4]))
-    assert "2 calls doubled" in str(verified)
+    assert "2 doubled in calls" in str(verified)
 
 
 def test_vacuum_knows_what_a_version_needs_after_the_log_was_shortened(

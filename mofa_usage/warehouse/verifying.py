@@ -62,11 +62,11 @@ class Verification:
 
     def __str__(self) -> str:
         kept = int(self.kept["rows"].sum())
-        also = f"; {count(kept)} rows are in the warehouse only" if kept else ""
+        also = f"; {count(kept)} {'row is' if kept == 1 else 'rows are'} in the warehouse only" if kept else ""
         if self.equal:
             return f"The warehouse has all {count(sum(self.rows.values()))} rows of the source as they are{also}."
         kinds = self.differences.group_by("table", "kind").len().sort("table", "kind").iter_rows()
-        said = ", ".join(f"{count(number)} {table} {kind}" for table, kind, number in kinds)
+        said = ", ".join(f"{count(number)} {kind} in {table}" for table, kind, number in kinds)
         return f"The warehouse differs from the source: {said}{also}."
 
 
