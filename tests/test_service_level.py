@@ -122,7 +122,7 @@ def test_a_column_that_a_limit_needs_is_named() -> None:
     usage = load_usage(frame)
     assert usage.service_level().level["good_calls"].to_list() == [1]
     assert "in_flight_max" not in usage.service_level().over_time.columns
-    with pytest.raises(UsageError, match="time_to_first_token_ms"):
+    with pytest.raises(UsageError, match="'time_to_first_token_ms', which service_level needs"):
         usage.service_level(ttft_ms=1)
     with pytest.raises(UsageError, match="no column 'status', which service_level needs"):
         load_usage(frame.drop("status")).service_level()

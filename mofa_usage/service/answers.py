@@ -121,7 +121,7 @@ def service_level(
         UsageError: a limit or an objective that is none, an unknown dimension, a missing column.
     """
     promise = Promise.of(latency_ms, ttft_ms, objective)
-    open_calls(calls).require(("status",), "service_level")
+    open_calls(calls).require(("status", *promise.limits), "service_level")
     within = extent(calls)
     if at is not None:
         end = instant(at, zone(tz), "at")

@@ -74,10 +74,15 @@ class Promise:
         return (FAILED, *slow, *([LATE] if self.ttft_ms is not None else []))
 
     @property
+    def limits(self) -> dict[str, float]:
+        """The columns that have a limit, each with it."""
+        limits = {"latency_ms": self.latency_ms, "time_to_first_token_ms": self.ttft_ms}
+        return {column: limit for column, limit in limits.items() if limit is not None}
+
+    @property
     def outcome(self) -> Dimension:
         """What became of a call."""
-        limits = {"latency_ms": self.latency_ms, "time_to_first_token_ms": self.ttft_ms}
-        asked = {column: limit for column, limit in limits.items() if limit is not None}
+        asked = self.limits
         succeeded = Condition("status", "==", "success")
         cases = [
             (GOOD, [succeeded, *(Condition(column, "<=", limit) for column, limit in asked.items())]),
