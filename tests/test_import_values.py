@@ -122,6 +122,12 @@ async def test_a_price_inside_an_object(tmp_path: Path, said: dict[str, Any], to
     assert (call.price_details or PriceDetails()).currency == currency
 
 
+async def test_what_was_done_to_refused_rows_is_not_counted(tmp_path: Path) -> None:
+    row = "2026-05-01 10:00:00,gpt-4,10,5,0.30000000000000004"
+    result, _ = await imported(write(tmp_path / "a.csv", f"{HEADER},cost,status", f"{row},OK", f"{row},maybe"))
+    assert (result.stored, result.rejected, result.zoneless_times, result.rounded_prices) == (1, 1, 1, 1)
+
+
 async def test_longer_prices_are_refused_unless_rounding_is_asked_for(tmp_path: Path) -> None:
     prices = ("0.00000000005", "0.12345678912", "0.1234567890123456789")
     source = write(tmp_path / "a.csv", f"{HEADER},cost", *(f"{GOOD},{price}" for price in prices))

@@ -45,8 +45,8 @@ class Fields:
         text_ids: make UUIDs of ids that are none, instead of refusing them.
 
     Attributes:
-        zoneless_times: how many times had no zone.
-        rounded_prices: how many prices were rounded.
+        zoneless_times: how many times of calls had no zone.
+        rounded_prices: how many prices of calls were rounded.
     """
 
     def __init__(self, zone: tzinfo, *, round_prices: bool, text_ids: bool) -> None:
@@ -113,6 +113,14 @@ class Fields:
                 raise UsageError(f"defaults: {target} {rule}: {shown(value)}") from None
         self.zoneless_times = self.rounded_prices = 0
         return fixed
+
+    def done(self) -> tuple[int, int]:
+        """How much was done to values so far."""
+        return self.zoneless_times, self.rounded_prices
+
+    def undo(self, done: tuple[int, int]) -> None:
+        """Forget what was done since then: to values of a row that was refused."""
+        self.zoneless_times, self.rounded_prices = done
 
     def _time(self, value: Any) -> datetime:
         time, zoneless = convert.to_time(value, self._zone)

@@ -155,11 +155,13 @@ class CallBuilder:
             # Its id is the provider's, not one of ours; that of a batch's line is around the answer, which has its own.
             row = {**row, "id": None} | ({} if "custom_id" in row else {"response_id": row["id"]})
             self.columns_used.add("id")
+        done = self._fields.done()
         try:
             return self._built(row, derived_id)
-        except NoCallError:
-            raise
-        except RowRefusedError:
+        except RowRefusedError as refusal:
+            self._fields.undo(done)
+            if isinstance(refusal, NoCallError):
+                raise
             # What was not looked at any more was not left out, but for durations that do not say their unit.
             bound = (name for binding in self._bindings_of(row).values() for name, _ in binding.columns)
             meant = (name for name in bound if plain_name(name) not in DURATIONS)
