@@ -239,6 +239,7 @@ class HeldRelation:
         self._selection = selection
         self._then = then
         self._clock = clock
+        self._schema: Mapping[str, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._calls.can_be_reopened:
@@ -303,8 +304,10 @@ class HeldRelation:
 
     @property
     def schema(self) -> Mapping[str, Any]:
-        """See `HeldCalls`."""
-        return nw.from_native(self.relation("UTC")).collect_schema()
+        """See `HeldCalls`. That of files stays; the clock of somebody's connection may be set to another zone."""
+        if self._schema is None or not self._calls.can_be_reopened:
+            self._schema = nw.from_native(self.relation("UTC")).collect_schema()
+        return self._schema
 
     def filter(self, predicates: Sequence[Predicate], tz: str) -> "HeldRelation":
         """See `HeldCalls`. No call is looked at."""
