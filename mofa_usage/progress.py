@@ -20,6 +20,7 @@ Advance = Callable[[int, str], None]
 Total = int | Callable[[], int | None] | None
 
 _QUIET_SECONDS = 1.0
+_REDRAW_SECONDS = 0.2
 
 
 class _Sized(Protocol):
@@ -53,11 +54,14 @@ def progress_bar(title: str, total: Total, progress: bool | None = None) -> Iter
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
+    in_notebook = _in_notebook()
     # Somebody who asks for a bar gets one, also where rich sees no terminal; a notebook it recognises by itself.
-    console = Console(stderr=True, force_terminal=True if progress and not _in_notebook() else None)
-    bar = Progress(*columns, console=console, transient=True)
+    console = Console(stderr=True, force_terminal=True if progress and not in_notebook else None)
+    # A notebook that nbclient executed ended once over what a thread of the bar had drawn ("pop from empty list"): the
+    # kernel tells messages of threads apart by guessing. So there the work draws the bar.
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=not in_notebook)
     task = bar.add_task(title, total=None if callable(total) else total, note="")
-    begun = time.monotonic()
+    begun = drawn = time.monotonic()
 
     def counted(counting: Future[int | None]) -> None:
         if counting.exception() is None:  # a bar without an end is no reason to stop the work
@@ -66,8 +70,15 @@ def progress_bar(title: str, total: Total, progress: bool | None = None) -> Iter
     with ExitStack() as shown:
 
         def advance(done: int, note: str) -> None:
+            nonlocal drawn
             bar.update(task, completed=done, note=note)
-            if bar.live.is_started or not (progress or time.monotonic() - begun >= _QUIET_SECONDS):
+            now = time.monotonic()
+            if bar.live.is_started:
+                if in_notebook and now - drawn >= _REDRAW_SECONDS:
+                    drawn = now
+                    bar.refresh()
+                return
+            if not (progress or now - begun >= _QUIET_SECONDS):
                 return
             bar.start()
             shown.callback(bar.stop)

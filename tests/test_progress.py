@@ -1,5 +1,6 @@
 """Progress bars: who sees one, when, and that showing one disturbs nothing."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,23 @@ def test_whatever_is_known_of_the_total(total: Any, capsys: pytest.CaptureFixtur
         for done in range(6):
             advance(done, "so far")
     assert "Working" in capsys.readouterr().err
+
+
+def test_in_a_notebook_the_work_itself_draws(
+    clock: Callable[[float], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread draws made nbclient give up a notebook."""
+    monkeypatch.setattr("mofa_usage.progress._in_notebook", lambda: True)
+    monkeypatch.setattr("mofa_usage.progress._REDRAW_SECONDS", 60.0)
+    before = threading.active_count()
+    with progress_bar("Working", 6, True) as advance:
+        advance(1, "first")
+        advance(2, "at once")
+        assert threading.active_count() == before
+        clock(60.0)
+        advance(3, "later")
+        said = capsys.readouterr().err
+        assert all((word in said) is seen for word, seen in [("first", True), ("at once", False), ("later", True)])
 
 
 # --- sources are read while they are counted ------------------------------------------------------------------------
