@@ -309,7 +309,7 @@ def money_quantile(amounts: Sequence[Decimal], quantile: Fraction) -> Decimal | 
 def percentile(name: str) -> Callable[[list[Row]], Any]:
     """`latency_p75`: any percentile by its name."""
     of, _, percent = name.rpartition("_p")
-    quantile = Fraction(percent) / 100
+    quantile = (Fraction(percent) / 100).limit_denominator(10**9)
     if of == "cost":
         return lambda rows: money_quantile(_values(rows, "total_price"), quantile)
     return lambda rows: _quantile(_PER_CALL[of](rows), float(quantile))

@@ -1,7 +1,8 @@
 """Percentiles by name: `latency_p75`, `ttft_p99.9`, `cost_p95`.
 
 `PER_CALL` says of which values of a call there are any; every number from 0 to 100 is a percentile of each. They are
-exact, and linearly interpolated between the two values that they lie between.
+exact, and linearly interpolated between the two values that they lie between. A number of more than seven decimal
+places stands for the fraction next to it whose denominator is at most 10**9: 33.333333333 for a third.
 
 >>> named_percentile("latency_p99.9").title, named_percentile("latency_p075").name, named_percentile("success_rate")
 ('Latency p99.9', 'latency_p75', None)
