@@ -15,12 +15,12 @@ A call that was refused before any work used no tokens (429 and other 4xx); of o
 failed otherwise nobody knows (`used_nothing`).
 """
 
-import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mofa_usage.values import ApiCallStatus
+from mofa_usage.values import ApiCallStatus, read_nested
 
 __all__ = [
     "STATUS_WORDS",
@@ -225,12 +225,10 @@ def _one_text(value: object) -> str | None:
 
 
 def _opened(error: object) -> object:
-    """What JSON text holds, as a CSV has an object; anything else as it is."""
+    """What the text of an object holds, as a CSV has one; anything else as it is."""
     if isinstance(error, str) and error.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(error)
-        except (ValueError, RecursionError):
-            pass
+        with suppress(ValueError):
+            return read_nested(error)
     return error
 
 

@@ -55,6 +55,7 @@ SUCCESS, FAILED, TIMEOUT, RATE_LIMITED, CANCELLED = ApiCallStatus
         ({"error": {"message": "", "code": 0}}, SUCCESS, None, None),
         ({"error": '{"message": "busy", "code": "429"}'}, RATE_LIMITED, "busy", "429"),
         ({"error": '{"message": null}'}, SUCCESS, None, None),
+        ({"error": "{'message': 'busy', 'code': 429, 'param': None}"}, RATE_LIMITED, "busy", "429"),  # by pandas
         ({"error": {"name": "AbortError", "message": "bye"}}, CANCELLED, "bye", "AbortError"),
         ({"error": {"code": "ERR_BAD_REQUEST", "status": 429}}, RATE_LIMITED, None, "429"),
         (
