@@ -72,10 +72,8 @@ def _check_agent(table: _Table, agent: Agent) -> None:
     _unique(table, agent, lambda one: one.agent_code, f"agent has the code {agent.agent_code!r}")
 
 
-def _own(record: _R, kind: type[_R] | None = None) -> _R:
-    """The record, or a copy of one that holds something that could change: JSON. One that is saved is of the kind."""
-    if kind is not None:
-        checked(kind, [record])
+def _own(record: _R) -> _R:
+    """The record, or a copy of one that holds something that could change: JSON."""
     return record.model_copy(deep=True) if _can_change(record) else record
 
 
@@ -235,11 +233,12 @@ class _MemoryRecords(Records):
         return _clean_up(self._open_tables().calls, check_time("before", before), dry_run)
 
     async def create_session(self, session: ChatSession) -> None:
+        checked(ChatSession, [session])
         with self._lock:
             sessions = self._open_tables().sessions
             if session.id in sessions:
                 raise ConstraintError(f"there is a session {session.id} already")
-            sessions[session.id] = _own(session, ChatSession)
+            sessions[session.id] = _own(session)
 
     async def get_session(self, session_id: UUID) -> ChatSession | None:
         return self._get(self._open_tables().sessions, session_id)
@@ -249,10 +248,11 @@ class _MemoryRecords(Records):
         return [_own(one) for one in sorted(found, key=lambda one: (one.update_time, one.id), reverse=True)]
 
     async def update_session(self, session: ChatSession) -> None:
+        checked(ChatSession, [session])
         sessions = self._open_tables().sessions
         if session.id not in sessions:
             raise NotFoundError(f"there is no session {session.id} to update")
-        sessions[session.id] = _own(session, ChatSession)
+        sessions[session.id] = _own(session)
 
     async def delete_session(self, session_id: UUID) -> bool:
         await self.delete_session_messages(session_id)
@@ -274,7 +274,7 @@ class _MemoryRecords(Records):
 
     async def save_provider(self, provider: Provider) -> None:
         providers = self._open_tables().providers
-        _check_provider(providers, _own(provider, Provider))
+        _check_provider(providers, *checked(Provider, [provider]))
         providers[provider.id] = _own(provider)
 
     async def get_provider(self, provider_id: UUID) -> Provider | None:
@@ -296,7 +296,7 @@ class _MemoryRecords(Records):
 
     async def save_agent(self, agent: Agent) -> None:
         agents = self._open_tables().agents
-        _check_agent(agents, _own(agent, Agent))
+        _check_agent(agents, *checked(Agent, [agent]))
         agents[agent.id] = _own(agent)
 
     async def get_agent(self, agent_id: UUID) -> Agent | None:
